@@ -1,0 +1,15 @@
+"""Everything that the ingestion team gives to the platform."""
+
+import dagster as dg
+
+from ingestion.defs import jobs, trips, zones
+from ingestion.defs.resources import resources
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules([trips, zones]),
+    jobs=[jobs.trip_update_job],
+    schedules=[jobs.trip_update_schedule],
+    resources=resources(),
+    # A process a step would cost more than most steps do.
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,42 @@
+"""The ingestion location's resources: the lake's `database`, and `tlc`, where files come from."""
+
+import dagster as dg
+from pydantic import Field
+from taxi_shared import settings
+from taxi_shared.database import lake_database
+
+from ingestion.lib.download import Patience
+
+
+class TlcSource(dg.ConfigurableResource):
+    """The publisher of the files: http(s) addresses or local paths."""
+
+    url: str = Field(description="Holds trip-data/yellow_tripdata_2023-03.parquet and its like.")
+    zones_url: str = Field(description="The CSV of taxi zones with their shapes.")
+    attempts: int = Field(default=5, description="Tries for a failure that may pass.")
+    first_wait_seconds: float = Field(
+        default=1.0, description="Wait after the first failure; it doubles from then on."
+    )
+
+    def trips_address(self, service: str, month: str) -> str:
+        """Where the file of a service and month (`yellow`, `2023-03`) is."""
+        base = settings.locate(self.url).rstrip("/")
+        return f"{base}/trip-data/{service}_tripdata_{month}.parquet"
+
+    def zones_address(self) -> str:
+        return settings.locate(self.zones_url)
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(self.attempts, self.first_wait_seconds)
+
+
+def resources() -> dict[str, dg.ConfigurableResource]:
+    """The location's resources, configured by the environment."""
+    return {
+        "database": lake_database(),
+        "tlc": TlcSource(
+            url=settings.for_resource(settings.SOURCE_URL),
+            zones_url=settings.for_resource(settings.ZONES_URL),
+        ),
+    }

@@ -1,0 +1,162 @@
+"""Trips: TLC's monthly file to `raw/`, and from there into the lake's table.
+
+Both assets of a service are one step: a month is loaded while the next ones are still on their
+way, and a month that fails holds up no other.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+import duckdb
+from taxi_shared import keys
+from taxi_shared.database import LakeDatabase
+from taxi_shared.lake import Lake, parquet_rows
+from taxi_shared.partitions import monthly
+from taxi_shared.ranges import RangeReport
+from taxi_shared.tables import TRIPS, Table
+
+from ingestion.defs.resources import TlcSource
+from ingestion.lib import months
+from ingestion.lib.download import NotPublished
+from ingestion.lib.months import Fetched, Source
+
+
+@dataclass(frozen=True)
+class Service:
+    """One of TLC's services, `name` in the names of its files, with its assets and its table."""
+
+    name: str
+    file_asset: dg.AssetKey
+    table_asset: dg.AssetKey
+    table: Table
+    raw_prefix: str
+
+    def source(self, tlc: TlcSource, lake: Lake, partition: str) -> Source:
+        """Where the file of a partition comes from, and where it goes."""
+        month = partition[:7]
+        path = lake.root.raw / f"{self.raw_prefix}_{month}.parquet"
+        return Source(partition, tlc.trips_address(self.name, month), path)
+
+
+YELLOW = Service("yellow", keys.TAXI_TRIPS_FILE, keys.TAXI_TRIPS, TRIPS, "taxi_trips")
+
+
+def trip_assets(service: Service) -> dg.AssetsDefinition:
+    """The file asset and the table asset of a service."""
+
+    @dg.multi_asset(
+        name=f"{service.name}_trips",
+        specs=[
+            dg.AssetSpec(
+                service.file_asset,
+                description=f"TLC's {service.name} trips of a month, as published: a Parquet file "
+                f"`raw/{service.raw_prefix}_2023-03.parquet`, and beside it where it came from.",
+                group_name=keys.RAW_FILES,
+                kinds={"parquet"},
+            ),
+            dg.AssetSpec(
+                service.table_asset,
+                deps=[service.file_asset],
+                description=f"Table `{service.table.name}`: the {service.name} trips of a month's "
+                "file under canonical column names, in order of pickup.",
+                group_name=keys.INGESTED,
+                kinds={"duckdb", "parquet"},
+                metadata={"dagster/column_schema": service.table.dagster_schema()},
+            ),
+        ],
+        partitions_def=monthly(),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,
+    )
+    def assets(
+        context: dg.AssetExecutionContext, tlc: TlcSource, database: LakeDatabase
+    ) -> Iterator[dg.MaterializeResult]:
+        sources = [service.source(tlc, database.lake, key) for key in context.partition_keys]
+        report = RangeReport(context)
+        with database.get_connection() as con:
+            for fetched in _fetched(context, service, tlc, sources):
+                _report_file(con, report, service, fetched)
+                if service.table_asset in context.selected_asset_keys:
+                    _load(con, report, service, database.lake, fetched)
+        if service.table_asset in context.selected_asset_keys:
+            database.publish()
+        yield from report.results()
+
+    return assets
+
+
+def _fetched(
+    context: dg.AssetExecutionContext,
+    service: Service,
+    tlc: TlcSource,
+    sources: Sequence[Source],
+) -> Iterator[Fetched]:
+    if service.file_asset in context.selected_asset_keys:
+        return months.fetch(sources, tlc.patience)
+    return months.fetched_before(sources)
+
+
+def _report_file(
+    con: duckdb.DuckDBPyConnection, report: RangeReport, service: Service, fetched: Fetched
+) -> None:
+    source = fetched.source
+    if isinstance(fetched.error, NotPublished):
+        sentence = f"TLC has not published the {service.name} trips of {source.month}"
+        report.failed(source.partition, NotPublished(f"{sentence}: {fetched.error}"))
+    elif fetched.receipt is None:
+        report.failed(source.partition, fetched.error or RuntimeError("nothing was fetched"))
+    elif service.file_asset in report.context.selected_asset_keys:
+        report.context.log.info(
+            f"{source.path.name}: {fetched.receipt.bytes / 1e6:.1f} MB "
+            f"{'fetched' if fetched.changed else 'unchanged'} in {fetched.seconds:.1f} s"
+        )
+        report.done(
+            service.file_asset,
+            source.partition,
+            {
+                "dagster/row_count": parquet_rows(con, source.path),
+                "bytes": fetched.receipt.bytes,
+                "seconds": round(fetched.seconds, 3),
+                "sha256": fetched.receipt.sha256,
+                "source": fetched.receipt.address,
+            },
+        )
+
+
+def _load(
+    con: duckdb.DuckDBPyConnection,
+    report: RangeReport,
+    service: Service,
+    lake: Lake,
+    fetched: Fetched,
+) -> None:
+    if fetched.receipt is None:
+        return
+    source = fetched.source
+    try:
+        loaded = months.load(con, lake, service.table, source, fetched.receipt.sha256)
+    except Exception as error:  # this month's, whatever it is: the others go on
+        report.failed(source.partition, error)
+        return
+    report.context.log.info(
+        f"{service.table.name} {source.month}: {loaded.rows:,} rows "
+        f"{'loaded' if loaded.changed else 'unchanged'} in {loaded.seconds:.1f} s"
+    )
+    for column in loaded.unknown_columns:
+        report.context.log.warning(
+            f"{source.path.name} has a column {column!r} that is not described and not loaded"
+        )
+    report.done(
+        service.table_asset,
+        source.partition,
+        {
+            "dagster/row_count": loaded.rows,
+            "bytes": loaded.bytes,
+            "seconds": round(loaded.seconds, 3),
+            "columns not loaded": list(loaded.unknown_columns),
+        },
+    )
+
+
+yellow_trips = trip_assets(YELLOW)

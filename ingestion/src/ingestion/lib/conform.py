@@ -1,0 +1,160 @@
+"""TLC's column layouts into the canonical columns of the lake, as SQL.
+
+The statement is made from the descriptions in `taxi_shared.tables` and the schema of the file at
+hand, so that every physical type that TLC has used for a column is read the same way.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+from taxi_shared.tables import Column, Table
+
+FIRST_MONTH = "2011-01"
+STRAY_COLUMNS = frozenset({"__index_level_0__"})  # left by pandas in 2010-02 and 2010-03
+
+_INTEGERS = frozenset(
+    f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
+) | {"INTEGER", "UINTEGER"}
+_NUMBERS = _INTEGERS | {"FLOAT", "DOUBLE", "DECIMAL"}
+_READABLE_AS: Mapping[str, frozenset[str]] = {
+    "INTEGER": _NUMBERS | {"VARCHAR"},
+    "DECIMAL": _NUMBERS,
+    "DOUBLE": _NUMBERS,
+    "TIMESTAMP": frozenset(
+        {"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "VARCHAR"}
+    ),
+    "VARCHAR": _NUMBERS | {"VARCHAR"},
+}
+
+
+class LayoutError(Exception):
+    """A file of TLC's does not have the columns that its month must have."""
+
+
+class ValueNotReadable(Exception):
+    """A value in a file of TLC's does not fit its column."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a column is read: from which of the file's columns, by which SQL."""
+
+    column: Column
+    source: str | None
+    expression: str
+
+
+@dataclass(frozen=True)
+class Conformed:
+    """How to read a file.
+
+    query:           gives the rows of the table; takes the parameter `$file`
+    readings:        the columns that come from the file
+    unknown_columns: the file's columns that nobody has described
+    """
+
+    query: str
+    readings: tuple[Reading, ...]
+    unknown_columns: tuple[str, ...]
+
+
+def conform(file: str, schema: Mapping[str, str], table: Table, month: str) -> Conformed:
+    """The query that reads the file of a month (`2023-03`) as rows of `table`, by time of pickup.
+
+    `schema` is the file's columns and DuckDB types. Raises LayoutError naming file, column,
+    expected and found.
+    """
+    if month < FIRST_MONTH:
+        raise LayoutError(f"{file}: layouts before {FIRST_MONTH} cannot be loaded, found {month}")
+    readings = tuple(
+        Reading(column, source, _expression(column, source, schema))
+        for column in table.columns
+        if not column.formula
+        for source in (_source(file, schema, column, month),)
+    )
+    conformed = ", ".join(f"{r.expression} AS {r.column.name}" for r in readings)
+    derived = ", ".join(
+        f"CAST({column.formula} AS {column.type}) AS {column.name}"
+        for column in table.columns
+        if column.formula
+    )
+    # The row number settles ties in time, so that the same file always gives the same bytes.
+    query = (
+        f"SELECT * EXCLUDE (file_row_number), {derived} FROM "
+        f"(SELECT {conformed}, file_row_number "
+        "FROM read_parquet($file, file_row_number = true)) "
+        "ORDER BY pickup_datetime, file_row_number"
+    )
+    unknown = set(schema) - {r.source for r in readings} - STRAY_COLUMNS
+    return Conformed(query, readings, tuple(sorted(unknown)))
+
+
+def first_unreadable(con: duckdb.DuckDBPyConnection, file: str, conformed: Conformed) -> str:
+    """Why a file could not be read: its first column with a value that does not fit, and the value."""
+    for reading in conformed.readings:
+        if reading.source is None:
+            continue
+        found = con.execute(
+            f'SELECT "{reading.source}", count(*) OVER () FROM read_parquet($file) '
+            f'WHERE TRY({reading.expression}) IS NULL AND "{reading.source}" IS NOT NULL '
+            f"AND TRIM(CAST(\"{reading.source}\" AS VARCHAR)) NOT IN ('', 'nan') LIMIT 1",
+            {"file": file},
+        ).fetchone()
+        if found:
+            return (
+                f"{file}: {found[1]} value(s) of column {reading.source} do not fit "
+                f"{reading.column.name} {reading.column.type}, the first is {found[0]!r}"
+            )
+    return f"{file} cannot be read"
+
+
+def schema_of(con: duckdb.DuckDBPyConnection, file: str) -> dict[str, str]:
+    """The columns and DuckDB types of a Parquet file. Raises LayoutError if it cannot be read."""
+    try:
+        described = con.execute(
+            "DESCRIBE SELECT * FROM read_parquet($file)", {"file": file}
+        ).fetchall()
+    except duckdb.Error as error:
+        raise LayoutError(f"{file} cannot be read as Parquet: {error}") from error
+    return {name: kind for name, kind, *_ in described}
+
+
+def _source(file: str, schema: Mapping[str, str], column: Column, month: str) -> str | None:
+    source = next((name for name in column.sources if name in schema), None)
+    if source is None:
+        if column.is_published_in(month):
+            raise LayoutError(
+                f"{file} has no column for {column.name}: expected one of "
+                f"{', '.join(column.sources)}; found {', '.join(sorted(schema))}"
+            )
+        return None
+    readable = _READABLE_AS[_kind(column.type)]
+    if _kind(schema[source]) not in readable:
+        raise LayoutError(
+            f"{file}: column {source} cannot be read as {column.name} {column.type}: expected "
+            f"one of the types {', '.join(sorted(readable))}; found {schema[source]}"
+        )
+    return source
+
+
+def _expression(column: Column, source: str | None, schema: Mapping[str, str]) -> str:
+    if source is None:
+        return f"CAST(NULL AS {column.type})"
+    value = f'"{source}"'
+    kind = _kind(schema[source])
+    if kind in ("FLOAT", "DOUBLE"):
+        value = f"NULLIF({value}, CAST('NaN' AS DOUBLE))"
+    if kind == "VARCHAR":
+        value = f"NULLIF(TRIM({value}), '')"
+    if column.codes and (kind == "VARCHAR" or column.type == "VARCHAR"):
+        text = f"UPPER(CAST({value} AS VARCHAR))"
+        cases = " ".join(f"WHEN '{name}' THEN '{code}'" for name, code in column.codes.items())
+        value = f"CASE {text} {cases} ELSE {text} END"
+    return f"CAST({value} AS {column.type})"
+
+
+def _kind(sql_type: str) -> str:
+    """A type without its parameters, DECIMAL(12,2) as DECIMAL; the type of only nulls as INTEGER."""
+    kind = sql_type.partition("(")[0]
+    return "INTEGER" if kind == '"NULL"' else kind

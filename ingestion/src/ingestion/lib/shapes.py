@@ -1,0 +1,62 @@
+"""The taxi zones: one row an id, from a source that repeats some and leaves some out.
+
+The zones file has LocationID 56 twice (Corona) and 103 three times (Governors, Ellis and Liberty
+Island): TLC's ids 57, 104 and 105 under a neighbour's number. Trips carry all of them, and 264 and
+265 for pickups that are unknown or outside New York.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ingestion.lib.download import DownloadError
+
+ISLANDS = "Governor's Island/Ellis Island/Liberty Island"
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A taxi zone; geometry is WKT in longitude and latitude, None where the zone has no shape."""
+
+    zone_id: int
+    zone: str
+    borough: str
+    geometry: str | None
+
+
+WITHOUT_SHAPE = (
+    Zone(57, "Corona", "Queens", None),
+    Zone(104, ISLANDS, "Manhattan", None),
+    Zone(105, ISLANDS, "Manhattan", None),
+    Zone(264, "Unknown", "Unknown", None),
+    Zone(265, "Outside of NYC", "Unknown", None),
+)
+
+
+def one_row_an_id(rows: Iterable[Zone]) -> list[Zone]:
+    """Unite the shapes of rows with the same id, add the ids the source leaves out, sort by id."""
+    by_id: dict[int, list[Zone]] = defaultdict(list)
+    for row in rows:
+        by_id[row.zone_id].append(row)
+    for zone in WITHOUT_SHAPE:
+        by_id.setdefault(zone.zone_id, [zone])
+    return [_united(by_id[zone_id]) for zone_id in sorted(by_id)]
+
+
+def _united(rows: list[Zone]) -> Zone:
+    first = rows[0]
+    if len(rows) == 1:
+        return first
+    import shapely
+
+    shapes = shapely.from_wkt([row.geometry for row in rows])
+    united = shapely.to_wkt(shapely.union_all(shapes).normalize(), rounding_precision=-1)
+    return Zone(first.zone_id, first.zone, first.borough, united)
+
+
+def is_zones_csv(address: str, head: bytes, tail: bytes) -> None:
+    """A check for `download`: the file begins with a header of its columns, not with a web page."""
+    if b"," not in head or head.lstrip()[:1] in (b"<", b"{"):
+        raise DownloadError(
+            f"{address} is not the zones CSV: it begins with {head[:20]!r}, expected column names"
+        )

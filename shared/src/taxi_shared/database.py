@@ -1,0 +1,82 @@
+"""The `database` resource: DuckDB with the lake's tables as views."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+from dagster_duckdb import DuckDBResource
+from pydantic import Field
+from upath import UPath
+
+from taxi_shared import settings
+from taxi_shared.lake import Lake
+from taxi_shared.storage import DataRoot, atomic_path
+from taxi_shared.tables import TABLES
+
+
+class LakeDatabase(DuckDBResource):
+    """An in-memory DuckDB over the lake: views `trips`, `zones`, …, one connection a use.
+
+    Nothing is stored in it; tables are written by `Lake.write`.
+    """
+
+    database: str = Field(default=":memory:", description="Always in memory: the lake is the store.")
+    data_root: str = Field(description="Folder or s3:// address of all files.")
+    memory_limit: str = Field(
+        default="400MB", description="Memory DuckDB may use before it spills to disk."
+    )
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(DataRoot.at(self.data_root))
+
+    @contextmanager
+    def get_connection(
+        self, pickup_dates: tuple[date, date] | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection with a view for every table of the lake.
+
+        `pickup_dates` (first day, day after the last) leaves files out of `trips` that hold no
+        pickup of those days.
+        """
+        with TemporaryDirectory(prefix="taxi-duckdb-") as spill:
+            config: dict[str, Any] = {
+                "memory_limit": self.memory_limit,
+                "temp_directory": spill,
+                **self.connection_config,
+            }
+            with duckdb.connect(self.database, config=config) as con:
+                self.lake.create_views(con, pickup_dates)
+                yield con
+
+    def publish(self) -> UPath:
+        """Write the DuckDB file with views of the lake for people and BI tools; returns its path.
+
+        The platform never opens it: an open DuckDB file keeps every other process out.
+        """
+        lake = self.lake
+        address = settings.get(settings.DUCKDB_DATABASE)
+        path = UPath(settings.locate(address)) if address else lake.root.staging / "data.duckdb"
+        with (
+            TemporaryDirectory(prefix="taxi-duckdb-") as folder,
+            duckdb.connect(f"{folder}/data.duckdb") as con,
+        ):
+            for table in TABLES:
+                if lake.files(table):
+                    pattern = lake.file(table, "*")
+                    con.read_parquet(str(pattern), hive_partitioning=True).create_view(table.name)
+            con.close()
+            with atomic_path(path) as target, open(f"{folder}/data.duckdb", "rb") as file:
+                UPath(target).write_bytes(file.read())
+        return path
+
+
+def lake_database() -> LakeDatabase:
+    """The `database` resource that every location uses, configured by the environment."""
+    return LakeDatabase(
+        data_root=settings.for_resource(settings.DATA_ROOT),
+        memory_limit=settings.for_resource(settings.MEMORY_LIMIT),
+    )

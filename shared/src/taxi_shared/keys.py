@@ -1,0 +1,17 @@
+"""Asset keys and groups, the only names by which code locations refer to each other's assets."""
+
+from dagster import AssetKey
+
+TAXI_TRIPS_FILE = AssetKey("taxi_trips_file")
+TAXI_TRIPS = AssetKey("taxi_trips")
+TAXI_ZONES_FILE = AssetKey("taxi_zones_file")
+TAXI_ZONES = AssetKey("taxi_zones")
+TRIPS_BY_WEEK = AssetKey("trips_by_week")
+MANHATTAN_STATS = AssetKey("manhattan_stats")
+MANHATTAN_MAP = AssetKey("manhattan_map")
+ADHOC_REQUEST = AssetKey("adhoc_request")
+
+RAW_FILES = "raw_files"
+INGESTED = "ingested"
+METRICS = "metrics"
+REQUESTS = "requests"

@@ -1,0 +1,126 @@
+"""The lake: tables as folders of Parquet files, which DuckDB writes and any engine reads.
+
+    staging/trips/partition_date=2023-03-01/trips.parquet
+    staging/zones/zones.parquet
+
+A file is replaced as a whole, so loading a partition again is repeatable, loads of different
+partitions never meet, and a reader is never locked out.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+from upath import UPath
+
+from taxi_shared.storage import DataRoot, atomic_path
+from taxi_shared.tables import TABLES, Table
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables below a data root."""
+
+    root: DataRoot
+
+    def folder(self, table: Table) -> UPath:
+        return self.root.staging / table.name
+
+    def file(self, table: Table, partition: str | None = None) -> UPath:
+        """The file of a partition (`2023-03-01`), or of a table that has none."""
+        folder = self.folder(table)
+        if table.partition_by:
+            folder = folder / f"{table.partition_by.name}={partition}"
+        return folder / f"{table.name}.parquet"
+
+    def files(self, table: Table) -> list[UPath]:
+        """The files of a table that exist, sorted."""
+        pattern = f"{table.partition_by.name}=*/" if table.partition_by else ""
+        return sorted(self.folder(table).glob(f"{pattern}{table.name}.parquet"))
+
+    def write(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: Table,
+        query: str,
+        parameters: Mapping[str, object],
+        partition: str | None = None,
+        note: str = "",
+    ) -> None:
+        """Replace a partition by the rows of a query, in the query's order.
+
+        `note` is kept in the file's footer; see `note`.
+        """
+        with atomic_path(self.file(table, partition)) as target:
+            con.execute(
+                f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
+                "KV_METADATA {note: $note})",
+                {**parameters, "target": target, "note": note},
+            )
+
+    def size(
+        self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
+    ) -> tuple[int, int]:
+        """Rows and bytes of a file, from its footer."""
+        path = self.file(table, partition)
+        return parquet_rows(con, path), path.stat().st_size
+
+    def note(
+        self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
+    ) -> str:
+        """What `write` was told to note in a file; empty where there is no such file."""
+        path = self.file(table, partition)
+        if not path.is_file():
+            return ""
+        found = con.execute(
+            "SELECT decode(value) FROM parquet_kv_metadata($file) WHERE decode(key) = 'note'",
+            {"file": str(path)},
+        ).fetchone()
+        return found[0] if found else ""
+
+    def create_views(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        pickup_dates: tuple[date, date] | None = None,
+    ) -> None:
+        """Make every table of the lake a view of a connection; a table without files is empty.
+
+        With `pickup_dates`, first day and day after the last, `trips` has the files only that hold
+        pickups of those days: a week is read without opening every file of the lake.
+        """
+        for table in TABLES:
+            if table.days is None or pickup_dates is None:
+                _create_view(con, table, self.files(table))
+            else:
+                _create_view(con, table, self._files_with_pickups(con, table, pickup_dates))
+
+    def _files_with_pickups(
+        self, con: duckdb.DuckDBPyConnection, table: Table, pickup_dates: tuple[date, date]
+    ) -> list[UPath]:
+        """The files of a table of trips that hold pickups of those days, from its `days` table."""
+        assert table.days is not None
+        first, end = pickup_dates
+        found = con.execute(
+            f"SELECT DISTINCT partition_date FROM {table.days.name} "
+            "WHERE pickup_date >= $first AND pickup_date < $end ORDER BY partition_date",
+            {"first": first, "end": end},
+        ).fetchall()
+        return [self.file(table, partition.isoformat()) for (partition,) in found]
+
+
+def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath) -> int:
+    """The number of rows that a Parquet file's footer states."""
+    (rows,) = con.execute(
+        "SELECT num_rows FROM parquet_file_metadata($file)", {"file": str(path)}
+    ).fetchone() or (0,)
+    return rows
+
+
+def _create_view(con: duckdb.DuckDBPyConnection, table: Table, files: Iterable[UPath]) -> None:
+    names = [str(file) for file in files]
+    if names:
+        con.read_parquet(names, hive_partitioning=True).create_view(table.name, replace=True)
+        return
+    columns = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in table.all_columns)
+    con.execute(f"CREATE OR REPLACE VIEW {table.name} AS SELECT {columns} WHERE false")

@@ -1,0 +1,317 @@
+"""The lake's tables: each column's name, type, meaning and origin, declared here and nowhere else.
+
+The SQL that conforms TLC's files, the schema of the lake, the columns shown in Dagster's UI and the
+documentation are all made from these descriptions. Columns follow TLC's data dictionaries
+(https://www.nyc.gov/site/tlc/about/tlc-trip-record-data.page) and the footers of its files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+MONEY = "DECIMAL(12,2)"
+MILES = "DECIMAL(12,2)"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table in the lake.
+
+    name:        its name
+    type:        its SQL type
+    meaning:     what it holds, with unit
+    sources:     its names in TLC's files over the years
+    first, last: months (`2009-01`) whose files have it; last is None while they still do
+    codes:       texts that TLC once wrote for a value, upper case, and that value
+    formula:     SQL over the columns above, for a column that no file has
+    """
+
+    name: str
+    type: str
+    meaning: str
+    sources: tuple[str, ...] = ()
+    first: str = "2009-01"
+    last: str | None = None
+    codes: Mapping[str, int | str] = field(default_factory=dict)
+    formula: str = ""
+
+    def is_published_in(self, month: str) -> bool:
+        """Whether the file of `month` (`2009-01`) must have this column."""
+        return (
+            bool(self.sources)
+            and self.first <= month
+            and (self.last is None or month <= self.last)
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the lake: a folder of Parquet files, one a partition or one in all.
+
+    name:         name of the view in DuckDB and of the folder below `staging/`
+    columns:      in their order in the file; the partition column is not in the file
+    partition_by: column that a folder's name holds, as in `partition_date=2023-03-01`
+    days:         for a table of trips, the table that says which days each of its files holds
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    partition_by: Column | None = None
+    days: "Table | None" = None
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        return self.columns + ((self.partition_by,) if self.partition_by else ())
+
+    def dagster_schema(self) -> dg.TableSchema:
+        """The columns as Dagster shows them on an asset's page."""
+        return dg.TableSchema(
+            columns=[dg.TableColumn(c.name, c.type, c.meaning) for c in self.all_columns]
+        )
+
+
+PARTITION_DATE = Column(
+    "partition_date", "DATE", "First day of the month of TLC's file that holds the trip."
+)
+
+_VENDORS = {"CMT": 1, "VTS": 2, "DDS": 3}
+_PAYMENTS = {
+    **dict.fromkeys(("CREDIT", "CRE", "CRD"), 1),
+    **dict.fromkeys(("CASH", "CAS", "CSH"), 2),
+    **dict.fromkeys(("NO CHARGE", "NOC", "NO"), 3),
+    **dict.fromkeys(("DISPUTE", "DIS"), 4),
+    **dict.fromkeys(("UNKNOWN", "UNK", "NA"), 5),
+}
+_FLAGS = {"0": "N", "0.0": "N", "1": "Y", "1.0": "Y"}
+
+_VENDOR_ID = Column(
+    "vendor_id",
+    "INTEGER",
+    "Provider of the record: 1 Creative Mobile Technologies, 2 Curb Mobility (once VeriFone), "
+    "3 Digital Dispatch Systems, 6 Myle Technologies, 7 Helix.",
+    ("VendorID", "vendor_id", "vendor_name"),
+    codes=_VENDORS,
+)
+_RATE_CODE_ID = Column(
+    "rate_code_id",
+    "INTEGER",
+    "Rate at the end of the trip: 1 standard, 2 JFK, 3 Newark, 4 Nassau or Westchester, "
+    "5 negotiated, 6 group ride, 99 unknown.",
+    ("RatecodeID", "rate_code", "Rate_Code"),
+)
+_STORE_AND_FWD_FLAG = Column(
+    "store_and_fwd_flag",
+    "VARCHAR",
+    "Y where the record waited in the vehicle for a connection, N where not.",
+    ("store_and_fwd_flag", "store_and_forward"),
+    codes=_FLAGS,
+)
+_PICKUP_ZONE_ID = Column(
+    "pickup_zone_id",
+    "INTEGER",
+    "Taxi zone of the pickup.",
+    ("PULocationID",),
+    first="2011-01",
+)
+_DROPOFF_ZONE_ID = Column(
+    "dropoff_zone_id",
+    "INTEGER",
+    "Taxi zone of the drop-off.",
+    ("DOLocationID",),
+    first="2011-01",
+)
+_PASSENGER_COUNT = Column(
+    "passenger_count",
+    "INTEGER",
+    "Passengers, as the driver entered them.",
+    ("passenger_count", "Passenger_Count"),
+)
+_TRIP_DISTANCE = Column(
+    "trip_distance",
+    MILES,
+    "Distance by the taximeter, in miles.",
+    ("trip_distance", "Trip_Distance"),
+)
+_FARES = (
+    Column(
+        "fare_amount",
+        MONEY,
+        "Fare by time and distance, in US dollars.",
+        ("fare_amount", "Fare_Amt"),
+    ),
+    Column(
+        "extra",
+        MONEY,
+        "Extras and surcharges such as rush hour and overnight, in US dollars.",
+        ("extra", "surcharge"),
+    ),
+    Column("mta_tax", MONEY, "Tax of the MTA, in US dollars.", ("mta_tax",)),
+    Column(
+        "tip_amount",
+        MONEY,
+        "Tip by credit card; cash tips are not recorded. In US dollars.",
+        ("tip_amount", "Tip_Amt"),
+    ),
+    Column("tolls_amount", MONEY, "Tolls, in US dollars.", ("tolls_amount", "Tolls_Amt")),
+)
+_EHAIL_FEE = Column("ehail_fee", MONEY, "Fee for e-hail, in US dollars.", ("ehail_fee",))
+_IMPROVEMENT_SURCHARGE = Column(
+    "improvement_surcharge",
+    MONEY,
+    "Improvement surcharge at flag drop, in US dollars.",
+    ("improvement_surcharge",),
+    first="2011-01",
+)
+_TOTAL_AMOUNT = Column(
+    "total_amount",
+    MONEY,
+    "Charged in all, without cash tips; negative for refunds. In US dollars.",
+    ("total_amount", "Total_Amt"),
+)
+_PAYMENT_TYPE = Column(
+    "payment_type",
+    "INTEGER",
+    "0 flex fare, 1 credit card, 2 cash, 3 no charge, 4 dispute, 5 unknown, 6 voided.",
+    ("payment_type", "Payment_Type"),
+    codes=_PAYMENTS,
+)
+_TRIP_TYPE = Column("trip_type", "INTEGER", "1 street hail, 2 dispatch.", ("trip_type",))
+_CONGESTION_SURCHARGE = Column(
+    "congestion_surcharge",
+    MONEY,
+    "Congestion surcharge of New York State, in US dollars.",
+    ("congestion_surcharge",),
+    first="2011-01",
+)
+_AIRPORT_FEE = Column(
+    "airport_fee",
+    MONEY,
+    "Fee for pickups at LaGuardia and JFK, in US dollars.",
+    ("airport_fee", "Airport_fee"),
+    first="2011-01",
+)
+_CBD_CONGESTION_FEE = Column(
+    "cbd_congestion_fee",
+    MONEY,
+    "Fee of the MTA's congestion relief zone, in US dollars.",
+    ("cbd_congestion_fee",),
+    first="2025-01",
+)
+_REQUEST_SOURCE = Column(
+    "request_source",
+    "VARCHAR",
+    "How the trip was asked for, as TLC writes it.",
+    ("request_source",),
+    first="2026-06",
+)
+_COORDINATES = tuple(
+    Column(
+        f"{event}_{axis}",
+        "DOUBLE",
+        f"{axis.capitalize()} of the {event}, in degrees (WGS 84).",
+        (f"{event}_{axis}", f"{side}_{axis[:3].capitalize()}"),
+        last="2010-12",
+    )
+    for event, side in (("pickup", "Start"), ("dropoff", "End"))
+    for axis in ("longitude", "latitude")
+)
+# Engines disagree on the number of a weekday and on the first day of a week; computed once, here,
+# the metrics that use them are the same SQL everywhere.
+_DERIVED = (
+    Column(
+        "pickup_date", "DATE", "Day of the pickup.", formula="CAST(pickup_datetime AS DATE)"
+    ),
+    Column(
+        "pickup_hour",
+        "INTEGER",
+        "Hour of the pickup, 0 to 23.",
+        formula="EXTRACT(HOUR FROM pickup_datetime)",
+    ),
+    Column(
+        "pickup_weekday",
+        "INTEGER",
+        "Day of the week of the pickup, 0 Sunday to 6 Saturday.",
+        formula="EXTRACT(DOW FROM pickup_datetime)",
+    ),
+    Column(
+        "week_start",
+        "DATE",
+        "The Sunday that begins the week of the pickup.",
+        formula="CAST(pickup_datetime AS DATE) - CAST(EXTRACT(DOW FROM pickup_datetime) AS INTEGER)",
+    ),
+)
+
+
+def _datetimes(prefix: str, *names_of_2009: str) -> tuple[Column, Column]:
+    pickup, dropoff = names_of_2009 or ("", "")
+    return (
+        Column(
+            "pickup_datetime",
+            "TIMESTAMP",
+            "When the meter was engaged: wall-clock time in New York, without a zone.",
+            tuple(filter(None, (f"{prefix}_pickup_datetime", pickup and "pickup_datetime", pickup))),
+        ),
+        Column(
+            "dropoff_datetime",
+            "TIMESTAMP",
+            "When the meter was disengaged: wall-clock time in New York, without a zone.",
+            tuple(
+                filter(None, (f"{prefix}_dropoff_datetime", dropoff and "dropoff_datetime", dropoff))
+            ),
+        ),
+    )
+
+
+TRIP_DAYS = Table(
+    "trip_days",
+    (
+        Column("pickup_date", "DATE", "Day of pickup; NULL where a trip has no pickup time."),
+        Column("num_trips", "BIGINT", "Trips of the file that were picked up on that day."),
+    ),
+    PARTITION_DATE,
+)
+
+TRIPS = Table(
+    "trips",
+    (
+        _VENDOR_ID,
+        *_datetimes("tpep", "Trip_Pickup_DateTime", "Trip_Dropoff_DateTime"),
+        _PASSENGER_COUNT,
+        _TRIP_DISTANCE,
+        _RATE_CODE_ID,
+        _STORE_AND_FWD_FLAG,
+        _PICKUP_ZONE_ID,
+        _DROPOFF_ZONE_ID,
+        _PAYMENT_TYPE,
+        *_FARES,
+        _IMPROVEMENT_SURCHARGE,
+        _TOTAL_AMOUNT,
+        _CONGESTION_SURCHARGE,
+        _AIRPORT_FEE,
+        _CBD_CONGESTION_FEE,
+        _REQUEST_SOURCE,
+        *_COORDINATES,
+        *_DERIVED,
+    ),
+    PARTITION_DATE,
+    days=TRIP_DAYS,
+)
+
+ZONES = Table(
+    "zones",
+    (
+        Column("zone_id", "INTEGER", "TLC's LocationID, 1 to 265."),
+        Column("zone", "VARCHAR", "Name of the zone."),
+        Column("borough", "VARCHAR", "Borough; EWR for Newark Airport, Unknown for 264 and 265."),
+        Column(
+            "geometry",
+            "VARCHAR",
+            "Shape as WKT, longitude and latitude in degrees (WGS 84); NULL for zones without one.",
+        ),
+    ),
+)
+
+TABLES = (TRIPS, TRIP_DAYS, ZONES)
+
+BOROUGHS = ("Bronx", "Brooklyn", "EWR", "Manhattan", "Queens", "Staten Island")
