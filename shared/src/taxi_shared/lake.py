@@ -110,7 +110,7 @@ class Lake:
 
 
 def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath) -> int:
-    """The number of rows that a Parquet file's footer states."""
+    """The number of rows that a Parquet file's footer states. Raises duckdb.Error if broken."""
     (rows,) = con.execute(
         "SELECT num_rows FROM parquet_file_metadata($file)", {"file": str(path)}
     ).fetchone() or (0,)

@@ -37,7 +37,8 @@ class RangeReport:
         if not self._failures:
             for (asset, partition), metadata in self._done.items():
                 self.context.add_asset_metadata(metadata, asset, partition)
-            for asset in sorted(self.context.selected_asset_keys):
+            # In the order of the first report, which is that of the assets' dependencies.
+            for asset in dict.fromkeys(asset for asset, _ in self._done):
                 yield dg.MaterializeResult(asset_key=asset)
             return
         for (asset, partition), metadata in self._done.items():

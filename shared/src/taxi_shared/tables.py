@@ -312,6 +312,6 @@ ZONES = Table(
     ),
 )
 
-TABLES = (TRIPS, TRIP_DAYS, ZONES)
+TABLES = (TRIP_DAYS, TRIPS, ZONES)
 
 BOROUGHS = ("Bronx", "Brooklyn", "EWR", "Manhattan", "Queens", "Staten Island")

@@ -1,5 +1,5 @@
 -- Grain: one trip, in the order of the file, for the rows from from_row to before to_row. Money in cents.
--- The layouts (yellow_2009.sql and so on) give these columns the names and types that TLC used in a month.
+-- The layouts (yellow_2009.sql and so on) give these columns the names and units that TLC used in a month.
 CREATE MACRO sample_trips(from_row, to_row, seed) AS TABLE
 WITH row_numbers AS (
     SELECT
@@ -15,7 +15,7 @@ repeated AS (
 keyed AS (
     SELECT
         *,
-        repeat_draw < 0.005 AS is_refund,
+        CASE WHEN repeat_draw < 0.005 THEN -1 ELSE 1 END AS sign,
         trip_key(row_number - (repeat_draw < 0.0052)::BIGINT, seed) AS trip
     FROM repeated
 ),
@@ -24,72 +24,65 @@ placed AS (
         keyed.*,
         pickup.zone AS pickup_zone,
         dropoff.zone AS dropoff_zone,
-        pickup.area AS pickup_area,
-        dropoff.area AS dropoff_area,
         pickup.is_core OR dropoff.is_core AS touches_core,
         pickup.is_cbd OR dropoff.is_cbd AS touches_cbd,
-        pickup.area IN ('jfk', 'laguardia', 'newark') OR dropoff.area IN ('jfk', 'laguardia', 'newark') AS at_airport,
-        -- The square's half beyond the diagonal is folded back, for points spread evenly over the triangle.
+        pickup.is_jfk OR pickup.is_laguardia AS pays_airport_fee,
+        (pickup.is_jfk AND dropoff.is_manhattan) OR (pickup.is_manhattan AND dropoff.is_jfk) AS pays_jfk_flat_fare,
+        pickup.is_newark OR dropoff.is_newark AS touches_newark,
+        pickup.is_manhattan AND dropoff.is_manhattan AS stays_in_manhattan,
+        greatest(pickup.toll_odds, dropoff.toll_odds) AS toll_odds,
+        greatest(pickup.log_miles, dropoff.log_miles) AS log_miles,
+        least(pickup.spread, dropoff.spread) AS spread,
+        -- Receivers without a fix report 0, 0; about one trip in a hundred.
+        draw(trip, 6) >= 0.009 AS has_fix,
+        -- Of the square around a triangle, the half beyond the diagonal is folded back.
         CASE WHEN draw(trip, 2) + draw(trip, 3) > 1 THEN 1 - draw(trip, 2) ELSE draw(trip, 2) END AS pickup_u,
         CASE WHEN draw(trip, 2) + draw(trip, 3) > 1 THEN 1 - draw(trip, 3) ELSE draw(trip, 3) END AS pickup_v,
         CASE WHEN draw(trip, 4) + draw(trip, 5) > 1 THEN 1 - draw(trip, 4) ELSE draw(trip, 4) END AS dropoff_u,
         CASE WHEN draw(trip, 4) + draw(trip, 5) > 1 THEN 1 - draw(trip, 5) ELSE draw(trip, 5) END AS dropoff_v,
-        -- Receivers without a fix report 0, 0; about one trip in a hundred.
-        draw(trip, 6) >= 0.009 AS has_fix,
         pickup.a_x + pickup_u * pickup.ab_x + pickup_v * pickup.ac_x AS pickup_x,
         pickup.a_y + pickup_u * pickup.ab_y + pickup_v * pickup.ac_y AS pickup_y,
         dropoff.a_x + dropoff_u * dropoff.ab_x + dropoff_v * dropoff.ac_x AS dropoff_x,
         dropoff.a_y + dropoff_u * dropoff.ab_y + dropoff_v * dropoff.ac_y AS dropoff_y
     FROM keyed
-    JOIN pickup_places AS pickup ON pickup.slot = (bits(trip, 7) & 16383)::BIGINT
-    JOIN dropoff_places AS dropoff ON dropoff.slot = (bits(trip, 8) & 16383)::BIGINT
+    JOIN pickup_places AS pickup ON pickup.slot = (bits(trip, 7) & 16383)
+    JOIN dropoff_places AS dropoff ON dropoff.slot = (bits(trip, 8) & 16383)
 ),
 driven AS (
     SELECT
         *,
-        CASE WHEN draw(trip, 9) < 0.24 THEN 1 ELSE 2 END AS vendor,
-        hour(starts_at) AS pickup_hour,
-        isodow(starts_at) AS pickup_isodow,
-        starts_at + to_seconds((draw(trip, 10) * 3600)::INTEGER % 3600) AS pickup_at,
-        CASE
-            WHEN draw(trip, 11) < 0.011 THEN 0.0
-            ELSE least(180.0, exp(
-                CASE
-                    WHEN pickup_area = 'jfk' OR dropoff_area = 'jfk' THEN 2.80 + 0.17 * normal(trip, 12)
-                    WHEN pickup_area = 'newark' OR dropoff_area = 'newark' THEN 2.86 + 0.15 * normal(trip, 12)
-                    WHEN pickup_area = 'laguardia' OR dropoff_area = 'laguardia' THEN 2.27 + 0.25 * normal(trip, 12)
-                    WHEN pickup_area = 'manhattan' AND dropoff_area = 'manhattan'
-                        THEN 0.42 + 0.64 * normal(trip, 12)
-                    ELSE 1.40 + 0.70 * normal(trip, 12)
-                END
-            ))
-        END AS driven_miles
+        draw(trip, 9) < 0.24 AS is_creative_mobile,
+        starts_us + 1000000 * floor(3600 * draw(trip, 10))::BIGINT AS pickup_us,
+        least(log_miles + spread * normal(trip, 11), 5.2) AS log_driven,
+        draw(trip, 16) AS rate_draw,
+        draw(trip, 17) AS payment_draw
     FROM placed
 ),
 timed AS (
     SELECT
         *,
-        -- Creative Mobile's meters (1) report tenths of a mile, VeriFone's (2) hundredths.
-        CASE WHEN vendor = 1 THEN round(driven_miles, 1) ELSE round(driven_miles, 2) END AS miles,
-        greatest(12, (
-            (150 + 320 * driven_miles ** 0.8)
-            * exp(0.28 * normal(trip, 14))
-            * CASE WHEN pickup_hour < 6 THEN 0.72 WHEN pickup_hour BETWEEN 8 AND 18 THEN 1.12 ELSE 0.95 END
-        )::BIGINT) AS seconds,
+        -- Now and then the meter's distance is lost.
+        CASE WHEN draw(trip, 12) < 0.011 THEN 0.0 ELSE exp(log_driven) END AS driven_miles,
+        ((150 + 320 * exp(0.8 * log_driven)) * (1 + 0.27 * normal(trip, 13)) * traffic)::BIGINT AS likely_seconds,
+        greatest(likely_seconds, 12) AS seconds,
+        -- Creative Mobile's meters (vendor 1) report tenths of a mile, VeriFone's (2) hundredths.
+        CASE WHEN is_creative_mobile THEN 1 ELSE 2 END AS vendor,
+        CASE WHEN is_creative_mobile THEN 10 ELSE 100 END AS mile_parts,
+        floor(driven_miles * mile_parts + 0.5) / mile_parts AS miles,
         CASE
-            WHEN pickup_area = 'newark' OR dropoff_area = 'newark' THEN 3
-            WHEN draw(trip, 16) < 0.006 THEN 5
-            WHEN draw(trip, 16) < 0.010 AND vendor = 1 THEN 99
-            WHEN draw(trip, 16) < 0.0115 AND touches_core AND pickup_area <> dropoff_area THEN 4
-            WHEN 'manhattan' IN (pickup_area, dropoff_area) AND 'jfk' IN (pickup_area, dropoff_area) THEN 2
+            WHEN touches_newark THEN 3
+            WHEN rate_draw < 0.006 THEN 5
+            WHEN rate_draw < 0.010 AND is_creative_mobile THEN 99
+            WHEN rate_draw < 0.0115 AND NOT stays_in_manhattan THEN 4
+            WHEN pays_jfk_flat_fare THEN 2
             ELSE 1
         END AS rate_code,
         CASE
             WHEN NOT is_metered THEN 0
-            WHEN is_refund THEN 4
-            WHEN draw(trip, 17) < card_share THEN 1
-            WHEN draw(trip, 17) < 0.987 THEN 2
-            WHEN draw(trip, 17) < 0.994 THEN 3
+            WHEN sign < 0 THEN 4
+            WHEN payment_draw < card_share THEN 1
+            WHEN payment_draw < 0.987 THEN 2
+            WHEN payment_draw < 0.994 THEN 3
             ELSE 4
         END AS payment
     FROM driven
@@ -97,47 +90,48 @@ timed AS (
 metered AS (
     SELECT
         *,
-        pickup_at + to_seconds(
-            CASE
-                WHEN draw(trip, 18) < 0.0002 THEN -seconds
-                -- A VeriFone meter that nobody stopped closes its trip about a day later.
-                WHEN draw(trip, 18) < 0.0012 AND vendor = 2 THEN 86400 - seconds % 1800
-                ELSE seconds
-            END
-        ) AS dropoff_at,
+        rate_code = 1 OR rate_code > 3 AND rate_code <> 5 AS is_local_rate,
+        draw(trip, 18) AS clock_draw,
+        CASE
+            WHEN clock_draw >= 0.0012 THEN seconds
+            WHEN clock_draw < 0.0002 THEN -seconds
+            -- A VeriFone meter that nobody stopped closes its trip about a day later.
+            WHEN is_creative_mobile THEN seconds
+            ELSE 86400 - seconds % 1800
+        END AS clocked_seconds,
         -- A unit is a fifth of a mile at speed or a minute in slow traffic.
-        flag_drop + fare_unit * (ceil(driven_miles * 4.6) + seconds // 150)::BIGINT AS meter_fare
+        flag_drop + fare_unit * (floor(driven_miles * 4.6)::BIGINT + 1 + seconds // 150) AS meter_fare,
+        draw(trip, 19) AS fare_draw,
+        draw(trip, 20) AS toll_draw
     FROM timed
 ),
 fared AS (
     SELECT
         *,
+        make_timestamp(pickup_us) AS pickup_at,
+        make_timestamp(pickup_us + 1000000 * clocked_seconds) AS dropoff_at,
         CASE
             -- A trip sent by an app is priced beforehand, to the cent.
-            WHEN NOT is_metered THEN (meter_fare * (0.85 + 0.4 * draw(trip, 19)))::BIGINT
+            WHEN NOT is_metered THEN (meter_fare * (0.85 + 0.4 * fare_draw))::BIGINT
+            WHEN is_local_rate THEN meter_fare
             WHEN rate_code = 2 THEN jfk_flat_fare
             WHEN rate_code = 3 THEN meter_fare + newark_surcharge
-            WHEN rate_code = 5 THEN 1000 + 100 * (draw(trip, 19) * 90)::BIGINT
-            ELSE meter_fare
+            ELSE 1000 + 100 * floor(90 * fare_draw)::BIGINT
         END AS fare,
+        CASE WHEN is_metered AND is_local_rate THEN hourly_extra ELSE 0 END AS extra,
+        CASE WHEN rate_code = 3 OR rate_code = 5 THEN 0 ELSE mta_tax END AS tax,
         CASE
-            WHEN NOT is_metered OR rate_code IN (2, 3, 5) THEN 0
-            WHEN pickup_hour >= 20 OR pickup_hour < 6 THEN overnight_extra
-            WHEN pickup_hour BETWEEN 16 AND 19 AND pickup_isodow <= 5 THEN rush_hour_extra
-            ELSE 0
-        END AS extra,
-        CASE WHEN rate_code IN (3, 5) THEN 0 ELSE mta_tax END AS tax,
-        CASE
-            WHEN rate_code = 3 THEN CASE WHEN draw(trip, 20) < 0.85 THEN 2 * bridge_toll ELSE 0 END
-            WHEN at_airport THEN CASE WHEN draw(trip, 20) < 0.42 THEN bridge_toll ELSE 0 END
-            WHEN pickup_area = dropoff_area THEN CASE WHEN draw(trip, 20) < 0.002 THEN bridge_toll ELSE 0 END
-            WHEN draw(trip, 20) < 0.06 THEN bridge_toll
-            WHEN draw(trip, 20) < 0.063 THEN 200 + 25 * (draw(trip, 21) * 100)::BIGINT
-            ELSE 0
+            WHEN stays_in_manhattan OR toll_draw >= toll_odds THEN 0
+            WHEN touches_newark THEN 2 * bridge_toll
+            -- Other crossings, each with its price.
+            WHEN toll_draw < 0.004 THEN 200 + 25 * floor(toll_draw * 20000)::BIGINT
+            ELSE bridge_toll
         END AS tolls,
-        CASE WHEN touches_core THEN congestion_surcharge ELSE 0 END AS congestion,
+        CASE WHEN is_metered AND touches_core THEN congestion_surcharge ELSE 0 END AS congestion,
+        CASE WHEN is_metered AND pays_airport_fee THEN airport_fee ELSE 0 END AS airport,
         CASE WHEN touches_cbd THEN cbd_congestion_fee ELSE 0 END AS cbd_fee,
-        CASE WHEN is_metered AND pickup_area IN ('jfk', 'laguardia') THEN airport_fee ELSE 0 END AS airport
+        draw(trip, 22) AS tip_draw,
+        draw(trip, 23) AS tip_size
     FROM metered
 ),
 tipped AS (
@@ -146,26 +140,25 @@ tipped AS (
         fare + extra + tax + tolls + improvement_surcharge + congestion + cbd_fee + airport AS before_tip,
         -- Only tips by card are known. Most follow the buttons of the screen, a third are whole dollars.
         CASE
-            WHEN payment > 1 OR draw(trip, 22) < 0.045 OR NOT is_metered AND draw(trip, 22) < 0.6 THEN 0
-            WHEN draw(trip, 22) < 0.64 THEN
-                before_tip * ([15, 18, 20, 20, 20, 20, 25, 30])[1 + (draw(trip, 23) * 8)::INTEGER % 8] // 100
-            WHEN draw(trip, 22) < 0.93 THEN 100 * (1 + (draw(trip, 23) * before_tip)::BIGINT // 700)
-            ELSE (draw(trip, 23) * before_tip)::BIGINT // 3
-        END AS tip
+            WHEN payment > 1 OR tip_draw < 0.045 OR (NOT is_metered AND tip_draw < 0.6) THEN 0
+            WHEN tip_draw < 0.64 THEN before_tip * ([15, 18, 20, 20, 20, 20, 25, 30])[1 + floor(8 * tip_size)::INTEGER] // 100
+            WHEN tip_draw < 0.93 THEN 100 * (1 + floor(tip_size * before_tip)::BIGINT // 700)
+            ELSE floor(tip_size * before_tip)::BIGINT // 3
+        END AS tip,
+        draw(trip, 24) AS passenger_draw
     FROM fared
 )
 SELECT
     *,
-    CASE WHEN is_refund THEN -1 ELSE 1 END AS sign,
     before_tip + tip AS total,
     CASE
-        WHEN vendor = 1 AND draw(trip, 24) < 0.04 THEN 0
-        WHEN draw(trip, 24) < 0.74 THEN 1
-        WHEN draw(trip, 24) < 0.89 THEN 2
-        WHEN draw(trip, 24) < 0.93 THEN 3
-        WHEN draw(trip, 24) < 0.955 THEN 4
-        WHEN draw(trip, 24) < 0.98 THEN 5
+        WHEN passenger_draw < 0.04 AND is_creative_mobile THEN 0
+        WHEN passenger_draw < 0.74 THEN 1
+        WHEN passenger_draw < 0.89 THEN 2
+        WHEN passenger_draw < 0.93 THEN 3
+        WHEN passenger_draw < 0.955 THEN 4
+        WHEN passenger_draw < 0.98 THEN 5
         ELSE 6
     END AS passengers,
-    draw(trip, 25) < 0.006 AND vendor = 1 AS was_stored
+    is_creative_mobile AND draw(trip, 25) < 0.006 AS was_stored
 FROM tipped;

@@ -24,4 +24,4 @@ SELECT
     sign * tip / 100 AS Tip_Amt,
     sign * tolls / 100 AS Tolls_Amt,
     sign * total / 100 AS Total_Amt
-FROM sample_trips($from_row, $to_row, $seed);
+FROM sample_trips($from_row, $to_row, $seed)

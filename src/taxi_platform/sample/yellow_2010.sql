@@ -19,4 +19,4 @@ SELECT
     sign * tolls / 100 AS tolls_amount,
     sign * total / 100 AS total_amount,
     row_number AS __index_level_0__
-FROM sample_trips($from_row, $to_row, $seed);
+FROM sample_trips($from_row, $to_row, $seed)

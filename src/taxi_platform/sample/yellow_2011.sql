@@ -22,4 +22,4 @@ SELECT
     CASE WHEN is_metered THEN sign * airport / 100 END AS airport_fee,
     sign * cbd_fee / 100 AS cbd_congestion_fee,
     CASE WHEN is_metered THEN 'street' ELSE 'app' END AS request_source
-FROM sample_trips($from_row, $to_row, $seed);
+FROM sample_trips($from_row, $to_row, $seed)

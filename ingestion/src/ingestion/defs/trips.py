@@ -76,8 +76,8 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         report = RangeReport(context)
         with database.get_connection() as con:
             for fetched in _fetched(context, service, tlc, sources):
-                _report_file(con, report, service, fetched)
-                if service.table_asset in context.selected_asset_keys:
+                usable = _report_file(con, report, service, fetched)
+                if usable and service.table_asset in context.selected_asset_keys:
                     _load(con, report, service, database.lake, fetched)
         if service.table_asset in context.selected_asset_keys:
             database.publish()
@@ -99,29 +99,44 @@ def _fetched(
 
 def _report_file(
     con: duckdb.DuckDBPyConnection, report: RangeReport, service: Service, fetched: Fetched
-) -> None:
-    source = fetched.source
+) -> bool:
+    """Report a month's file; whether it can be loaded."""
+    source, receipt = fetched.source, fetched.receipt
+    if receipt is None:
+        report.failed(source.partition, _explained(service, fetched))
+        return False
+    if service.file_asset not in report.context.selected_asset_keys:
+        return True
+    try:
+        rows = parquet_rows(con, source.path)
+    except duckdb.Error as error:
+        report.failed(source.partition, error)
+        return False
+    report.context.log.info(
+        f"{source.path.name}: {receipt.bytes / 1e6:.1f} MB "
+        f"{'fetched' if fetched.changed else 'unchanged'} in {fetched.seconds:.1f} s"
+    )
+    report.done(
+        service.file_asset,
+        source.partition,
+        {
+            "dagster/row_count": rows,
+            "bytes": receipt.bytes,
+            "seconds": round(fetched.seconds, 3),
+            "sha256": receipt.sha256,
+            "source": receipt.address,
+        },
+    )
+    return True
+
+
+def _explained(service: Service, fetched: Fetched) -> Exception:
     if isinstance(fetched.error, NotPublished):
-        sentence = f"TLC has not published the {service.name} trips of {source.month}"
-        report.failed(source.partition, NotPublished(f"{sentence}: {fetched.error}"))
-    elif fetched.receipt is None:
-        report.failed(source.partition, fetched.error or RuntimeError("nothing was fetched"))
-    elif service.file_asset in report.context.selected_asset_keys:
-        report.context.log.info(
-            f"{source.path.name}: {fetched.receipt.bytes / 1e6:.1f} MB "
-            f"{'fetched' if fetched.changed else 'unchanged'} in {fetched.seconds:.1f} s"
+        month = fetched.source.month
+        return NotPublished(
+            f"TLC has not published the {service.name} trips of {month}: {fetched.error}"
         )
-        report.done(
-            service.file_asset,
-            source.partition,
-            {
-                "dagster/row_count": parquet_rows(con, source.path),
-                "bytes": fetched.receipt.bytes,
-                "seconds": round(fetched.seconds, 3),
-                "sha256": fetched.receipt.sha256,
-                "source": fetched.receipt.address,
-            },
-        )
+    return fetched.error or RuntimeError("nothing was fetched")
 
 
 def _load(
@@ -131,9 +146,8 @@ def _load(
     lake: Lake,
     fetched: Fetched,
 ) -> None:
-    if fetched.receipt is None:
-        return
     source = fetched.source
+    assert fetched.receipt is not None
     try:
         loaded = months.load(con, lake, service.table, source, fetched.receipt.sha256)
     except Exception as error:  # this month's, whatever it is: the others go on

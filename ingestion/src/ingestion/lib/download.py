@@ -244,7 +244,7 @@ def _receipt_path(path: UPath) -> UPath:
 
 def _wait(patience: Patience) -> Callable[[tenacity.RetryCallState], float]:
     backoff = tenacity.wait_exponential_jitter(
-        initial=patience.first_wait_seconds,
+        multiplier=patience.first_wait_seconds,
         max=patience.longest_wait_seconds,
         jitter=patience.first_wait_seconds,
     )

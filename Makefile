@@ -1,0 +1,66 @@
+# The platform's commands. `make` alone lists them.
+
+LOCATIONS := ingestion analytics adhoc_reports
+PROJECTS  := . $(LOCATIONS)
+PYTHON    ?= >=3.11,<3.14
+UV        := $(shell command -v uv || echo .tools/bin/uv)
+
+export UV_COMPILE_BYTECODE := 1
+export UV_NO_PROGRESS ?= 1
+export DAGSTER_HOME ?= $(CURDIR)/.dagster
+# Bytecode beside the packages is what makes a run start fast.
+unexport PYTHONDONTWRITEBYTECODE
+
+RUN := .venv/bin/python -m taxi_platform
+STAMPS := $(PROJECTS:%=%/.venv/.installed)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo pipeline dev test check lock clean bench
+
+help: ## List the commands
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: $(STAMPS) ## Make the four environments from their locks; nothing where nothing changed
+
+demo: setup ## Sample data through the whole platform, then the UI; EXIT=1 ends after success, PORT=3000
+	@$(RUN) demo $(if $(EXIT),--exit) $(if $(PORT),--port $(PORT))
+
+pipeline: setup ## Every asset for FROM=2023-01 TO=2023-03 from the configured source, without a UI
+	@$(RUN) pipeline --from "$(FROM)" --to "$(TO)"
+
+dev: setup ## The UI, the daemon and all three locations on the configured source; PORT=3000
+	@$(RUN) dev $(if $(PORT),--port $(PORT))
+
+test: setup ## All tests: each location's in its own environment, then those of the whole
+	@$(RUN) test $(if $(ONLY),--only "$(ONLY)")
+
+check: setup ## Format, lint, types and Dagster's own check of the definitions
+	@$(RUN) check
+
+lock: $(UV) ## Renew the locks of all environments
+	@for project in $(PROJECTS); do (cd $$project && \
+	  echo "locking $$project" && \
+	  $(UV) pip compile $(LOCK_OPTIONS) pyproject.toml -o requirements.lock && \
+	  $(UV) pip compile $(LOCK_OPTIONS) -c requirements.lock --group pyproject.toml:dev -o requirements-dev.lock) \
+	  || exit 1; done
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-package taxi-shared --no-header --upgrade
+
+clean: ## Remove data, instance and environments
+	rm -rf data .dagster .tools $(PROJECTS:%=%/.venv)
+
+# An environment is its locks, and the project and the shared package by path.
+define ENVIRONMENT
+$(1)/.venv/.installed: $(1)/requirements.lock $(1)/requirements-dev.lock $(1)/pyproject.toml shared/pyproject.toml | $(UV)
+	@echo "environment of $(2)"
+	@$(UV) venv --quiet --allow-existing --python "$(PYTHON)" $(1)/.venv
+	@$(UV) pip sync --quiet --python $(1)/.venv/bin/python $(1)/requirements.lock $(1)/requirements-dev.lock
+	@$(UV) pip install --quiet --python $(1)/.venv/bin/python --no-deps -e shared -e $(1)
+	@touch $$@
+endef
+$(eval $(call ENVIRONMENT,.,the host))
+$(foreach location,$(LOCATIONS),$(eval $(call ENVIRONMENT,$(location),$(location))))
+
+# uv, where the machine has none.
+.tools/bin/uv:
+	@python3 -m venv .tools && .tools/bin/pip install --quiet "uv>=0.13,<0.14"

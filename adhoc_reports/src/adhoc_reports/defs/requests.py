@@ -1,0 +1,56 @@
+"""The answer to a request: a chart and its numbers."""
+
+import base64
+import time
+
+import dagster as dg
+
+from adhoc_reports.lib import chart, outputs
+from adhoc_reports.lib.pickups import count_pickups, loaded_months, missing_months, missing_note
+from adhoc_reports.lib.request import Request
+from taxi_shared import keys, storage
+from taxi_shared.database import LakeDatabase
+
+
+class AdhocRequestConfig(Request, dg.Config):
+    """A request, from a file by way of the sensor, or filled in by hand in the launchpad."""
+
+
+@dg.asset(
+    key=keys.ADHOC_REQUEST,
+    deps=[keys.TAXI_TRIPS, keys.TAXI_ZONES],
+    group_name=keys.REQUESTS,
+    kinds={"duckdb", "matplotlib"},
+)
+def adhoc_request(
+    context: dg.AssetExecutionContext, config: AdhocRequestConfig, database: LakeDatabase
+) -> dg.MaterializeResult[None]:
+    """Taxi pickups in a borough and period by hour of day and day of week, as somebody asked for:
+    the chart `outputs/<name>.png` and its numbers `outputs/<name>.csv`."""
+    begin = time.perf_counter()
+    root = database.lake.root
+    with database.get_connection(config.dates) as con:
+        pickups = count_pickups(con, config)
+        note = missing_note(missing_months(config.dates, loaded_months(con)))
+    if note:
+        context.log.warning(f"{note}. Materialize {keys.TAXI_TRIPS.to_user_string()} for them.")
+    figure = chart.draw(pickups, config, note)
+    chart_file = outputs.chart_path(root, config.name)
+    numbers_file = outputs.numbers_path(root, config.name)
+    storage.write_text(numbers_file, pickups.to_csv())
+    storage.write_bytes(chart_file, chart.to_png(figure))
+    outputs.withdraw_error(root, config.filename)
+    context.log.info(f"{config.name}: {pickups.total:,} trips, {chart_file}")
+    preview = base64.b64encode(chart.to_png(figure, chart.PREVIEW_DOTS_AN_INCH)).decode()
+    return dg.MaterializeResult(
+        metadata={
+            "chart": dg.MetadataValue.md(f"![Chart](data:image/png;base64,{preview})"),
+            "numbers": dg.MetadataValue.md(pickups.to_markdown()),
+            "chart file": dg.MetadataValue.path(str(chart_file)),
+            "numbers file": dg.MetadataValue.path(str(numbers_file)),
+            "num_trips": pickups.total,
+            "dagster/row_count": len(pickups.by_hour),
+            "remark": note or "None.",
+            "seconds": round(time.perf_counter() - begin, 3),
+        }
+    )

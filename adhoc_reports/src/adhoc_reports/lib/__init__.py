@@ -1,0 +1,1 @@
+"""What the asset and the sensor stand on; nothing here knows Dagster."""

@@ -1,0 +1,226 @@
+"""Which request files are new or changed, and what they hold.
+
+What has been dealt with is remembered twice. The sensor's cursor holds the files of the last tick
+only, so it stays small however many there are. The ledger, a file in the data root, holds all that
+are still in the folder. A tick begins by adding the cursor's files to the ledger: Dagster stores a
+cursor after it has launched the tick's runs, so nothing is in the ledger whose run is not launched.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+from upath import UPath
+
+from adhoc_reports.lib.request import (
+    MAX_BYTES,
+    SUFFIX,
+    InvalidRequest,
+    Request,
+    check_size,
+    read_request,
+    request_name,
+    shown_name,
+)
+from taxi_shared import storage
+from taxi_shared.storage import DataRoot
+
+FILES_A_TICK = 100
+
+Seen = Mapping[str, str]
+"""Names of request files, and the fingerprints that they had when they were dealt with."""
+
+# What a listing says of a version: of an object on S3, of a local file (`created` is its ctime,
+# which a copy that keeps time and size cannot keep).
+_VERSION = ("size", "ETag", "LastModified", "mtime", "created")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A request file in a listing of the folder.
+
+    fingerprint: differs between versions of the file
+    modified:    when it was written, in seconds since 1970
+    obstacle:    what it is if it is not a file ("a folder"), else empty
+    """
+
+    name: str
+    fingerprint: str
+    modified: float
+    size: int
+    obstacle: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a tick has to do.
+
+    due:     new or changed files, oldest first
+    waiting: how many more there are, left for the next ticks
+    ledger:  the ledger from now on
+    """
+
+    due: tuple[Listed, ...]
+    waiting: int
+    ledger: Seen
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that is not a valid request, and the reason in plain words."""
+
+    file: Listed
+    reason: str
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A file that holds a valid request."""
+
+    file: Listed
+    request: Request
+
+
+@dataclass(frozen=True)
+class Postponed:
+    """A file that could not be read now but perhaps can be later, and why."""
+
+    file: Listed
+    reason: str
+
+
+def decide(
+    listing: Iterable[Listed], ledger: Seen, batch: Seen, limit: int = FILES_A_TICK
+) -> Decision:
+    """What to do about the files of a listing, given the ledger and the last tick's batch."""
+    files = {file.name: file for file in listing}
+    seen = {name: mark for name, mark in {**ledger, **batch}.items() if name in files}
+    due = [file for file in files.values() if seen.get(file.name) != file.fingerprint]
+    due.sort(key=lambda file: (file.modified, file.name))
+    return Decision(tuple(due[:limit]), len(due[limit:]), seen)
+
+
+def list_requests(folder: UPath) -> list[Listed] | None:
+    """The request files of a folder in one listing; None where there is no such folder.
+
+    Hidden names are left out: a file that is still being written has one. Raises what the file
+    system raises.
+    """
+    folder.fs.invalidate_cache(folder.path)
+    try:
+        entries = folder.fs.ls(folder.path, detail=True)
+    except FileNotFoundError:
+        return None
+    listed = ((entry["name"].rstrip("/").rpartition("/")[2], entry) for entry in entries)
+    return [
+        _listed(name, entry)
+        for name, entry in listed
+        if name.endswith(SUFFIX) and not name.startswith(".")
+    ]
+
+
+def read(folder: UPath, files: Sequence[Listed]) -> Iterator[Accepted | Rejected | Postponed]:
+    """What each file holds. A file that is gone is left out: there is nothing to answer."""
+    to_read: list[Listed] = []
+    for file in files:
+        try:
+            _check_before_reading(file)
+        except InvalidRequest as invalid:
+            yield Rejected(file, str(invalid))
+        else:
+            to_read.append(file)
+    # One call, which an object store answers side by side; one byte more than a request may have.
+    contents = folder.fs.cat_ranges(
+        [f"{folder.path.rstrip('/')}/{file.name}" for file in to_read], 0, MAX_BYTES + 1
+    )
+    for file, content in zip(to_read, contents, strict=True):
+        if not isinstance(content, FileNotFoundError):
+            yield _judged(file, content)
+
+
+def _judged(file: Listed, content: bytes | Exception) -> Accepted | Rejected | Postponed:
+    shown = shown_name(file.name)
+    if isinstance(content, PermissionError | IsADirectoryError):
+        return Rejected(file, f"{shown} cannot be read; expected a file that others may read")
+    if isinstance(content, Exception):
+        return Postponed(file, f"{shown} could not be read: {content}")
+    if len(content) != file.size:
+        return Postponed(file, f"{shown} was changed while it was read")
+    try:
+        return Accepted(file, read_request(file.name, content))
+    except InvalidRequest as invalid:
+        return Rejected(file, str(invalid))
+
+
+def _check_before_reading(file: Listed) -> None:
+    shown = shown_name(file.name)
+    try:
+        request_name(file.name)
+    except ValueError as error:
+        raise InvalidRequest(f"{shown} cannot be the name of a request; {error}") from None
+    if file.obstacle:
+        raise InvalidRequest(f"{shown} is {file.obstacle}; expected a file")
+    check_size(file.name, file.size)
+
+
+def seen_by(files: Iterable[Listed]) -> Seen:
+    """Files, dealt with."""
+    return {file.name: file.fingerprint for file in files}
+
+
+def to_cursor(batch: Seen) -> str:
+    """A batch as the sensor's cursor."""
+    return _to_json(batch)
+
+
+def from_cursor(cursor: str | None) -> Seen:
+    """The batch of a cursor; none for a cursor that is unset or was set by hand."""
+    return _from_json(cursor or "") or {}
+
+
+def ledger_path(root: DataRoot) -> UPath:
+    return root.staging / "requests_seen.json"
+
+
+def load_ledger(path: UPath) -> Seen | None:
+    """The ledger, empty where there is none; None for a file that is not one."""
+    try:
+        return _from_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+
+
+def save_ledger(path: UPath, ledger: Seen) -> None:
+    storage.write_text(path, _to_json(ledger))
+
+
+def _to_json(seen: Seen) -> str:
+    # In ASCII, so that names which are not UTF-8 survive.
+    return json.dumps(dict(sorted(seen.items())), separators=(",", ":"))
+
+
+def _from_json(text: str | bytes) -> Seen | None:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _listed(name: str, entry: Mapping[str, Any]) -> Listed:
+    obstacle = _obstacle(entry)
+    version = [obstacle] if obstacle else [str(entry.get(field)) for field in _VERSION]
+    fingerprint = blake2b("\n".join(version).encode(), digest_size=8).hexdigest()
+    modified = next((entry[f] for f in ("LastModified", "mtime", "created") if f in entry), 0.0)
+    if isinstance(modified, datetime):
+        modified = modified.timestamp()
+    return Listed(name, fingerprint, modified, entry["size"] or 0, obstacle)
+
+
+def _obstacle(entry: Mapping[str, Any]) -> str:
+    if entry.get("islink"):
+        return "a symbolic link"
+    return {"file": "", "directory": "a folder"}.get(entry["type"], "a device")

@@ -1,0 +1,32 @@
+"""The files that answer a request, and the report on one that cannot be answered."""
+
+import json
+
+from upath import UPath
+
+from adhoc_reports.lib.request import error_name
+from taxi_shared import storage
+from taxi_shared.storage import DataRoot
+
+
+def chart_path(root: DataRoot, name: str) -> UPath:
+    return root.outputs / f"{name}.png"
+
+
+def numbers_path(root: DataRoot, name: str) -> UPath:
+    return root.outputs / f"{name}.csv"
+
+
+def error_path(root: DataRoot, filename: str) -> UPath:
+    return root.outputs / f"{error_name(filename)}.error.json"
+
+
+def report_error(root: DataRoot, filename: str, reason: str) -> None:
+    """Tell whoever waits for an answer why there is none."""
+    report = json.dumps({"request": filename, "reason": reason}, indent=2)
+    storage.write_text(error_path(root, filename), report + "\n")
+
+
+def withdraw_error(root: DataRoot, filename: str) -> None:
+    """Remove the report on a request that has been answered since."""
+    error_path(root, filename).unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""Manhattan's trips by zone, and their map.
+
+Both follow the lake by themselves: they are made again when months or zones have come in.
+"""
+
+from importlib.resources import files
+
+import dagster as dg
+
+from analytics.lib import zone_map, zones
+from analytics.lib.frames import Figure, GeoDataFrame
+from taxi_shared import keys
+from taxi_shared.database import LakeDatabase
+
+QUERY = (files("analytics") / "sql" / "manhattan_stats.sql").read_text()
+BOROUGH = "Manhattan"
+
+SCHEMA = dg.TableSchema(
+    [
+        dg.TableColumn("zone", "VARCHAR", "Name of the zone."),
+        dg.TableColumn("borough", "VARCHAR", "Manhattan."),
+        dg.TableColumn("geometry", "GEOMETRY", "Shape in longitude and latitude (WGS 84)."),
+        dg.TableColumn("num_trips", "BIGINT", "Trips picked up in the zone, in all months."),
+    ]
+)
+
+_MONTHS = dg.AssetSelection.assets(keys.TAXI_TRIPS)
+# Eager, but for one thing: months that TLC has yet to publish are always missing, and eager would
+# wait for all of them. One month is enough; a backfill of many is waited for until its end.
+AFTER_NEW_MONTHS = dg.AutomationCondition.eager().replace(
+    "any_deps_missing",
+    dg.AutomationCondition.any_deps_missing().ignore(_MONTHS),
+) & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing()).allow(
+    _MONTHS
+).with_label("a_month_is_loaded")
+
+
+# An input must be known here; the ingestion location is what makes it.
+taxi_zones = dg.AssetSpec(keys.TAXI_ZONES)
+
+
+@dg.asset(
+    key=keys.MANHATTAN_STATS,
+    ins={
+        "taxi_zones": dg.AssetIn(
+            keys.TAXI_ZONES, input_manager_key="lake_shapes", metadata={"table": "zones"}
+        )
+    },
+    deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=dg.AllPartitionMapping())],
+    io_manager_key="geojson",
+    automation_condition=AFTER_NEW_MONTHS,
+    group_name=keys.METRICS,
+    kinds={"duckdb", "geojson"},
+    metadata={"dagster/column_schema": SCHEMA},
+)
+def manhattan_stats(taxi_zones: GeoDataFrame, database: LakeDatabase) -> GeoDataFrame:
+    """Trips by zone of pickup in Manhattan, all months together, with the shape of each zone."""
+    with database.get_connection() as con:
+        trips = dict(con.execute(QUERY).fetchall())
+    return zones.trips_by_zone(taxi_zones, trips, BOROUGH)
+
+
+@dg.asset(
+    key=keys.MANHATTAN_MAP,
+    io_manager_key="png",
+    automation_condition=dg.AutomationCondition.eager(),
+    group_name=keys.METRICS,
+    kinds={"matplotlib", "png"},
+)
+def manhattan_map(manhattan_stats: GeoDataFrame) -> Figure:
+    """Map of Manhattan's trips by zone of pickup: `outputs/manhattan_map.png`."""
+    return zone_map.draw(manhattan_stats, "Yellow taxi trips in Manhattan")

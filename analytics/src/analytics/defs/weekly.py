@@ -1,0 +1,65 @@
+"""The figures of each week."""
+
+import time
+from importlib.resources import files
+
+import dagster as dg
+
+from analytics.lib import weeks
+from analytics.lib.frames import DataFrame
+from taxi_shared import keys
+from taxi_shared.database import LakeDatabase
+from taxi_shared.partitions import weekly
+from taxi_shared.tables import MILES, MONEY, TRIPS
+
+QUERY = (files("analytics") / "sql" / "trips_by_week.sql").read_text()
+
+SCHEMA = dg.TableSchema(
+    [
+        dg.TableColumn("period", "DATE", "The Sunday that begins the week."),
+        dg.TableColumn("num_trips", "BIGINT", "Trips picked up in the week."),
+        dg.TableColumn("total_amount", MONEY, "Charged in all, in US dollars; refunds count."),
+        dg.TableColumn("trip_distance", MILES, "Distance by the taximeters, in miles."),
+        dg.TableColumn("passenger_count", "BIGINT", "Passengers; an unknown number counts as 0."),
+    ]
+)
+
+
+@dg.asset(
+    key=keys.TRIPS_BY_WEEK,
+    deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=dg.TimeWindowPartitionMapping())],
+    partitions_def=weekly(),
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    io_manager_key="weekly_csv",
+    group_name=keys.METRICS,
+    kinds={"duckdb", "csv"},
+    metadata={"dagster/column_schema": SCHEMA},
+)
+def trips_by_week(context: dg.AssetExecutionContext, database: LakeDatabase) -> DataFrame:
+    """Trips, money, miles and passengers of each week, Sunday to Saturday, by time of pickup.
+
+    `outputs/trips_by_week.csv` has a row for each week that was made. A range of weeks is one run
+    and one query.
+    """
+    begin = time.perf_counter()
+    window = context.partition_time_window
+    first, end = window.start.date(), window.end.date()
+    with database.get_connection(pickup_dates=(first, end)) as con:
+        totals = con.execute(QUERY, {"start": first, "end": end}).fetchall()
+    loaded = {file.parent.name.partition("=")[2] for file in database.lake.files(TRIPS)}
+    frame = weeks.one_row_a_week(totals, context.partition_keys)
+    seconds = round(time.perf_counter() - begin, 3)
+    for row in frame.itertuples():
+        absent = [month[:7] for month in weeks.months_of(row.period) if month not in loaded]
+        if absent:
+            context.log.warning(f"{row.period}: counted without {', '.join(absent)}, not loaded")
+        context.add_asset_metadata(
+            {
+                "num_trips": row.num_trips,
+                "total_amount": float(row.total_amount),
+                "seconds": seconds,
+                "months not loaded": absent,
+            },
+            partition_key=row.period,
+        )
+    return frame

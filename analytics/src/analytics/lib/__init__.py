@@ -1,0 +1,1 @@
+"""What the definitions are made from: rules, pictures and I/O managers, without any definition."""

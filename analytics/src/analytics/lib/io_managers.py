@@ -1,0 +1,111 @@
+"""I/O managers for what the location's assets hand to each other and to people.
+
+They read and write below the data root, and show what they wrote on the asset's page.
+"""
+
+import json
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+from upath import UPath
+
+from analytics.lib import preview
+from analytics.lib.frames import Figure, GeoDataFrame
+from taxi_shared import storage
+from taxi_shared.database import LakeDatabase
+from taxi_shared.storage import DataRoot
+
+LONGITUDE_LATITUDE = "EPSG:4326"
+# By default the file would name the version of the drawing library, and the picture change with it.
+PNG_METADATA = {"Software": "matplotlib"}
+
+
+class LakeShapes(dg.ConfigurableIOManager):
+    """Loads a table of the lake, named as its asset's input says, with its shapes."""
+
+    data_root: str = Field(description="Folder or s3:// address of all files.")
+
+    def load_input(self, context: dg.InputContext) -> GeoDataFrame:
+        """The rows of the table in `metadata["table"]`, sorted; its column `geometry` is WKT.
+
+        Raises ValueError if the table is empty.
+        """
+        import geopandas
+
+        table = (context.definition_metadata or {})["table"]
+        with LakeDatabase(data_root=self.data_root).get_connection() as con:
+            found = con.table(table).order("ALL")
+            frame = geopandas.pd.DataFrame(found.fetchall(), columns=found.columns)
+        if frame.empty:
+            raise ValueError(
+                f"table {table} in {self.data_root} is empty: "
+                f"materialize {context.asset_key.to_user_string()} first"
+            )
+        shapes = geopandas.GeoSeries.from_wkt(frame["geometry"], crs=LONGITUDE_LATITUDE)
+        return geopandas.GeoDataFrame(frame.assign(geometry=shapes))
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        raise NotImplementedError("tables of the lake are written by taxi_shared.lake.Lake")
+
+
+class _Files(dg.UPathIOManager):
+    """Results as one file each, `<folder>/<asset><extension>`."""
+
+    def make_directory(self, path: UPath) -> None:
+        """Nothing: writing a file makes its folder."""
+
+
+class GeoJsonFiles(_Files):
+    """GeoDataFrames in longitude and latitude."""
+
+    extension = ".geojson"
+
+    def dump_to_path(self, context: dg.OutputContext, obj: GeoDataFrame, path: UPath) -> None:
+        storage.write_text(path, obj.to_json(drop_id=True) + "\n")
+
+    def load_from_path(self, context: dg.InputContext, path: UPath) -> GeoDataFrame:
+        import geopandas
+
+        features = json.loads(path.read_text(encoding="utf-8"))["features"]
+        return geopandas.GeoDataFrame.from_features(features, crs=LONGITUDE_LATITUDE)
+
+    def get_metadata(self, context: dg.OutputContext, obj: GeoDataFrame) -> dict[str, Any]:
+        without_shapes = obj.drop(columns="geometry")
+        return {"dagster/row_count": len(obj), "preview": preview.table(without_shapes)}
+
+
+class PngFiles(_Files):
+    """Figures; equal figures give equal bytes."""
+
+    extension = ".png"
+
+    def dump_to_path(self, context: dg.OutputContext, obj: Figure, path: UPath) -> None:
+        with storage.atomic_open(path) as file:
+            obj.savefig(file, format="png", metadata=PNG_METADATA)
+
+    def load_from_path(self, context: dg.InputContext, path: UPath) -> bytes:
+        """The picture as it is in the file."""
+        return path.read_bytes()
+
+    def get_metadata(self, context: dg.OutputContext, obj: Figure) -> dict[str, Any]:
+        png = self._get_path(context).read_bytes()
+        return {"bytes": len(png), "preview": preview.picture(png)}
+
+
+class GeoJson(dg.ConfigurableIOManagerFactory[GeoJsonFiles]):
+    """`staging/<asset>.geojson`."""
+
+    data_root: str = Field(description="Folder or s3:// address of all files.")
+
+    def create_io_manager(self, context: dg.InitResourceContext) -> GeoJsonFiles:
+        return GeoJsonFiles(DataRoot.at(self.data_root).staging)
+
+
+class Png(dg.ConfigurableIOManagerFactory[PngFiles]):
+    """`outputs/<asset>.png`."""
+
+    data_root: str = Field(description="Folder or s3:// address of all files.")
+
+    def create_io_manager(self, context: dg.InitResourceContext) -> PngFiles:
+        return PngFiles(DataRoot.at(self.data_root).outputs)

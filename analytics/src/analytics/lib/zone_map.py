@@ -1,0 +1,188 @@
+"""A map of taxi zones, coloured by their number of trips.
+
+Drawn on a bare `Figure`: pyplot, which geopandas draws with, keeps global state that threads of one
+process would share.
+"""
+
+from math import cos, radians
+from typing import Any
+
+from analytics.lib.frames import Figure, GeoDataFrame
+
+WEST, EAST = -74.05, -73.90
+SOUTH, NORTH = 40.70, 40.82
+KM_PER_DEGREE = 111.32  # of latitude; of longitude it is this times the cosine of the latitude
+KM_PER_MILE = 1.609344
+SHRINKAGE = cos(radians((SOUTH + NORTH) / 2))
+
+COLOURS = "plasma"
+NO_TRIPS = "#d4d4d4"
+PAPER, INK, FAINT = "#f5f5f3", "#222222", "#666666"
+LISTED = 5
+
+
+def draw(zones: GeoDataFrame, title: str) -> Figure:
+    """The part of the zones within the extent; columns zone, geometry, num_trips.
+
+    Colours are linear from 0 to the busiest zone; a zone without trips is grey.
+    """
+    from matplotlib.figure import Figure as BareFigure
+
+    figure = BareFigure(figsize=(8, 7.6), dpi=150, facecolor="white")
+    axes = figure.add_axes((0.085, 0.07, 0.74, 0.80))
+    _frame(axes)
+    colours = _fill(axes, zones)
+    _colour_bar(figure, axes, colours)
+    _list_busiest(axes, zones)
+    _scale_bar(axes)
+    figure.text(0.085, 0.945, title, fontsize=15, fontweight="bold", color=INK)
+    figure.text(0.085, 0.915, subtitle(zones), fontsize=9.5, color=FAINT, va="center")
+    return figure
+
+
+def subtitle(zones: GeoDataFrame) -> str:
+    """How many trips the zones have, and how many of them lie outside the map."""
+    trips, count = int(zones["num_trips"].sum()), len(zones)
+    parts = [f"{trips:,} trips by zone of pickup", f"{count} zones"]
+    outside = zones[~_is_on_map(zones)]
+    if not outside.empty:
+        parts.append(
+            f"{int(outside['num_trips'].sum()):,} of the trips in {len(outside)} of the zones "
+            "outside this map"
+        )
+    return "  ·  ".join(parts)
+
+
+def _is_on_map(zones: GeoDataFrame) -> Any:
+    import shapely
+
+    return zones.geometry.intersects(shapely.box(WEST, SOUTH, EAST, NORTH))
+
+
+def _frame(axes: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+    axes.set(xlim=(WEST, EAST), ylim=(SOUTH, NORTH), facecolor=PAPER)
+    # A degree of longitude is shorter than one of latitude; drawn alike, Manhattan would be fat.
+    axes.set_aspect(1 / SHRINKAGE)
+    axes.xaxis.set_major_locator(MultipleLocator(0.05))
+    axes.yaxis.set_major_locator(MultipleLocator(0.02))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{-x:.2f}° W"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.2f}° N"))
+    axes.tick_params(labelsize=8, colors=FAINT, length=3)
+    for spine in axes.spines.values():
+        spine.set_color("#bbbbbb")
+
+
+def _fill(axes: Any, zones: GeoDataFrame) -> Any:
+    """Draw the zones; returns what a colour bar needs."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import PatchCollection
+    from matplotlib.colors import Normalize
+
+    colours = ScalarMappable(Normalize(0, max(1, zones["num_trips"].max())), colormaps[COLOURS])
+    drawn = zones[~zones.geometry.is_empty & zones.geometry.notna()]
+    axes.add_collection(
+        PatchCollection(
+            [_patch(shape) for shape in drawn.geometry],
+            facecolors=[colours.to_rgba(n) if n else NO_TRIPS for n in drawn["num_trips"]],
+            edgecolors="white",
+            linewidths=0.6,
+        ),
+        autolim=False,
+    )
+    return colours
+
+
+def _patch(shape: Any) -> Any:
+    """A polygon or several, with their holes, as one patch."""
+    import shapely
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    rings = [
+        ring
+        for polygon in shapely.get_parts(shape)
+        for ring in (polygon.exterior, *polygon.interiors)
+    ]
+    return PathPatch(
+        Path.make_compound_path(*(Path(shapely.get_coordinates(r), closed=True) for r in rings))
+    )
+
+
+def _colour_bar(figure: Any, axes: Any, colours: Any) -> None:
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    bar = figure.colorbar(
+        colours,
+        cax=axes.inset_axes((1.035, 0.0, 0.035, 0.90)),
+        ticks=MaxNLocator(6, integer=True),
+        format=StrMethodFormatter("{x:,.0f}"),
+    )
+    bar.set_label("Trips per zone (linear scale)", fontsize=9.5, color=INK)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8, colors=FAINT, length=3)
+    axes.legend(
+        handles=[Patch(facecolor=NO_TRIPS, label="no trips")],
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1.005),
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=INK,
+        handlelength=1.2,
+        handleheight=1.2,
+        borderpad=0,
+    )
+
+
+def _list_busiest(axes: Any, zones: GeoDataFrame) -> None:
+    """Number the busiest zones on the map, and name them beside it, over Brooklyn and Queens."""
+    busiest = zones[(zones["num_trips"] > 0) & _is_on_map(zones)].nlargest(LISTED, "num_trips")
+    if busiest.empty:
+        return
+    style = {"transform": axes.transAxes, "fontsize": 8, "color": INK}
+    top, line, left, right = 0.245, 0.028, 0.60, 0.97
+    axes.text(left, top, "Busiest zones", fontweight="bold", **style)
+    axes.text(right, top, "trips", ha="right", **style)
+    rows = zip(busiest["zone"], busiest.geometry, busiest["num_trips"], strict=True)
+    for number, (zone, shape, trips) in enumerate(rows, start=1):
+        point = shape.representative_point()
+        axes.text(
+            point.x,
+            point.y,
+            str(number),
+            fontsize=7,
+            fontweight="bold",
+            color=INK,
+            ha="center",
+            va="center_baseline",
+            bbox={"boxstyle": "circle,pad=0.2", "facecolor": "white", "linewidth": 0},
+        )
+        height = top - number * line
+        axes.text(left, height, f"{number}  {zone}", **style)
+        axes.text(right, height, f"{trips:,}", ha="right", **style)
+
+
+def _scale_bar(axes: Any) -> None:
+    """A mile and a kilometre, back to back."""
+    left, height = WEST + 0.60 * (EAST - WEST), SOUTH + 0.0045
+    for length, unit, side in ((KM_PER_MILE, "1 mi", 1), (1.0, "1 km", -1)):
+        right = left + length / (KM_PER_DEGREE * SHRINKAGE)
+        tick = 0.001 * side
+        axes.plot(
+            (left, left, right, right),
+            (height + tick, height, height, height + tick),
+            color=INK,
+            linewidth=1,
+            solid_joinstyle="miter",
+        )
+        axes.text(
+            right + 0.001,
+            height + 0.0002 * side,
+            unit,
+            fontsize=7.5,
+            color=INK,
+            va="bottom" if side > 0 else "top",
+        )

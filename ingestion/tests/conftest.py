@@ -1,0 +1,111 @@
+"""A publisher that behaves, or misbehaves, like TLC's server; and TLC's real files where present."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance
+
+REAL_FILES = Path(__file__).resolve().parents[3] / "shared" / "tlc-mirror"
+
+
+@dataclass
+class Publisher:
+    """A local HTTP server: files by path, and a list of what to answer first, by path."""
+
+    url: str
+    files: dict[str, bytes] = field(default_factory=dict)
+    etags: dict[str, str] = field(default_factory=dict)
+    misbehave: dict[str, list[Callable[[BaseHTTPRequestHandler], None]]] = field(
+        default_factory=dict
+    )
+    requests: list[tuple[str, str]] = field(default_factory=list)
+
+
+def status(code: int, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Answer with a status and no content."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(code)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+def body(content: bytes, announced: int | None = None) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Answer with some content, announced perhaps with another length, then cut the connection."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content) if announced is None else announced))
+        handler.end_headers()
+        handler.wfile.write(content)
+        handler.close_connection = True
+
+    return answer
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            served.requests.append((self.command, self.path))
+            if queue := served.misbehave.get(self.path):
+                queue.pop(0)(self)
+                return
+            content = served.files.get(self.path)
+            if content is None:
+                status(403)(self)
+                return
+            etag = served.etags.get(self.path)
+            if etag and self.headers.get("If-None-Match") == etag:
+                status(304, ETag=etag)(self)
+                return
+            self.send_response(200)
+            if etag:
+                self.send_header("ETag", etag)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served = Publisher(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield served
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def real_files() -> Path:
+    if not REAL_FILES.is_dir():
+        pytest.skip("TLC's real files are not beside the project")
+    return REAL_FILES
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture(scope="session")
+def persistent_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
+    """An instance on disk, as a schedule's context wants it; Dagster keeps a reference to it."""
+    with DagsterInstance.local_temp(str(tmp_path_factory.mktemp("instance"))) as local:
+        yield local

@@ -1,0 +1,134 @@
+"""Every physical type that TLC has used is read as the same canonical columns."""
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ingestion.lib import conform
+from ingestion.lib.conform import LayoutError
+from taxi_shared.tables import TRIPS
+
+from .layouts import DROPOFF, PICKUP, parquet, yellow
+
+MONTHS = ["2011-01", "2018-06", "2018-07", "2019-01", "2020-11", "2023-01", "2023-02", "2025-01"]
+
+
+@pytest.fixture
+def con():
+    with duckdb.connect() as connection:
+        yield connection
+
+
+def read(con, path: Path, table: pa.Table, month: str) -> list[dict[str, object]]:
+    path.write_bytes(parquet(table))
+    conformed = conform.conform(str(path), conform.schema_of(con, str(path)), TRIPS, month)
+    return con.execute(conformed.query, {"file": str(path)}).to_arrow_table().to_pylist()
+
+
+@pytest.mark.parametrize("month", [*MONTHS, "2026-06"])
+def test_a_month_of_any_layout_is_read_value_by_value(con, tmp_path, month):
+    rows = read(con, tmp_path / "file.parquet", yellow(month), month)
+    source = yellow(month).to_pylist()
+    assert [r["vendor_id"] for r in rows] == [2, 1, 2]
+    assert [r["passenger_count"] for r in rows] == [1, 0, None]
+    assert [r["rate_code_id"] for r in rows] == [1, 99, None]
+    assert [r["store_and_fwd_flag"] for r in rows] == ["N", "Y", None]
+    assert [r["pickup_zone_id"] for r in rows] == [237, 265, 132]
+    assert [r["dropoff_zone_id"] for r in rows] == [141, 264, 1]
+    assert {r["pickup_datetime"] for r in rows} == {PICKUP}
+    assert {r["dropoff_datetime"] for r in rows} == {DROPOFF}
+    for canonical, names in {
+        "total_amount": ["total_amount"],
+        "trip_distance": ["trip_distance"],
+        "congestion_surcharge": ["congestion_surcharge"],
+        "airport_fee": ["airport_fee", "Airport_fee"],
+        "cbd_congestion_fee": ["cbd_congestion_fee"],
+    }.items():
+        name = next((n for n in names if n in source[0]), None)
+        expected = [None if name is None or r[name] is None else Decimal(str(r[name])) for r in source]
+        assert [r[canonical] for r in rows] == expected, canonical
+    expected_source = ["STREET", "APP", None] if month >= "2026-06" else [None] * 3
+    assert [r["request_source"] and r["request_source"].upper() for r in rows] == expected_source
+
+
+def test_derived_columns_follow_from_the_time_of_pickup(con, tmp_path):
+    row = read(con, tmp_path / "file.parquet", yellow("2023-03"), "2023-03")[0]
+    assert (row["pickup_date"], row["pickup_hour"]) == (date(2023, 3, 5), 23)
+    assert (row["pickup_weekday"], row["week_start"]) == (0, date(2023, 3, 5))  # a Sunday
+
+
+def test_the_columns_have_the_declared_names_and_types(con, tmp_path):
+    path = tmp_path / "file.parquet"
+    path.write_bytes(parquet(yellow("2023-03")))
+    query = conform.conform(str(path), conform.schema_of(con, str(path)), TRIPS, "2023-03").query
+    described = con.execute(f"DESCRIBE {query}", {"file": str(path)}).fetchall()
+    assert [(name, kind) for name, kind, *_ in described] == [
+        (column.name, column.type) for column in TRIPS.columns
+    ]
+
+
+def test_rows_come_by_time_and_then_as_in_the_file(con, tmp_path):
+    table = yellow("2023-03")
+    times = pa.array([DROPOFF, PICKUP, PICKUP], pa.timestamp("us"))
+    table = table.set_column(1, "tpep_pickup_datetime", times)
+    rows = read(con, tmp_path / "file.parquet", table, "2023-03")
+    assert [r["vendor_id"] for r in rows] == [1, 2, 2]
+    assert [r["payment_type"] for r in rows] == [2, 0, 1]
+
+
+def test_a_column_that_nobody_described_is_told_and_does_not_stop_the_load(con, tmp_path):
+    path = tmp_path / "file.parquet"
+    path.write_bytes(parquet(yellow("2023-03").append_column("surge", pa.array([1, 2, 3]))))
+    conformed = conform.conform(str(path), conform.schema_of(con, str(path)), TRIPS, "2023-03")
+    assert conformed.unknown_columns == ("surge",)
+
+
+def test_a_column_that_is_missing_is_named_with_file_expected_and_found(con, tmp_path):
+    with pytest.raises(LayoutError) as raised:
+        read(con, tmp_path / "f.parquet", yellow("2023-03").drop_columns(["PULocationID"]), "2023-03")
+    for part in ("f.parquet", "pickup_zone_id", "PULocationID", "tpep_pickup_datetime"):
+        assert part in str(raised.value)
+
+
+def test_a_column_of_an_impossible_type_is_named_with_expected_and_found(con, tmp_path):
+    table = yellow("2023-03")
+    index = table.column_names.index("total_amount")
+    table = table.set_column(index, "total_amount", pa.array([True, False, None]))
+    with pytest.raises(LayoutError, match=r"total_amount.*DOUBLE.*found BOOLEAN"):
+        read(con, tmp_path / "f.parquet", table, "2023-03")
+
+
+def test_a_value_that_does_not_fit_is_named_with_its_column(con, tmp_path):
+    path = tmp_path / "f.parquet"
+    table = yellow("2023-03")
+    index = table.column_names.index("total_amount")
+    table = table.set_column(index, "total_amount", pa.array([1.0, 1e300, 2e300]))
+    path.write_bytes(parquet(table))
+    conformed = conform.conform(str(path), conform.schema_of(con, str(path)), TRIPS, "2023-03")
+    with pytest.raises(duckdb.ConversionException):
+        con.execute(conformed.query, {"file": str(path)}).fetchall()
+    reason = conform.first_unreadable(con, str(path), conformed)
+    assert "f.parquet: 2 value(s) of column total_amount do not fit" in reason
+
+
+def test_a_file_that_is_no_parquet_is_named(con, tmp_path):
+    path = tmp_path / "broken.parquet"
+    path.write_bytes(b"PAR1 nothing PAR1")
+    with pytest.raises(LayoutError, match=r"broken\.parquet cannot be read as Parquet"):
+        conform.schema_of(con, str(path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["2018-06", "2018-07", "2019-01", "2019-02", "2019-03", "2020-03", "2020-04", "2022-03", "2025-01"],
+)
+def test_tlc_s_own_files_load_without_a_loss(con, real_files, name):
+    path = str(real_files / "trip-data" / f"yellow_tripdata_{name}.parquet")
+    query = conform.conform(path, conform.schema_of(con, path), TRIPS, name).query
+    got = con.execute(f"SELECT count(*), sum(total_amount) FROM ({query})", {"file": path}).fetchone()
+    amounts = pq.read_table(path, columns=["total_amount"]).column(0).to_pylist()
+    assert got == (len(amounts), sum(Decimal(str(amount)) for amount in amounts))

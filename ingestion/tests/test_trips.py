@@ -1,0 +1,217 @@
+"""Months through the assets, by real runs on an instance of the test's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+from ingestion import definitions
+from ingestion.defs.resources import TlcSource
+from ingestion.defs.trips import YELLOW, yellow_trips
+from taxi_shared import keys
+from taxi_shared.database import LakeDatabase
+
+from .conftest import Publisher
+from .layouts import parquet, yellow
+
+MONTHS = ("2023-01-01", "2023-02-01", "2023-03-01")
+
+
+class Ingestion:
+    """The trips' assets over a publisher and a data root of the test's own."""
+
+    def __init__(self, publisher: Publisher, root: Path, instance: dg.DagsterInstance) -> None:
+        self.publisher, self.root, self.instance = publisher, root, instance
+
+    def publish(self, *months: str, rows: int = 3) -> None:
+        for month in months:
+            path = f"/trip-data/yellow_tripdata_{month[:7]}.parquet"
+            content = parquet(yellow(month[:7], rows))
+            self.publisher.files[path] = content
+            self.publisher.etags[path] = f'"{hash(content)}"'
+
+    def run(
+        self, first: str, last: str, selection: Sequence[dg.AssetKey] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            [yellow_trips],
+            selection=selection,
+            instance=self.instance,
+            resources={
+                "tlc": TlcSource(
+                    url=self.publisher.url, zones_url="", attempts=2, first_wait_seconds=0.01
+                ),
+                "database": LakeDatabase(data_root=str(self.root)),
+            },
+            tags={
+                "dagster/asset_partition_range_start": first,
+                "dagster/asset_partition_range_end": last,
+            },
+            raise_on_error=False,
+        )
+
+    def trips(self) -> dict[str, int]:
+        with LakeDatabase(data_root=str(self.root)).get_connection() as con:
+            return {
+                str(day): count
+                for day, count in con.execute(
+                    "SELECT partition_date, count(*) FROM trips GROUP BY ALL ORDER BY ALL"
+                ).fetchall()
+            }
+
+    def fetches(self) -> list[str]:
+        return [path[-15:-8] for method, path in self.publisher.requests if method == "GET"]
+
+
+@pytest.fixture
+def ingestion(publisher, tmp_path, instance):
+    return Ingestion(publisher, tmp_path, instance)
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> list[tuple[str, str | None]]:
+    return sorted(
+        (event.asset_key.to_user_string(), event.partition)
+        for event in result.all_events
+        if event.is_step_materialization
+    )
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    event = next(e for e in result.all_events if e.is_step_failure)
+    return str(event.step_failure_data.user_failure_data or "") + str(
+        event.step_failure_data.error
+    )
+
+
+def test_a_range_of_months_is_one_run_with_metadata_for_each_partition_once(ingestion):
+    ingestion.publish(*MONTHS)
+    result = ingestion.run(MONTHS[0], MONTHS[-1])
+    assert result.success
+    assert materialized(result) == sorted(
+        (name, month) for name in ("taxi_trips", "taxi_trips_file") for month in MONTHS
+    )
+    for event in (e for e in result.all_events if e.is_step_materialization):
+        metadata = event.materialization.metadata
+        assert metadata["dagster/row_count"].value == 3
+        assert metadata["bytes"].value > 0
+        assert metadata["seconds"].value >= 0
+    assert ingestion.trips() == dict.fromkeys(MONTHS, 3)
+
+
+def test_a_month_that_fails_is_named_and_the_others_are_done(ingestion):
+    ingestion.publish(MONTHS[0], MONTHS[2])
+    result = ingestion.run(MONTHS[0], MONTHS[-1])
+    assert not result.success
+    assert "TLC has not published the yellow trips of 2023-02" in failure(result)
+    assert "1 of 3 partitions failed" in failure(result)
+    assert ingestion.trips() == {MONTHS[0]: 3, MONTHS[2]: 3}
+    for asset in (keys.TAXI_TRIPS_FILE, keys.TAXI_TRIPS):
+        assert ingestion.instance.get_materialized_partitions(asset) == {MONTHS[0], MONTHS[2]}
+
+
+def test_the_next_attempt_does_only_what_is_left(ingestion):
+    ingestion.publish(MONTHS[0], MONTHS[2])
+    ingestion.run(MONTHS[0], MONTHS[-1])
+    before = {p: p.stat().st_mtime_ns for p in ingestion.root.rglob("*.parquet")}
+    ingestion.publish(MONTHS[1])
+    assert ingestion.run(MONTHS[0], MONTHS[-1]).success
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert ingestion.trips() == dict.fromkeys(MONTHS, 3)
+
+
+def test_a_file_that_changed_at_the_source_replaces_its_partition(ingestion):
+    ingestion.publish(*MONTHS)
+    ingestion.run(MONTHS[0], MONTHS[-1])
+    ingestion.publish(MONTHS[1], rows=2)
+    assert ingestion.run(MONTHS[1], MONTHS[1]).success
+    assert ingestion.trips() == {MONTHS[0]: 3, MONTHS[1]: 2, MONTHS[2]: 3}
+
+
+def test_a_damaged_partition_is_made_again(ingestion):
+    ingestion.publish(MONTHS[0])
+    ingestion.run(MONTHS[0], MONTHS[0])
+    file = LakeDatabase(data_root=str(ingestion.root)).lake.file(YELLOW.table, MONTHS[0])
+    good = file.read_bytes()
+    with duckdb.connect() as con:
+        con.execute("COPY (SELECT 1 AS vendor_id) TO $file (FORMAT parquet)", {"file": str(file)})
+    assert ingestion.run(MONTHS[0], MONTHS[0]).success
+    assert file.read_bytes() == good
+
+
+def test_loading_without_the_file_says_what_to_do(ingestion):
+    result = ingestion.run(MONTHS[0], MONTHS[0], selection=[keys.TAXI_TRIPS])
+    assert not result.success
+    assert "materialize the file's asset first" in failure(result)
+
+
+def test_the_table_is_loaded_again_from_the_file_at_hand(ingestion):
+    ingestion.publish(MONTHS[0])
+    assert ingestion.run(MONTHS[0], MONTHS[0], selection=[keys.TAXI_TRIPS_FILE]).success
+    assert ingestion.trips() == {}
+    assert ingestion.run(MONTHS[0], MONTHS[0], selection=[keys.TAXI_TRIPS]).success
+    assert ingestion.fetches() == ["2023-01"]
+    assert ingestion.trips() == {MONTHS[0]: 3}
+
+
+def test_a_broken_file_fails_its_month_alone_and_readers_keep_the_old_data(ingestion):
+    ingestion.publish(*MONTHS)
+    ingestion.run(MONTHS[0], MONTHS[-1])
+    path = "/trip-data/yellow_tripdata_2023-02.parquet"
+    ingestion.publisher.files[path] = b"PAR1 not really PAR1"
+    ingestion.publisher.etags[path] = '"broken"'
+    result = ingestion.run(MONTHS[0], MONTHS[-1])
+    assert "1 of 3 partitions failed" in failure(result)
+    assert "taxi_trips_2023-02.parquet" in failure(result)
+    assert ingestion.trips() == dict.fromkeys(MONTHS, 3)
+
+
+def test_the_same_months_in_any_order_give_the_same_bytes(publisher, tmp_path, instance):
+    def load(name: str, ranges: list[tuple[str, str]]) -> dict[str, bytes]:
+        ingestion = Ingestion(publisher, tmp_path / name, instance)
+        ingestion.publish(*MONTHS)
+        for first, last in ranges:
+            assert ingestion.run(first, last).success
+        staging = ingestion.root / "staging"
+        return {str(p.relative_to(staging)): p.read_bytes() for p in staging.rglob("*.parquet")}
+
+    together = load("together", [(MONTHS[0], MONTHS[-1])])
+    apart = load("apart", [(month, month) for month in reversed(MONTHS)])
+    assert together == apart
+    assert len(together) == 6
+
+
+def test_anyone_can_open_the_duckdb_file_and_count(ingestion):
+    ingestion.publish(*MONTHS)
+    ingestion.run(MONTHS[0], MONTHS[-1])
+    path = ingestion.root / "staging" / "data.duckdb"
+    with duckdb.connect(str(path), read_only=True) as con:
+        assert con.execute("SELECT COUNT(*) FROM trips").fetchone() == (9,)
+        ingestion.publish("2023-04-01")
+        assert ingestion.run("2023-04-01", "2023-04-01").success  # while somebody has it open
+        assert con.execute("SELECT COUNT(*) FROM trips").fetchone() == (12,)
+
+
+def test_a_week_is_read_from_the_files_that_hold_it(ingestion):
+    from datetime import date
+
+    ingestion.publish(*MONTHS)  # all trips of the made-up files are of 5 March
+    ingestion.run(MONTHS[0], MONTHS[-1])
+    database = LakeDatabase(data_root=str(ingestion.root))
+    with database.get_connection(pickup_dates=(date(2023, 3, 5), date(2023, 3, 12))) as con:
+        assert con.execute("SELECT count(*) FROM trips").fetchone() == (9,)
+    with database.get_connection(pickup_dates=(date(2023, 1, 1), date(2023, 1, 8))) as con:
+        assert con.execute("SELECT count(*) FROM trips").fetchone() == (0,)
+
+
+def test_the_location_never_imports_matplotlib_or_geopandas():
+    import subprocess
+    import sys
+
+    code = (
+        "import ingestion.definitions, sys; "
+        "print({'matplotlib', 'geopandas', 'pandas', 'shapely'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout.strip() == "set()"
+    assert definitions.defs.resolve_job_def("trip_update_job")

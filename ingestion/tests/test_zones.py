@@ -1,0 +1,92 @@
+"""The zones: one row for each id that trips can carry."""
+
+import csv
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import shapely
+from ingestion.defs.resources import TlcSource
+from ingestion.defs.zones import taxi_zones, taxi_zones_file
+from ingestion.lib.shapes import Zone, one_row_an_id
+from taxi_shared.database import LakeDatabase
+
+SQUARE = "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 1, 0 0)))"
+NEXT = "MULTIPOLYGON (((1 0, 2 0, 2 1, 1 1, 1 0)))"
+FAR = "MULTIPOLYGON (((5 5, 6 5, 6 6, 5 6, 5 5)))"
+
+
+def load(source: Path, root: Path) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [taxi_zones_file, taxi_zones],
+        resources={
+            "tlc": TlcSource(url="", zones_url=str(source)),
+            "database": LakeDatabase(data_root=str(root)),
+        },
+        raise_on_error=False,
+    )
+
+
+def zones(root: Path) -> dict[int, tuple[str, str, str | None]]:
+    with LakeDatabase(data_root=str(root)).get_connection() as con:
+        rows = con.execute("SELECT zone_id, zone, borough, geometry FROM zones").fetchall()
+    assert len(rows) == len({row[0] for row in rows})
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_rows_of_one_id_become_one_shape():
+    rows = [Zone(56, "Corona", "Queens", SQUARE), Zone(56, "Corona", "Queens", NEXT)]
+    united = next(zone for zone in one_row_an_id(rows) if zone.zone_id == 56)
+    assert shapely.from_wkt(united.geometry).area == 2
+
+
+def test_shapes_that_do_not_touch_stay_apart():
+    rows = [Zone(103, "Islands", "Manhattan", SQUARE), Zone(103, "Islands", "Manhattan", FAR)]
+    united = next(zone for zone in one_row_an_id(rows) if zone.zone_id == 103)
+    assert len(shapely.from_wkt(united.geometry).geoms) == 2
+
+
+def test_ids_that_the_source_leaves_out_are_there_without_a_shape():
+    found = {zone.zone_id: zone for zone in one_row_an_id([Zone(1, "Newark", "EWR", SQUARE)])}
+    assert sorted(found) == [1, 57, 104, 105, 264, 265]
+    assert found[264].borough == "Unknown"
+    assert found[1].geometry == SQUARE
+
+
+def test_a_row_of_the_source_wins_over_the_zone_without_a_shape():
+    found = {zone.zone_id: zone for zone in one_row_an_id([Zone(57, "Corona", "Queens", NEXT)])}
+    assert found[57].geometry == NEXT
+
+
+def test_tlc_s_own_zones_load_with_every_id_once(real_files, tmp_path):
+    source = real_files / "misc" / "taxi_zones.csv"
+    assert load(source, tmp_path).success
+    found = zones(tmp_path)
+    assert sorted(found) == list(range(1, 266))
+    with (real_files / "misc" / "taxi_zone_lookup.csv").open() as file:
+        for row in csv.DictReader(file):
+            if int(row["LocationID"]) < 264:
+                zone, borough, _ = found[int(row["LocationID"])]
+                assert (zone, borough) == (row["Zone"], row["Borough"])
+    csv.field_size_limit(10_000_000)
+    with source.open() as file:
+        area = sum(shapely.from_wkt(row["the_geom"]).area for row in csv.DictReader(file))
+    loaded = sum(shapely.from_wkt(shape).area for _, _, shape in found.values() if shape)
+    assert loaded == pytest.approx(area, rel=1e-9)
+
+
+def test_loading_twice_gives_the_same_bytes(real_files, tmp_path):
+    source = real_files / "misc" / "taxi_zones.csv"
+    file = LakeDatabase(data_root=str(tmp_path)).lake.root.staging / "zones" / "zones.parquet"
+    load(source, tmp_path)
+    first = file.read_bytes()
+    load(source, tmp_path)
+    assert file.read_bytes() == first
+
+
+def test_a_web_page_is_not_taken_for_the_zones(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<html>Sign in, please</html>")
+    result = load(page, tmp_path / "data")
+    event = next(e for e in result.all_events if e.is_step_failure)
+    assert "is not the zones CSV" in str(event.step_failure_data.error)

@@ -1,0 +1,1 @@
+"""The host of the platform: starts the instance, drives it, and makes sample data."""

@@ -1,0 +1,98 @@
+"""The demonstration: sample data through the whole platform, then a request and its chart."""
+
+import json
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from taxi_shared import settings
+from taxi_shared.storage import DataRoot, write_text
+
+from taxi_platform.calendar import MonthRange
+from taxi_platform.instance import Instance
+from taxi_platform.pipeline import Pipeline, PipelineError
+from taxi_platform.sample import write_sample
+
+MONTHS = MonthRange.between("2023-01", "2023-03")
+REQUEST = "manhattan_first_quarter"
+REQUEST_SECONDS = 60
+
+
+def environment(root: Path) -> dict[str, str]:
+    """The settings of a demonstration below `root`: three months of synthetic data of its own."""
+    source = root / "source"
+    return {
+        settings.DATA_ROOT: str(root),
+        settings.SOURCE_URL: str(source),
+        settings.ZONES_URL: str(source / "misc" / "taxi_zones.csv"),
+        settings.START_DATE: MONTHS.first.isoformat(),
+        settings.END_DATE: MONTHS.end.isoformat(),
+        settings.DUCKDB_DATABASE: "",
+    }
+
+
+def make_sample(root: Path, rows: int, console: Console) -> None:
+    """Three months of synthetic trips and the zones, where they are not there yet."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("synthetic sample", total=None)
+        write_sample(
+            root / "source",
+            MONTHS.months,
+            rows,
+            progress=lambda path, done, total: progress.update(task, completed=done, total=total),
+        )
+
+
+def ask(instance: Instance, root: Path, console: Console) -> Path:
+    """Drop a request into the folder, as an analyst would, and wait for its chart."""
+    files = DataRoot.at(str(root))
+    chart = Path(str(files.outputs / f"{REQUEST}.png"))
+    error = Path(str(files.outputs / f"{REQUEST}.error.json"))
+    chart.unlink(missing_ok=True)
+    error.unlink(missing_ok=True)
+    request = {
+        "borough": "Manhattan",
+        "start_date": MONTHS.first.isoformat(),
+        "end_date": (MONTHS.end - timedelta(days=1)).isoformat(),
+    }
+    write_text(files.requests / f"{REQUEST}.json", json.dumps(request))
+    begin = time.monotonic()
+    with console.status("request dropped, waiting for its chart"):
+        while not chart.exists():
+            instance.check()
+            if error.exists():
+                raise PipelineError(f"the request was refused: {error.read_text()}")
+            failed = [k for k, v in instance.graphql.runs_of("adhoc_request_job").items() if v == "FAILURE"]
+            if failed:
+                raise PipelineError(
+                    f"the request's run failed: {instance.graphql.run_failure(failed[0])}"
+                )
+            if time.monotonic() - begin > REQUEST_SECONDS:
+                raise PipelineError(f"no chart {REQUEST_SECONDS} s after the request")
+            time.sleep(0.2)
+    console.print(f"[green]✓[/] request answered after {time.monotonic() - begin:.1f} s")
+    return chart
+
+
+def run(instance: Instance, root: Path, console: Console) -> None:
+    """Everything through a running instance. Raises PipelineError if anything fails."""
+    pipeline = Pipeline(instance, console)
+    pipeline.wait_for_locations()
+    pipeline.run_all(MONTHS)
+    chart = ask(instance, root, console)
+    console.print(pipeline.summary())
+    outputs = DataRoot.at(str(root)).outputs
+    for label, path in (
+        ("map", outputs / "manhattan_map.png"),
+        ("weeks", outputs / "trips_by_week.csv"),
+        ("chart", chart),
+    ):
+        console.print(f"{label:>7}: {path}", soft_wrap=True, highlight=False)

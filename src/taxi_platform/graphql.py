@@ -1,0 +1,182 @@
+"""Questions to a running instance, by the GraphQL API of its webserver."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+REPOSITORY = "__repository__"  # the name Dagster gives to a location's Definitions
+FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
+
+
+class GraphQLError(Exception):
+    """The instance answered that it cannot do what it was asked."""
+
+
+@dataclass(frozen=True)
+class Materialization:
+    """A partition of an asset, or an asset that has none, as a run recorded it."""
+
+    asset: str
+    partition: str | None
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class GraphQL:
+    """The API of the webserver at `url`."""
+
+    url: str
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data of an answer. Raises GraphQLError, or requests' errors where none comes."""
+        response = requests.post(
+            f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60
+        )
+        answer = response.json()
+        if "errors" in answer:
+            raise GraphQLError("; ".join(error["message"] for error in answer["errors"]))
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def is_up(self) -> bool:
+        """Whether the webserver answers."""
+        try:
+            return bool(self.ask("{ version }"))
+        except (requests.RequestException, ValueError):
+            return False
+
+    def location_errors(self) -> dict[str, str | None]:
+        """Each location's error, None where it is loaded."""
+        entries = self.ask(
+            """{ workspaceOrError { ... on Workspace { locationEntries {
+                name loadStatus locationOrLoadError {
+                  __typename ... on PythonError { message } } } } } }"""
+        )["workspaceOrError"]["locationEntries"]
+        return {
+            entry["name"]: _location_error(entry["locationOrLoadError"]) for entry in entries
+        }
+
+    def launch(
+        self,
+        location: str,
+        job: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        run_config: Mapping[str, Any] | None = None,
+        assets: Sequence[str] | None = None,
+    ) -> str:
+        """Launch a run of a job, of some of its assets where they are named; returns its id."""
+        selector: dict[str, Any] = {
+            "repositoryLocationName": location,
+            "repositoryName": REPOSITORY,
+            "jobName": job,
+        }
+        if assets is not None:
+            selector["assetSelection"] = [{"path": [asset]} for asset in assets]
+        result = self.ask(
+            """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
+                __typename
+                ... on LaunchRunSuccess { run { runId } }
+                ... on PythonError { message }
+                ... on RunConfigValidationInvalid { errors { message } }
+                ... on PipelineNotFoundError { message }
+                ... on InvalidSubsetError { message } } }""",
+            params={
+                "selector": selector,
+                "runConfigData": run_config or {},
+                "executionMetadata": {
+                    "tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]
+                },
+            },
+        )["launchRun"]
+        if "run" not in result:
+            raise GraphQLError(f"{location} {job} cannot be launched: {result}")
+        run_id: str = result["run"]["runId"]
+        return run_id
+
+    def run_status(self, run_id: str) -> str:
+        """A run's status, `STARTED` or `SUCCESS` for example."""
+        run = self.ask(
+            "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id
+        )["runOrError"]
+        status: str = run["status"]
+        return status
+
+    def run_messages(self, run_id: str, cursor: str | None) -> tuple[list[str], str]:
+        """What a run's steps logged at level INFO or above since `cursor`, and the next cursor."""
+        events = self.ask(
+            """query ($id: ID!, $cursor: String) {
+                logsForRun(runId: $id, afterCursor: $cursor) { ... on EventConnection {
+                  cursor events { __typename ... on MessageEvent { message level } } } } }""",
+            id=run_id,
+            cursor=cursor,
+        )["logsForRun"]
+        messages = [
+            event["message"]
+            for event in events["events"]
+            if event["__typename"] == "LogMessageEvent" and event["level"] != "DEBUG"
+        ]
+        return messages, events["cursor"]
+
+    def run_failure(self, run_id: str) -> str:
+        """Why a run failed: the messages of its failed steps, or of the run itself."""
+        events = self.ask(
+            """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+                __typename
+                ... on ExecutionStepFailureEvent { stepKey error { message causes { message } } }
+                ... on RunFailureEvent { message error { message } } } } } }""",
+            id=run_id,
+        )["logsForRun"]["events"]
+        steps = [
+            f"{event['stepKey']}: {_innermost(event['error'])}"
+            for event in events
+            if event["__typename"] == "ExecutionStepFailureEvent"
+        ]
+        runs = [e["message"] for e in events if e["__typename"] == "RunFailureEvent"]
+        return "\n".join(steps or runs or ["no reason was recorded"])
+
+    def materializations(self, run_id: str) -> Iterator[Materialization]:
+        """What a run has materialised."""
+        run = self.ask(
+            """query ($id: ID!) { runOrError(runId: $id) { ... on Run { assetMaterializations {
+                assetKey { path } partition metadataEntries { label __typename
+                  ... on IntMetadataEntry { intValue }
+                  ... on FloatMetadataEntry { floatValue }
+                  ... on TextMetadataEntry { text }
+                  ... on PathMetadataEntry { path } } } } } }""",
+            id=run_id,
+        )["runOrError"]
+        for event in run["assetMaterializations"]:
+            yield Materialization(
+                asset="/".join(event["assetKey"]["path"]),
+                partition=event["partition"],
+                metadata={
+                    entry["label"]: next(
+                        (v for k, v in entry.items() if k not in ("label", "__typename")), None
+                    )
+                    for entry in event["metadataEntries"]
+                },
+            )
+
+    def runs_of(self, job: str) -> dict[str, str]:
+        """The runs of a job, newest first: status by id."""
+        runs = self.ask(
+            """query ($job: String!) { runsOrError(filter: {pipelineName: $job}) {
+                ... on Runs { results { runId status } } } }""",
+            job=job,
+        )["runsOrError"]["results"]
+        return {run["runId"]: run["status"] for run in runs}
+
+
+def _location_error(found: Mapping[str, Any] | None) -> str | None:
+    if found is None:
+        return "loading"
+    return found["message"] if found["__typename"] == "PythonError" else None
+
+
+def _innermost(error: Mapping[str, Any]) -> str:
+    causes = error.get("causes") or []
+    message: str = causes[-1]["message"] if causes else error["message"]
+    return message.strip()

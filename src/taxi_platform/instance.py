@@ -1,0 +1,251 @@
+"""A Dagster instance on this machine: a code server for each location, webserver and daemon.
+
+`dagster dev` starts the same processes one after the other. Here the code servers start side by
+side, and each runs by the Python of its own environment.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import grpc
+import yaml
+
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from taxi_platform.graphql import GraphQL
+from taxi_platform.workspace import ROOT, Location, locations
+
+HOST = "127.0.0.1"
+START_SECONDS = 120
+STOP_SECONDS = 15
+
+
+class InstanceError(Exception):
+    """The instance cannot be started, or something that it needs ended."""
+
+
+@dataclass
+class Instance:
+    """A running instance: where its UI is, and how to ask it."""
+
+    home: Path
+    url: str
+    graphql: GraphQL
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise InstanceError if a process of the instance has ended."""
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise InstanceError(
+                    f"{name} ended with status {process.returncode}:\n{self.log_tail(name)}"
+                )
+
+    def log(self, name: str) -> Path:
+        return self.home / "servers" / f"{name}.log"
+
+    def log_tail(self, name: str, lines: int = 15) -> str:
+        text = self.log(name).read_text(errors="replace") if self.log(name).exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+@contextmanager
+def run_instance(
+    home: Path,
+    *,
+    port: int | None = None,
+    daemon: bool = True,
+    environment: Mapping[str, str] | None = None,
+    served: Sequence[Location] | None = None,
+) -> Iterator[Instance]:
+    """Start an instance, wait until its webserver answers, and end all of it afterwards.
+
+    home:        DAGSTER_HOME; `dagster.yaml` is put there
+    port:        of the webserver on 127.0.0.1, a free one where None
+    daemon:      with schedules, sensors, queue and backfills; one instance a home may have it
+    environment: added to that of this process
+    served:      the code locations, those of `workspace.yaml` where None
+
+    A location that fails to load does not keep the instance from starting. Raises InstanceError.
+    """
+    port = _checked_port(port) if port else free_port()
+    served = locations() if served is None else served
+    env = {**os.environ, **(environment or {}), "DAGSTER_HOME": str(home)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "servers").mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        if daemon:
+            stack.enter_context(_alone(home))
+        _prepare(home, env)
+        url = f"http://{HOST}:{port}"
+        instance = Instance(home, url, GraphQL(url))
+        stack.callback(_stop, instance._processes)
+
+        def start(name: str, *command: str, cwd: Path = ROOT) -> None:
+            with instance.log(name).open("wb") as log:
+                # A session of its own: Ctrl-C reaches this process alone, which ends the others.
+                instance._processes[name] = subprocess.Popen(  # noqa: S603
+                    command, env=env, cwd=cwd, stdout=log, stderr=log, start_new_session=True
+                )
+
+        ports = {location.name: free_port() for location in served}
+        for location in served:
+            start(
+                location.name,
+                *(str(location.python), "-m", "dagster", "code-server", "start"),
+                *("--host", HOST, "--port", str(ports[location.name])),
+                *("--module-name", location.module, "--location-name", location.name),
+                *("--working-directory", str(location.folder)),
+                "--use-python-environment-entry-point",
+                cwd=location.folder,
+            )
+        workspace = home / f"workspace-{port}.yaml"
+        stack.callback(workspace.unlink, missing_ok=True)
+        workspace.write_text(yaml.safe_dump(_grpc_workspace(ports)))
+        for name, server_port in ports.items():
+            _wait_for_code_server(instance, name, server_port)
+        start(
+            "webserver",
+            *(sys.executable, "-m", "dagster_webserver"),
+            *("--host", HOST, "--port", str(port), "--workspace", str(workspace)),
+        )
+        if daemon:
+            start(
+                "daemon",
+                *(sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(workspace)),
+            )
+        _wait_for_webserver(instance)
+        yield instance
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _checked_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise InstanceError(
+                f"port {port} of {HOST} is busy ({error.strerror}); give another, as in PORT=3001"
+            ) from None
+    return port
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Hold the home: two daemons on one instance would each evaluate its sensors."""
+    with (home / "daemon.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise InstanceError(
+                f"an instance is already running on {home} (process {lock.read().strip()}); "
+                "end that one first, or set DAGSTER_HOME to another folder"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _prepare(home: Path, env: Mapping[str, str]) -> None:
+    """Put the configuration into the home, and its databases on this Dagster's schema.
+
+    Processes that start side by side on an empty home would each create the databases.
+    """
+    with (home / "schema.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+        lock.seek(0)
+        if lock.read() == version("dagster"):
+            return
+        migrated = subprocess.run(
+            [sys.executable, "-m", "dagster", "instance", "migrate"],
+            env=dict(env),
+            capture_output=True,
+            text=True,
+        )
+        if migrated.returncode:
+            raise InstanceError(f"{home} cannot be brought up to date:\n{migrated.stderr}")
+        lock.truncate(0)
+        lock.write(version("dagster"))
+
+
+def _grpc_workspace(ports: Mapping[str, int]) -> dict[str, object]:
+    return {
+        "load_from": [
+            {"grpc_server": {"host": HOST, "port": port, "location_name": name}}
+            for name, port in ports.items()
+        ]
+    }
+
+
+def _wait_for_code_server(instance: Instance, name: str, port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+        health = HealthStub(channel)
+        while True:
+            instance.check()
+            try:
+                answer = health.Check(HealthCheckRequest(service="DagsterApi"), timeout=5)
+                if answer.status == HealthCheckResponse.SERVING:
+                    return
+            except grpc.RpcError:
+                pass  # not up yet: asked again until the deadline
+            if time.monotonic() > deadline:
+                raise InstanceError(
+                    f"code server {name} does not answer after {START_SECONDS} s:\n"
+                    f"{instance.log_tail(name)}"
+                )
+            time.sleep(0.1)
+
+
+def _wait_for_webserver(instance: Instance) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not instance.graphql.is_up():
+        instance.check()
+        if time.monotonic() > deadline:
+            raise InstanceError(
+                f"the webserver does not answer after {START_SECONDS} s:\n"
+                f"{instance.log_tail('webserver')}"
+            )
+        time.sleep(0.1)
+
+
+def _stop(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    """End the daemon and the webserver, then the code servers; kill what does not end."""
+    for process in reversed(processes.values()):
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes.values():
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+    for process in processes.values():
+        # What a child has started is in its process group, and may outlive it.
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue

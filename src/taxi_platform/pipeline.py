@@ -1,0 +1,167 @@
+"""The whole pipeline as runs of an instance, watched from the terminal."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from rich.console import Console
+from rich.table import Table
+
+from taxi_platform.calendar import MonthRange
+from taxi_platform.graphql import FINISHED, GraphQL, Materialization
+from taxi_platform.instance import Instance
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+LOCATION_SECONDS = 60
+
+
+class PipelineError(Exception):
+    """A run did not succeed, or a location is not loaded."""
+
+
+@dataclass
+class Run:
+    """A run that is watched: what it is for, and what it has logged so far."""
+
+    title: str
+    run_id: str
+    cursor: str | None = None
+    status: str = "STARTING"
+
+
+@dataclass
+class Pipeline:
+    """Launches runs, shows what they log, and remembers what they materialised."""
+
+    instance: Instance
+    console: Console
+    materialized: list[Materialization] = field(default_factory=list)
+
+    @property
+    def graphql(self) -> GraphQL:
+        return self.instance.graphql
+
+    def wait_for_locations(self) -> None:
+        """Wait until every location is loaded. Raises PipelineError with a location's error."""
+        deadline = time.monotonic() + LOCATION_SECONDS
+        while True:
+            errors = {k: v for k, v in self.graphql.location_errors().items() if v is not None}
+            if not errors:
+                return
+            if set(errors.values()) != {"loading"} or time.monotonic() > deadline:
+                raise PipelineError(
+                    "\n".join(f"location {name}: {error}" for name, error in errors.items())
+                )
+            time.sleep(0.1)
+
+    def run_all(self, months: MonthRange) -> None:
+        """Every asset for a range of months, and all the full weeks in it."""
+        self.run(
+            self.start(
+                "trips and zones",
+                "ingestion",
+                "trip_update_job",
+                tags=_range(months.months[0].isoformat(), months.months[-1].isoformat()),
+            )
+        )
+        downstream = [self.start("zone statistics and map", "analytics", "trip_update_job")]
+        weeks = months.full_weeks
+        if weeks:
+            downstream.append(
+                self.start(
+                    f"{len(weeks)} weeks",
+                    "analytics",
+                    "weekly_update_job",
+                    tags=_range(weeks[0].isoformat(), weeks[-1].isoformat()),
+                )
+            )
+        self.run(*downstream)
+
+    def run_request(self, filename: str, borough: str, months: MonthRange) -> None:
+        """Answer a request by hand, as from the launchpad."""
+        config = {
+            "filename": filename,
+            "borough": borough,
+            "start_date": months.first.isoformat(),
+            "end_date": months.end.isoformat(),
+        }
+        self.run(
+            self.start(
+                f"request {filename}",
+                "adhoc_reports",
+                "adhoc_request_job",
+                run_config={"ops": {"adhoc_request": {"config": config}}},
+            )
+        )
+
+    def start(
+        self,
+        title: str,
+        location: str,
+        job: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        run_config: Mapping[str, object] | None = None,
+    ) -> Run:
+        """Launch a run of a job."""
+        run_id = self.graphql.launch(location, job, tags=tags, run_config=run_config)
+        return Run(title, run_id)
+
+    def run(self, *runs: Run) -> None:
+        """Watch runs until all have ended. Raises PipelineError unless all succeeded."""
+        with self.console.status("") as status:
+            begin = time.monotonic()
+            while any(run.status not in FINISHED for run in runs):
+                time.sleep(0.2)
+                self.instance.check()
+                for run in runs:
+                    self._look(run)
+                waiting = ", ".join(run.title for run in runs if run.status not in FINISHED)
+                status.update(f"{waiting} … {time.monotonic() - begin:.0f} s")
+        failed = [run for run in runs if run.status != "SUCCESS"]
+        for run in runs:
+            self.materialized.extend(self.graphql.materializations(run.run_id))
+        if failed:
+            reasons = [
+                f"{run.title}: {run.status.lower()}, {self.instance.url}/runs/{run.run_id}\n"
+                f"{self.graphql.run_failure(run.run_id)}"
+                for run in failed
+            ]
+            raise PipelineError("\n".join(reasons))
+
+    def summary(self) -> Table:
+        """A table of assets: partitions, rows, bytes and seconds, summed over the runs."""
+        totals: dict[str, list[float]] = {}
+        for event in self.materialized:
+            row = totals.setdefault(event.asset, [0, 0, 0, 0])
+            row[0] += 1
+            for index, label in enumerate(("dagster/row_count", "bytes", "seconds"), start=1):
+                row[index] += event.metadata.get(label) or 0
+        table = Table("asset")
+        for heading in ("partitions", "rows", "bytes", "seconds"):
+            table.add_column(heading, justify="right")
+        for asset, (count, rows, size, seconds) in totals.items():
+            table.add_row(asset, f"{count:,}", f"{rows:,.0f}", f"{size:,.0f}", f"{seconds:.2f}")
+        return table
+
+    def _look(self, run: Run) -> None:
+        if run.status in FINISHED:
+            return
+        run.status = self.graphql.run_status(run.run_id)
+        messages, run.cursor = self.graphql.run_messages(run.run_id, run.cursor)
+        for message in messages:
+            self.console.print(f"  {message}", highlight=False, markup=False)
+        if run.status == "SUCCESS":
+            self.console.print(f"[green]✓[/] {run.title}")
+
+
+def request_name(months: MonthRange) -> str:
+    """A name for a request over months: manhattan_2023-01_2023-03.json."""
+    last = months.end - timedelta(days=1)
+    return f"manhattan_{months.first:%Y-%m}_{last:%Y-%m}.json"
+
+
+def _range(first: str, last: str) -> dict[str, str]:
+    return {RANGE_START: first, RANGE_END: last}
