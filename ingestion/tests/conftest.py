@@ -103,9 +103,3 @@ def instance() -> Iterator[DagsterInstance]:
     with DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
 
-
-@pytest.fixture(scope="session")
-def persistent_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
-    """An instance on disk, as a schedule's context wants it; Dagster keeps a reference to it."""
-    with DagsterInstance.local_temp(str(tmp_path_factory.mktemp("instance"))) as local:
-        yield local

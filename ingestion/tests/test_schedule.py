@@ -14,9 +14,9 @@ NOW = datetime(2023, 5, 5, tzinfo=UTC)
 
 
 @pytest.fixture
-def instance(persistent_instance):
-    yield persistent_instance
-    persistent_instance.wipe_assets([keys.TAXI_TRIPS])
+def instance(tmp_path):
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as local:  # a context wants one on disk
+        yield local
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The zones: one row for each id that trips can carry."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -16,9 +17,17 @@ NEXT = "MULTIPOLYGON (((1 0, 2 0, 2 1, 1 1, 1 0)))"
 FAR = "MULTIPOLYGON (((5 5, 6 5, 6 6, 5 6, 5 5)))"
 
 
-def load(source: Path, root: Path) -> dg.ExecuteInProcessResult:
+@pytest.fixture
+def load(instance):
+    return partial(load_zones, instance)
+
+
+def load_zones(
+    instance: dg.DagsterInstance, source: Path, root: Path
+) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         [taxi_zones_file, taxi_zones],
+        instance=instance,
         resources={
             "tlc": TlcSource(url="", zones_url=str(source)),
             "database": LakeDatabase(data_root=str(root)),
@@ -58,7 +67,7 @@ def test_a_row_of_the_source_wins_over_the_zone_without_a_shape():
     assert found[57].geometry == NEXT
 
 
-def test_tlc_s_own_zones_load_with_every_id_once(real_files, tmp_path):
+def test_tlc_s_own_zones_load_with_every_id_once(real_files, tmp_path, load):
     source = real_files / "misc" / "taxi_zones.csv"
     assert load(source, tmp_path).success
     found = zones(tmp_path)
@@ -75,7 +84,7 @@ def test_tlc_s_own_zones_load_with_every_id_once(real_files, tmp_path):
     assert loaded == pytest.approx(area, rel=1e-9)
 
 
-def test_loading_twice_gives_the_same_bytes(real_files, tmp_path):
+def test_loading_twice_gives_the_same_bytes(real_files, tmp_path, load):
     source = real_files / "misc" / "taxi_zones.csv"
     file = LakeDatabase(data_root=str(tmp_path)).lake.root.staging / "zones" / "zones.parquet"
     load(source, tmp_path)
@@ -84,7 +93,7 @@ def test_loading_twice_gives_the_same_bytes(real_files, tmp_path):
     assert file.read_bytes() == first
 
 
-def test_a_web_page_is_not_taken_for_the_zones(tmp_path):
+def test_a_web_page_is_not_taken_for_the_zones(tmp_path, load):
     page = tmp_path / "page.html"
     page.write_text("<html>Sign in, please</html>")
     result = load(page, tmp_path / "data")

@@ -32,11 +32,12 @@ class LakeShapes(dg.ConfigurableIOManager):
         Raises ValueError if the table is empty.
         """
         import geopandas
+        import pandas
 
         table = (context.definition_metadata or {})["table"]
         with LakeDatabase(data_root=self.data_root).get_connection() as con:
             found = con.table(table).order("ALL")
-            frame = geopandas.pd.DataFrame(found.fetchall(), columns=found.columns)
+            frame = pandas.DataFrame(found.fetchall(), columns=found.columns)
         if frame.empty:
             raise ValueError(
                 f"table {table} in {self.data_root} is empty: "

@@ -19,6 +19,7 @@ COLOURS = "plasma"
 NO_TRIPS = "#d4d4d4"
 PAPER, INK, FAINT = "#f5f5f3", "#222222", "#666666"
 LISTED = 5
+LIST_AT = 0.56  # of the width, east of Manhattan
 
 
 def draw(zones: GeoDataFrame, title: str) -> Figure:
@@ -117,23 +118,25 @@ def _colour_bar(figure: Any, axes: Any, colours: Any) -> None:
 
     bar = figure.colorbar(
         colours,
-        cax=axes.inset_axes((1.035, 0.0, 0.035, 0.90)),
+        cax=axes.inset_axes((1.035, 0.06, 0.035, 0.86)),
         ticks=MaxNLocator(6, integer=True),
         format=StrMethodFormatter("{x:,.0f}"),
     )
-    bar.set_label("Trips per zone (linear scale)", fontsize=9.5, color=INK)
+    bar.ax.set_title("Trips per zone\n(linear scale)", loc="left", fontsize=8.5, color=INK)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, colors=FAINT, length=3)
     axes.legend(
         handles=[Patch(facecolor=NO_TRIPS, label="no trips")],
-        loc="upper left",
-        bbox_to_anchor=(1.02, 1.005),
+        loc="lower left",
+        bbox_to_anchor=(1.035, 0.0),
         frameon=False,
-        fontsize=8.5,
-        labelcolor=INK,
-        handlelength=1.2,
+        fontsize=8,
+        labelcolor=FAINT,
+        handlelength=2.05,
         handleheight=1.2,
+        handletextpad=0.7,
         borderpad=0,
+        borderaxespad=0,
     )
 
 
@@ -142,10 +145,9 @@ def _list_busiest(axes: Any, zones: GeoDataFrame) -> None:
     busiest = zones[(zones["num_trips"] > 0) & _is_on_map(zones)].nlargest(LISTED, "num_trips")
     if busiest.empty:
         return
-    style = {"transform": axes.transAxes, "fontsize": 8, "color": INK}
-    top, line, left, right = 0.245, 0.028, 0.60, 0.97
-    axes.text(left, top, "Busiest zones", fontweight="bold", **style)
-    axes.text(right, top, "trips", ha="right", **style)
+    style = {"transform": axes.transAxes, "fontsize": 7.5, "color": INK}
+    top, line = 0.22, 0.027
+    axes.text(LIST_AT, top, "Busiest zones, trips", fontweight="bold", **style)
     rows = zip(busiest["zone"], busiest.geometry, busiest["num_trips"], strict=True)
     for number, (zone, shape, trips) in enumerate(rows, start=1):
         point = shape.representative_point()
@@ -161,13 +163,14 @@ def _list_busiest(axes: Any, zones: GeoDataFrame) -> None:
             bbox={"boxstyle": "circle,pad=0.2", "facecolor": "white", "linewidth": 0},
         )
         height = top - number * line
-        axes.text(left, height, f"{number}  {zone}", **style)
-        axes.text(right, height, f"{trips:,}", ha="right", **style)
+        axes.text(LIST_AT, height, str(number), fontweight="bold", **style)
+        axes.text(LIST_AT + 0.12, height, f"{trips:,}", ha="right", **style)
+        axes.text(LIST_AT + 0.135, height, zone, **style)
 
 
 def _scale_bar(axes: Any) -> None:
     """A mile and a kilometre, back to back."""
-    left, height = WEST + 0.60 * (EAST - WEST), SOUTH + 0.0045
+    left, height = WEST + LIST_AT * (EAST - WEST), SOUTH + 0.0045
     for length, unit, side in ((KM_PER_MILE, "1 mi", 1), (1.0, "1 km", -1)):
         right = left + length / (KM_PER_DEGREE * SHRINKAGE)
         tick = 0.001 * side
