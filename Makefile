@@ -32,10 +32,17 @@ dev: setup ## The UI, the daemon and all three locations on the configured sourc
 	@$(RUN) dev $(if $(PORT),--port $(PORT))
 
 test: setup ## All tests: each location's in its own environment, then those of the whole
-	@$(RUN) test $(if $(ONLY),--only "$(ONLY)")
+	@for location in $(LOCATIONS); do \
+	  echo "tests of $$location" && (cd $$location && .venv/bin/python -m pytest -q) || exit 1; done
+	@echo "tests of the whole" && .venv/bin/python -m pytest -q shared/tests tests
 
 check: setup ## Format, lint, types and Dagster's own check of the definitions
-	@$(RUN) check
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy src shared/src
+	@for location in $(LOCATIONS); do \
+	  .venv/bin/mypy --python-executable $$location/.venv/bin/python $$location/src || exit 1; done
+	@.venv/bin/dg check defs
 
 lock: $(UV) ## Renew the locks of all environments
 	@for project in $(PROJECTS); do (cd $$project && \

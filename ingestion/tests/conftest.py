@@ -1,4 +1,4 @@
-"""A publisher that behaves, or misbehaves, like TLC's server; and TLC's real files where present."""
+"""A publisher that behaves, or misbehaves, like TLC's server; TLC's real files where present."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -102,4 +102,3 @@ def real_files() -> Path:
 def instance() -> Iterator[DagsterInstance]:
     with DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
-

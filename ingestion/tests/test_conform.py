@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from ingestion.lib import conform
 from ingestion.lib.conform import LayoutError
 from taxi_shared.tables import TRIPS
@@ -49,7 +50,9 @@ def test_a_month_of_any_layout_is_read_value_by_value(con, tmp_path, month):
         "cbd_congestion_fee": ["cbd_congestion_fee"],
     }.items():
         name = next((n for n in names if n in source[0]), None)
-        expected = [None if name is None or r[name] is None else Decimal(str(r[name])) for r in source]
+        expected = [
+            None if name is None or r[name] is None else Decimal(str(r[name])) for r in source
+        ]
         assert [r[canonical] for r in rows] == expected, canonical
     expected_source = ["STREET", "APP", None] if month >= "2026-06" else [None] * 3
     assert [r["request_source"] and r["request_source"].upper() for r in rows] == expected_source
@@ -89,7 +92,9 @@ def test_a_column_that_nobody_described_is_told_and_does_not_stop_the_load(con, 
 
 def test_a_column_that_is_missing_is_named_with_file_expected_and_found(con, tmp_path):
     with pytest.raises(LayoutError) as raised:
-        read(con, tmp_path / "f.parquet", yellow("2023-03").drop_columns(["PULocationID"]), "2023-03")
+        read(
+            con, tmp_path / "f.parquet", yellow("2023-03").drop_columns(["PULocationID"]), "2023-03"
+        )
     for part in ("f.parquet", "pickup_zone_id", "PULocationID", "tpep_pickup_datetime"):
         assert part in str(raised.value)
 
@@ -124,11 +129,23 @@ def test_a_file_that_is_no_parquet_is_named(con, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["2018-06", "2018-07", "2019-01", "2019-02", "2019-03", "2020-03", "2020-04", "2022-03", "2025-01"],
+    [
+        "2018-06",
+        "2018-07",
+        "2019-01",
+        "2019-02",
+        "2019-03",
+        "2020-03",
+        "2020-04",
+        "2022-03",
+        "2025-01",
+    ],
 )
 def test_tlc_s_own_files_load_without_a_loss(con, real_files, name):
     path = str(real_files / "trip-data" / f"yellow_tripdata_{name}.parquet")
     query = conform.conform(path, conform.schema_of(con, path), TRIPS, name).query
-    got = con.execute(f"SELECT count(*), sum(total_amount) FROM ({query})", {"file": path}).fetchone()
+    got = con.execute(
+        f"SELECT count(*), sum(total_amount) FROM ({query})", {"file": path}
+    ).fetchone()
     amounts = pq.read_table(path, columns=["total_amount"]).column(0).to_pylist()
     assert got == (len(amounts), sum(Decimal(str(amount)) for amount in amounts))

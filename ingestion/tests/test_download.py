@@ -4,6 +4,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from upath import UPath
+
 from ingestion.lib.download import (
     DownloadError,
     NotPublished,
@@ -14,7 +16,6 @@ from ingestion.lib.download import (
     is_parquet,
     look,
 )
-from upath import UPath
 
 from .conftest import Publisher, body, status
 
@@ -98,9 +99,7 @@ def test_the_server_says_how_long_to_wait(publisher, target):
     ],
     ids=["a web page", "truncated at the source", "empty"],
 )
-def test_what_is_not_parquet_is_refused_and_the_old_file_stays(
-    publisher, target, content, reason
-):
+def test_what_is_not_parquet_is_refused_and_the_old_file_stays(publisher, target, content, reason):
     publisher.files[PATH] = PARQUET
     fetch(publisher, target)
     before = names(target)

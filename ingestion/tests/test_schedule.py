@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
+
+from ingestion.definitions import defs
 from ingestion.defs.jobs import trip_update_schedule
 from ingestion.defs.resources import TlcSource
-from ingestion.definitions import defs
 from ingestion.lib.publication import missing
 from taxi_shared import keys
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import pytest
+
 from ingestion import definitions
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.trips import YELLOW, yellow_trips
@@ -79,9 +80,7 @@ def materialized(result: dg.ExecuteInProcessResult) -> list[tuple[str, str | Non
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
     event = next(e for e in result.all_events if e.is_step_failure)
-    return str(event.step_failure_data.user_failure_data or "") + str(
-        event.step_failure_data.error
-    )
+    return str(event.step_failure_data.user_failure_data or "") + str(event.step_failure_data.error)
 
 
 def test_a_range_of_months_is_one_run_with_metadata_for_each_partition_once(ingestion):

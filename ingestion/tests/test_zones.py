@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import shapely
+
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.zones import taxi_zones, taxi_zones_file
 from ingestion.lib.shapes import Zone, one_row_an_id
@@ -22,9 +23,7 @@ def load(instance):
     return partial(load_zones, instance)
 
 
-def load_zones(
-    instance: dg.DagsterInstance, source: Path, root: Path
-) -> dg.ExecuteInProcessResult:
+def load_zones(instance: dg.DagsterInstance, source: Path, root: Path) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         [taxi_zones_file, taxi_zones],
         instance=instance,

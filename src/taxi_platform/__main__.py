@@ -12,8 +12,6 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
-from taxi_shared import settings
-from taxi_shared.partitions import monthly
 
 from taxi_platform import demo as demonstration
 from taxi_platform.calendar import MonthRange
@@ -22,6 +20,8 @@ from taxi_platform.instance import Instance, InstanceError, run_instance
 from taxi_platform.pipeline import Pipeline, PipelineError, request_name
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import ROOT
+from taxi_shared import settings
+from taxi_shared.partitions import monthly
 
 HOME = Path(os.environ.get("DAGSTER_HOME") or ROOT / ".dagster")
 console = Console()

@@ -16,10 +16,10 @@ class MonthRange:
 
     @classmethod
     def between(cls, first: str, last: str) -> "MonthRange":
-        """Months written as 2023-01. Raises click.BadParameter saying what is accepted."""
+        """Months written as 2023-01. Raises click.ClickException saying what is accepted."""
         months = cls(_month("FROM", first), _month("TO", last))
         if months.last < months.first:
-            raise click.BadParameter(f"TO={last} is before FROM={first}")
+            raise click.ClickException(f"TO={last} is before FROM={first}")
         return months
 
     @property
@@ -41,10 +41,10 @@ class MonthRange:
         return [self.first + timedelta(days=to_sunday + 7 * n) for n in range(weeks)]
 
     def check_within(self, partitions: Sequence[str]) -> None:
-        """Raise click.BadParameter unless all the months are among a location's partitions."""
+        """Raise click.ClickException unless all the months are among a location's partitions."""
         for month in self.months:
             if month.isoformat() not in partitions:
-                raise click.BadParameter(
+                raise click.ClickException(
                     f"{month:%Y-%m} is not one of the months {partitions[0][:7]} to "
                     f"{partitions[-1][:7]} that TAXI_START_DATE and TAXI_END_DATE allow today"
                 )
@@ -54,6 +54,6 @@ def _month(name: str, text: str) -> date:
     try:
         return date.fromisoformat(f"{text}-01")
     except ValueError:
-        raise click.BadParameter(
+        raise click.ClickException(
             f"{name}={text or '(nothing)'} is not a month; expected as in {name}=2023-01"
         ) from None

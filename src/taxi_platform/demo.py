@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from taxi_shared import settings
-from taxi_shared.storage import DataRoot, write_text
 
 from taxi_platform.calendar import MonthRange
 from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline, PipelineError
 from taxi_platform.sample import write_sample
+from taxi_shared import settings
+from taxi_shared.storage import DataRoot, write_text
 
 MONTHS = MonthRange.between("2023-01", "2023-03")
 REQUEST = "manhattan_first_quarter"
@@ -63,6 +63,7 @@ def ask(instance: Instance, root: Path, console: Console) -> Path:
         "start_date": MONTHS.first.isoformat(),
         "end_date": (MONTHS.end - timedelta(days=1)).isoformat(),
     }
+    old = instance.graphql.runs_of("adhoc_request_job")
     write_text(files.requests / f"{REQUEST}.json", json.dumps(request))
     begin = time.monotonic()
     with console.status("request dropped, waiting for its chart"):
@@ -70,7 +71,8 @@ def ask(instance: Instance, root: Path, console: Console) -> Path:
             instance.check()
             if error.exists():
                 raise PipelineError(f"the request was refused: {error.read_text()}")
-            failed = [k for k, v in instance.graphql.runs_of("adhoc_request_job").items() if v == "FAILURE"]
+            runs = instance.graphql.runs_of("adhoc_request_job")
+            failed = [run for run, status in runs.items() if status == "FAILURE" and run not in old]
             if failed:
                 raise PipelineError(
                     f"the request's run failed: {instance.graphql.run_failure(failed[0])}"

@@ -54,9 +54,7 @@ class GraphQL:
                 name loadStatus locationOrLoadError {
                   __typename ... on PythonError { message } } } } } }"""
         )["workspaceOrError"]["locationEntries"]
-        return {
-            entry["name"]: _location_error(entry["locationOrLoadError"]) for entry in entries
-        }
+        return {entry["name"]: _location_error(entry["locationOrLoadError"]) for entry in entries}
 
     def launch(
         self,

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import grpc
 import yaml
-
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
@@ -74,7 +73,8 @@ def run_instance(
 
     home:        DAGSTER_HOME; `dagster.yaml` is put there
     port:        of the webserver on 127.0.0.1, a free one where None
-    daemon:      with schedules, sensors, queue and backfills; one instance a home may have it
+    daemon:      with schedules, sensors, queue and backfills; one instance a home may have it.
+                 Without it, runs start at once instead of queueing
     environment: added to that of this process
     served:      the code locations, those of `workspace.yaml` where None
 
@@ -90,6 +90,8 @@ def run_instance(
         if daemon:
             stack.enter_context(_alone(home))
         _prepare(home, env)
+        if not daemon:
+            env["DAGSTER_HOME"] = str(_home_without_queue(home))
         url = f"http://{HOST}:{port}"
         instance = Instance(home, url, GraphQL(url))
         stack.callback(_stop, instance._processes)
@@ -97,7 +99,7 @@ def run_instance(
         def start(name: str, *command: str, cwd: Path = ROOT) -> None:
             with instance.log(name).open("wb") as log:
                 # A session of its own: Ctrl-C reaches this process alone, which ends the others.
-                instance._processes[name] = subprocess.Popen(  # noqa: S603
+                instance._processes[name] = subprocess.Popen(
                     command, env=env, cwd=cwd, stdout=log, stderr=log, start_new_session=True
                 )
 
@@ -191,6 +193,27 @@ def _prepare(home: Path, env: Mapping[str, str]) -> None:
         lock.write(version("dagster"))
 
 
+def _home_without_queue(home: Path) -> Path:
+    """A home with the same databases and logs, whose runs do not wait for a daemon."""
+    config = yaml.safe_load((home / "dagster.yaml").read_text())
+    del config["concurrency"]
+    base = {"base_dir": str(home)}
+    config["storage"] = {"sqlite": base}
+    config["local_artifact_storage"] = {
+        "module": "dagster._core.storage.root",
+        "class": "LocalArtifactStorage",
+        "config": base,
+    }
+    config["run_coordinator"] = {
+        "module": "dagster._core.run_coordinator",
+        "class": "DefaultRunCoordinator",
+    }
+    other = home / "without-queue"
+    other.mkdir(exist_ok=True)
+    (other / "dagster.yaml").write_text(yaml.safe_dump(config))
+    return other
+
+
 def _grpc_workspace(ports: Mapping[str, int]) -> dict[str, object]:
     return {
         "load_from": [
@@ -234,7 +257,7 @@ def _wait_for_webserver(instance: Instance) -> None:
 
 def _stop(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
     """End the daemon and the webserver, then the code servers; kill what does not end."""
-    for process in reversed(processes.values()):
+    for process in reversed(list(processes.values())):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
     deadline = time.monotonic() + STOP_SECONDS

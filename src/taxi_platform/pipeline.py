@@ -114,7 +114,7 @@ class Pipeline:
         with self.console.status("") as status:
             begin = time.monotonic()
             while any(run.status not in FINISHED for run in runs):
-                time.sleep(0.2)
+                time.sleep(0.3)
                 self.instance.check()
                 for run in runs:
                     self._look(run)

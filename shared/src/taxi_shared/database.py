@@ -23,7 +23,7 @@ class LakeDatabase(DuckDBResource):
     Nothing is stored in it; tables are written by `Lake.write`.
     """
 
-    database: str = Field(default=":memory:", description="Always in memory: the lake is the store.")
+    database: str = Field(default=":memory:", description="In memory: the lake is the store.")
     data_root: str = Field(description="Folder or s3:// address of all files.")
     memory_limit: str = Field(
         default="400MB", description="Memory DuckDB may use before it spills to disk."

@@ -114,7 +114,7 @@ def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath) -> int:
     (rows,) = con.execute(
         "SELECT num_rows FROM parquet_file_metadata($file)", {"file": str(path)}
     ).fetchone() or (0,)
-    return rows
+    return int(rows)
 
 
 def _create_view(con: duckdb.DuckDBPyConnection, table: Table, files: Iterable[UPath]) -> None:

@@ -72,7 +72,7 @@ def atomic_path(path: UPath) -> Iterator[str]:
     partial = partial_path(path)
     try:
         yield str(partial)
-        os.replace(partial, path)
+        os.replace(str(partial), str(path))
     finally:
         partial.unlink(missing_ok=True)
 

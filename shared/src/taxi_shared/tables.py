@@ -39,9 +39,7 @@ class Column:
     def is_published_in(self, month: str) -> bool:
         """Whether the file of `month` (`2009-01`) must have this column."""
         return (
-            bool(self.sources)
-            and self.first <= month
-            and (self.last is None or month <= self.last)
+            bool(self.sources) and self.first <= month and (self.last is None or month <= self.last)
         )
 
 
@@ -92,6 +90,28 @@ _VENDOR_ID = Column(
     "3 Digital Dispatch Systems, 6 Myle Technologies, 7 Helix.",
     ("VendorID", "vendor_id", "vendor_name"),
     codes=_VENDORS,
+)
+_PICKUP_DATETIME = Column(
+    "pickup_datetime",
+    "TIMESTAMP",
+    "When the meter was engaged: wall-clock time in New York, without a zone.",
+    (
+        "tpep_pickup_datetime",
+        "lpep_pickup_datetime",
+        "pickup_datetime",
+        "Trip_Pickup_DateTime",
+    ),
+)
+_DROPOFF_DATETIME = Column(
+    "dropoff_datetime",
+    "TIMESTAMP",
+    "When the meter was disengaged: wall-clock time in New York, without a zone.",
+    (
+        "tpep_dropoff_datetime",
+        "lpep_dropoff_datetime",
+        "dropoff_datetime",
+        "Trip_Dropoff_DateTime",
+    ),
 )
 _RATE_CODE_ID = Column(
     "rate_code_id",
@@ -219,9 +239,7 @@ _COORDINATES = tuple(
 # Engines disagree on the number of a weekday and on the first day of a week; computed once, here,
 # the metrics that use them are the same SQL everywhere.
 _DERIVED = (
-    Column(
-        "pickup_date", "DATE", "Day of the pickup.", formula="CAST(pickup_datetime AS DATE)"
-    ),
+    Column("pickup_date", "DATE", "Day of the pickup.", formula="CAST(pickup_datetime AS DATE)"),
     Column(
         "pickup_hour",
         "INTEGER",
@@ -238,29 +256,10 @@ _DERIVED = (
         "week_start",
         "DATE",
         "The Sunday that begins the week of the pickup.",
-        formula="CAST(pickup_datetime AS DATE) - CAST(EXTRACT(DOW FROM pickup_datetime) AS INTEGER)",
+        formula="CAST(pickup_datetime AS DATE) "
+        "- CAST(EXTRACT(DOW FROM pickup_datetime) AS INTEGER)",
     ),
 )
-
-
-def _datetimes(prefix: str, *names_of_2009: str) -> tuple[Column, Column]:
-    pickup, dropoff = names_of_2009 or ("", "")
-    return (
-        Column(
-            "pickup_datetime",
-            "TIMESTAMP",
-            "When the meter was engaged: wall-clock time in New York, without a zone.",
-            tuple(filter(None, (f"{prefix}_pickup_datetime", pickup and "pickup_datetime", pickup))),
-        ),
-        Column(
-            "dropoff_datetime",
-            "TIMESTAMP",
-            "When the meter was disengaged: wall-clock time in New York, without a zone.",
-            tuple(
-                filter(None, (f"{prefix}_dropoff_datetime", dropoff and "dropoff_datetime", dropoff))
-            ),
-        ),
-    )
 
 
 TRIP_DAYS = Table(
@@ -276,7 +275,8 @@ TRIPS = Table(
     "trips",
     (
         _VENDOR_ID,
-        *_datetimes("tpep", "Trip_Pickup_DateTime", "Trip_Dropoff_DateTime"),
+        _PICKUP_DATETIME,
+        _DROPOFF_DATETIME,
         _PASSENGER_COUNT,
         _TRIP_DISTANCE,
         _RATE_CODE_ID,

@@ -1,7 +1,7 @@
-"""A stand-in for TLC's files, for trying the platform without a network: invented trips on an invented map.
+"""A stand-in for TLC's files, to try the platform without a network: invented trips and zones.
 
-Here: where the sample's files lie, how they are written, and how each says that it is synthetic. What is in them is
-made by `trips` and `zones`.
+Here: where the sample's files lie, how they are written, and how each says that it is synthetic.
+What is in them is made by `trips` and `zones`.
 """
 
 import os
@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,16 +21,18 @@ __all__ = ["write_sample"]
 
 Progress = Callable[[Path, int, int], None]
 
-# Raise it when rows, columns or zones come out otherwise than before, so that older files are written anew.
+# Raise it when rows, columns or zones come out otherwise than before, so that older files are
+# written anew.
 GENERATOR_VERSION = 1
-# TLC's row groups have this size.
-ROW_GROUP_ROWS = 1 << 20
+# TLC's row groups have 1,048,576 rows.
+BATCHES_A_ROW_GROUP = (1 << 20) // BATCH_ROWS
 
 NOTE_NAME = "SYNTHETIC.txt"
 NOTE = """SYNTHETIC DATA
 
-The files beside and below this note are invented by a program. They have the layout, columns, types and oddities of
-the trip records and taxi zones that New York's Taxi and Limousine Commission publishes, and not one of its rows.
+The files beside and below this note are invented by a program. They have the layout, columns, types
+and oddities of the trip records and taxi zones that New York's Taxi and Limousine Commission
+publishes, and not one of its rows.
 Zones, fares and trips are made up: draw no conclusion about New York from them.
 """
 
@@ -44,15 +45,16 @@ def write_sample(
     service: str = "yellow",
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Write invented trips of some months, `rows` a month, and the zones under `root`, laid out as TLC's site.
+    """Write invented trips, `rows` for each month, and zones under `root`, laid out as TLC's site.
 
     `<root>/trip-data/yellow_tripdata_2023-03.parquet` a month, `<root>/misc/taxi_zones.csv` and
-    `<root>/misc/taxi_zone_lookup.csv`; these paths are returned in this order. Any day stands for its month. A file
-    that is there for the same parameters is left alone; others come whole or not at all, also when two processes
-    write at once. `progress` is called with a file, its rows so far and its rows in all.
+    `<root>/misc/taxi_zone_lookup.csv`; these paths are returned in this order. Any day stands for
+    its month. A file that is there for the same parameters is left alone; others come whole or not
+    at all, also when two processes write at once. `progress` is called with a file, its rows so far
+    and its rows in all.
 
-    Raises ValueError for a service, month or number of rows that cannot be had, and FileExistsError rather than
-    replace a file that is not synthetic.
+    Raises ValueError for a service, month or number of rows that cannot be had, and FileExistsError
+    rather than replace a file that is not synthetic.
     """
     first_days = list(dict.fromkeys(month.replace(day=1) for month in months))
     _check(service, first_days, rows)
@@ -68,23 +70,31 @@ def write_sample(
 
 def _check(service: str, months: Sequence[date], rows: int) -> None:
     if service not in FIRST_MONTHS:
-        raise ValueError(f"no sample of service {service!r}: choose one of {', '.join(FIRST_MONTHS)}")
+        raise ValueError(
+            f"no sample of service {service!r}: choose one of {', '.join(FIRST_MONTHS)}"
+        )
     if rows < 1:
         raise ValueError(f"a month needs at least one row, not {rows}")
     for month in months:
         if month < FIRST_MONTHS[service]:
-            raise ValueError(f"{service} trips begin with {FIRST_MONTHS[service]:%Y-%m}: {month:%Y-%m} has none")
+            raise ValueError(
+                f"{service} trips begin with {FIRST_MONTHS[service]:%Y-%m}: {month:%Y-%m} has none"
+            )
 
 
 def _refuse_to_replace_originals(root: Path) -> None:
-    is_sample = (root / NOTE_NAME).exists()
-    if not is_sample and any((root / folder).exists() for folder in ("trip-data", "misc")):
+    # Folders first: another writer puts the note there before them, so it is not taken for TLC.
+    has_files = any((root / folder).exists() for folder in ("trip-data", "misc"))
+    if has_files and not (root / NOTE_NAME).exists():
         raise FileExistsError(
-            f"{root} has files of TLC's layout but no {NOTE_NAME}, so they may be originals: choose another folder"
+            f"{root} has TLC's folders but no {NOTE_NAME}, so its files may be originals: "
+            "choose another folder"
         )
 
 
-def _write_month(root: Path, service: str, month: date, rows: int, progress: Progress | None) -> Path:
+def _write_month(
+    root: Path, service: str, month: date, rows: int, progress: Progress | None
+) -> Path:
     path = root / "trip-data" / f"{service}_tripdata_{month:%Y-%m}.parquet"
     label = {
         "synthetic": "invented trips, not data of the Taxi and Limousine Commission",
@@ -98,18 +108,25 @@ def _write_month(root: Path, service: str, month: date, rows: int, progress: Pro
     with _moved_into_place(path) as unfinished:
         schema = trip_schema(service, month)
         with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-            done = 0
-            for group in _row_groups(trip_batches(service, month, rows)):
-                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
-                done += group.num_rows
+            for done in _write_row_groups(writer, trip_batches(service, month, rows)):
                 report(path, done, rows)
             writer.add_key_value_metadata(label)
     return path
 
 
-def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    while group := list(islice(batches, ROW_GROUP_ROWS // BATCH_ROWS)):
-        yield pa.Table.from_batches(group)
+def _write_row_groups(writer: pq.ParquetWriter, batches: Iterator[pa.RecordBatch]) -> Iterator[int]:
+    """Rows written so far, after each row group. No more than one row group is held."""
+    done, group = 0, []
+    for batch in batches:
+        group.append(batch)
+        done += batch.num_rows
+        if len(group) == BATCHES_A_ROW_GROUP:
+            writer.write_table(pa.Table.from_batches(group))
+            group.clear()
+            yield done
+    if group:
+        writer.write_table(pa.Table.from_batches(group))
+        yield done
 
 
 def _has_label(path: Path, label: dict[str, str]) -> bool:
@@ -117,7 +134,9 @@ def _has_label(path: Path, label: dict[str, str]) -> bool:
         return False
     found = pq.read_metadata(path).metadata or {}
     if b"synthetic" not in found:
-        raise FileExistsError(f"{path} is not synthetic, it may be TLC's own: move it away or choose another folder")
+        raise FileExistsError(
+            f"{path} is not synthetic, it may be TLC's own: move it away or choose another folder"
+        )
     return all(found.get(key.encode()) == value.encode() for key, value in label.items())
 
 
@@ -130,7 +149,7 @@ def _write_text(path: Path, text: str) -> Path:
 
 @contextmanager
 def _moved_into_place(path: Path) -> Iterator[Path]:
-    """A name of this process's own beside `path`, that becomes `path` once the block has succeeded."""
+    """A name of this writer's own beside `path`, moved to `path` once the block has succeeded."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

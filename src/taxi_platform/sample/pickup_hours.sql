@@ -1,5 +1,5 @@
--- Grain: one run of neighbouring rows of the file whose pickups fall in the same hour, with that hour's prices and
--- traffic. Stored by row, which is the order of the file. Money in cents.
+-- Grain: one run of neighbouring rows of the file whose pickups fall in the same hour, with that
+-- hour's prices and traffic. Stored by row, which is the order of the file. Money in cents.
 CREATE TABLE pickup_hours AS
 SELECT
     hours.first_row,
@@ -16,15 +16,20 @@ SELECT
     cbd_congestion_fee,
     card_share,
     CASE WHEN $service = 'green' THEN 0 ELSE airport_fee END AS airport_fee,
-    CASE WHEN $service = 'green' THEN green_congestion_surcharge ELSE yellow_congestion_surcharge END
-        AS congestion_surcharge,
+    CASE
+        WHEN $service = 'green' THEN green_congestion_surcharge
+        ELSE yellow_congestion_surcharge
+    END AS congestion_surcharge,
     CASE
         WHEN hour(starts_at) >= 20 OR hour(starts_at) < 6 THEN overnight_extra
         WHEN hour(starts_at) >= 16 AND isodow(starts_at) <= 5 THEN rush_hour_extra
         ELSE 0
     END AS hourly_extra,
     -- A night's ride takes two thirds of a working day's.
-    CASE WHEN hour(starts_at) < 6 THEN 0.72 WHEN hour(starts_at) BETWEEN 8 AND 18 THEN 1.12 ELSE 0.95 END::DOUBLE
-        AS traffic
+    CASE
+        WHEN hour(starts_at) < 6 THEN 0.72
+        WHEN hour(starts_at) BETWEEN 8 AND 18 THEN 1.12
+        ELSE 0.95
+    END::DOUBLE AS traffic
 FROM hours ASOF JOIN tariffs ON hours.starts_at >= tariffs.since
 ORDER BY hours.first_row;

@@ -1,5 +1,5 @@
--- Grain: one row a day from which some price differs. Money in cents; card_share is the part paid by card.
--- Sources: TLC's rules of fare and the MTA's bridge and tunnel tolls (cash-free rate).
+-- Grain: one row a day from which some price differs. Money in cents; card_share is the part paid
+-- by card. Sources: TLC's rules of fare and the MTA's bridge and tunnel tolls (cash-free rate).
 CREATE TABLE tariffs AS
 SELECT * FROM (VALUES
     (DATE '2008-01-01', 250, 40, 4500, 1500,  50, 100, 415,  0,   0,   0,   0,   0,  0, 0.26),
@@ -19,7 +19,7 @@ SELECT * FROM (VALUES
     (DATE '2023-08-06', 300, 70, 7000, 2000, 100, 250, 694, 50, 100, 250, 275, 175,  0, 0.82),
     (DATE '2025-01-05', 300, 70, 7000, 2000, 100, 250, 694, 50, 100, 250, 275, 175, 75, 0.83)
 ) AS t(
-    since, flag_drop, fare_unit, jfk_flat_fare, newark_surcharge, overnight_extra, rush_hour_extra, bridge_toll,
-    mta_tax, improvement_surcharge, yellow_congestion_surcharge, green_congestion_surcharge, airport_fee,
-    cbd_congestion_fee, card_share
+    since, flag_drop, fare_unit, jfk_flat_fare, newark_surcharge, overnight_extra,
+    rush_hour_extra, bridge_toll, mta_tax, improvement_surcharge, yellow_congestion_surcharge,
+    green_congestion_surcharge, airport_fee, cbd_congestion_fee, card_share
 );

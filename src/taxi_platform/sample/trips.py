@@ -1,12 +1,13 @@
-"""The sample's trips: invented rides in the columns, types, order and oddities of TLC's monthly files.
+"""The sample's trips: invented rides with the columns, types, order and oddities of TLC's files.
 
-Here: which columns a month has, when and where people ride, and the rows of one month as Arrow batches. Prices, trips
-and columns are SQL beside this module; the map is in `zones`, files are in `__init__`. A row depends on service,
-month and its place in the file alone, so that threads and batches change nothing.
+Here: which columns a month has, when and where people ride, and the rows of one month as Arrow
+batches. Prices, trips and columns are SQL beside this module; the map is in `zones`, files are in
+`__init__`. A row depends on service, month, number of rows and its place in the file alone, so that
+threads and batches change nothing.
 """
 
 import zlib
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 from math import cos, exp, hypot, log, radians
 
 import duckdb
@@ -39,19 +40,82 @@ from taxi_platform.sample.zones import (
 RETYPED = date(2023, 2, 1)
 FIRST_MONTHS = {"yellow": date(2009, 1, 1), "green": date(2014, 1, 1)}
 
-# A batch is some 40 MB and three are in flight at most; planning the query takes a tenth of its time.
+# A batch is some 40 MB and four are in flight at most; planning the query takes a tenth of its
+# time.
 BATCH_ROWS = 1 << 18
 GENERATORS = 2
 
 # Demand by hour of the day, 0 to 23, and by day, Monday to Sunday; in parts of any size.
-WEEKDAY_HOURS = (18, 11, 7, 5, 5, 8, 22, 40, 51, 50, 48, 50, 53, 54, 58, 60, 58, 66, 74, 72, 64, 57, 50, 34)
-WEEKEND_HOURS = (62, 52, 42, 31, 20, 10, 11, 16, 25, 36, 46, 53, 58, 60, 60, 61, 62, 65, 69, 67, 59, 54, 56, 54)
+WEEKDAY_HOURS = (
+    18,
+    11,
+    7,
+    5,
+    5,
+    8,
+    22,
+    40,
+    51,
+    50,
+    48,
+    50,
+    53,
+    54,
+    58,
+    60,
+    58,
+    66,
+    74,
+    72,
+    64,
+    57,
+    50,
+    34,
+)
+WEEKEND_HOURS = (
+    62,
+    52,
+    42,
+    31,
+    20,
+    10,
+    11,
+    16,
+    25,
+    36,
+    46,
+    53,
+    58,
+    60,
+    60,
+    61,
+    62,
+    65,
+    69,
+    67,
+    59,
+    54,
+    56,
+    54,
+)
 FRIDAY_NIGHT = (58, 57, 58, 58)
 DAYS = (0.86, 0.95, 0.99, 1.04, 1.07, 1.08, 0.92)
 FRIDAY, SATURDAY, SUNDAY = 4, 5, 6
 
-# TLC files hold trips of a neighbour month and of clocks that were never set. In order of use, one for so many rows.
-STRAYS = ("before", "unset", "after", "before", "before", "after", "before", "unset", "before", "before")
+# TLC files hold trips of a neighbour month and of clocks that were never set. In order of use, one
+# for so many rows.
+STRAYS = (
+    "before",
+    "unset",
+    "after",
+    "before",
+    "before",
+    "after",
+    "before",
+    "unset",
+    "before",
+    "before",
+)
 ROWS_A_STRAY = 500
 UNSET_CLOCK = datetime(2009, 1, 1)
 
@@ -61,7 +125,7 @@ SLOTS = 1 << 14
 
 @dataclass(frozen=True)
 class Demand:
-    """Where a service's trips begin and end: parts for each area, and the km over which Midtown's pull fades."""
+    """Where a service's trips begin and end: an area's part, and the km of Midtown's pull."""
 
     pickups: dict[str, float]
     dropoffs: dict[str, float]
@@ -71,7 +135,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Place:
-    """Ground where trips may begin and end: a zone's shape as triangles of (longitude, latitude)."""
+    """Ground where trips may begin and end: a shape as triangles of longitude, latitude."""
 
     location_id: int
     area: str
@@ -83,7 +147,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Ride:
-    """What a ride to or from an area is like: median miles, spread of their logarithm, odds of a toll."""
+    """A ride to or from an area: median miles, spread of their logarithm, odds of a toll."""
 
     miles: float
     spread: float
@@ -106,30 +170,37 @@ RIDES = {
 # Zone 264 has no place at all, 265 is anywhere outside of the city.
 OFF_THE_MAP = (
     Place(UNKNOWN, "unknown", False, False, 0.0, [np.zeros((3, 2))]),
-    Place(OUTSIDE_NYC, "unknown", False, False, 6.0, [np.array([(-74.10, 40.95), (-73.95, 41.05), (-73.75, 41.00)])]),
+    Place(
+        OUTSIDE_NYC,
+        "unknown",
+        False,
+        False,
+        6.0,
+        [np.array([(-74.10, 40.95), (-73.95, 41.05), (-73.75, 41.00)])],
+    ),
 )
 
 DEMAND = {
     "yellow": Demand(
         pickups={
-            "manhattan": 880, "jfk": 45, "laguardia": 33, "queens": 13, "brooklyn": 14, "bronx": 2,
-            "staten island": 0.2, "newark": 0.3, "unknown": 11,
+            "manhattan": 880, "jfk": 45, "laguardia": 33, "queens": 13, "brooklyn": 14,
+            "bronx": 2, "staten island": 0.2, "newark": 0.3, "unknown": 11,
         },
         dropoffs={
-            "manhattan": 875, "jfk": 12, "laguardia": 13, "queens": 28, "brooklyn": 44, "bronx": 8,
-            "staten island": 0.6, "newark": 2, "unknown": 13,
+            "manhattan": 875, "jfk": 12, "laguardia": 13, "queens": 28, "brooklyn": 44,
+            "bronx": 8, "staten island": 0.6, "newark": 2, "unknown": 13,
         },
         pull_fades_km=3.2,
         picks_up_in_core=True,
     ),
     "green": Demand(
         pickups={
-            "manhattan": 360, "jfk": 0.5, "laguardia": 1, "queens": 300, "brooklyn": 260, "bronx": 60,
-            "staten island": 0.5, "unknown": 3,
+            "manhattan": 360, "jfk": 0.5, "laguardia": 1, "queens": 300, "brooklyn": 260,
+            "bronx": 60, "staten island": 0.5, "unknown": 3,
         },
         dropoffs={
-            "manhattan": 420, "jfk": 8, "laguardia": 12, "queens": 280, "brooklyn": 240, "bronx": 65,
-            "staten island": 0.6, "newark": 0.6, "unknown": 8,
+            "manhattan": 420, "jfk": 8, "laguardia": 12, "queens": 280, "brooklyn": 240,
+            "bronx": 65, "staten island": 0.6, "newark": 0.6, "unknown": 8,
         },
         pull_fades_km=9.0,
         picks_up_in_core=False,
@@ -138,7 +209,7 @@ DEMAND = {
 
 
 def trip_schema(service: str, month: date) -> pa.Schema:
-    """The columns and types of TLC's file of a month, as read off the footers of what it publishes."""
+    """The columns and types of TLC's file of a month, as read off the footers that it publishes."""
     if service == "green":
         return _green_schema(month)
     if month < date(2010, 1, 1):
@@ -149,33 +220,39 @@ def trip_schema(service: str, month: date) -> pa.Schema:
 
 
 def trip_batches(service: str, month: date, rows: int) -> Iterator[pa.RecordBatch]:
-    """All rows of a month in the order of the file. Two threads work ahead of the reader, by a bounded distance."""
+    """All rows of a month in the order of the file, made a bounded distance ahead of the reader."""
     schema = trip_schema(service, month)
     query = _query(_layout(service, month), schema)
     seed = zlib.crc32(f"{service} {month:%Y-%m}".encode())
-    with closing(_open_city(service, month, rows)) as city, ThreadPoolExecutor(GENERATORS) as generators:
+    with (
+        closing(_open_city(service, month, rows)) as city,
+        ThreadPoolExecutor(GENERATORS) as generators,
+    ):
         ahead: deque[Future[pa.RecordBatch]] = deque()
         for start in range(0, rows, BATCH_ROWS):
             span = {"from_row": start, "to_row": start + BATCH_ROWS, "seed": seed}
             ahead.append(generators.submit(_generate, city.cursor(), query, span, schema))
-            if len(ahead) > GENERATORS:
+            if len(ahead) > GENERATORS + 1:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
-def _generate(city: duckdb.DuckDBPyConnection, query: str, span: dict[str, int], schema: pa.Schema) -> pa.RecordBatch:
+def _generate(
+    city: duckdb.DuckDBPyConnection, query: str, span: dict[str, int], schema: pa.Schema
+) -> pa.RecordBatch:
     """The query's columns for a span of rows, and the columns of no type that it does not have."""
     trips = city.execute(query, span).to_arrow_reader(BATCH_ROWS).read_next_batch()
     columns = iter(trips.columns)
     arrays = [
-        pa.nulls(trips.num_rows) if field.type == pa.null() else next(columns).cast(field.type) for field in schema
+        pa.nulls(trips.num_rows) if field.type == pa.null() else next(columns).cast(field.type)
+        for field in schema
     ]
     return pa.record_batch(arrays, schema=schema)
 
 
 def _query(layout: str, schema: pa.Schema) -> str:
-    """A layout's query for the columns of a month, which spares DuckDB those that the month does not have."""
+    """A layout's query for the columns of a month alone, to spare DuckDB the others."""
     names = ", ".join(f'"{field.name}"' for field in schema if field.type != pa.null())
     return f"SELECT {names} FROM ({_sql(layout)})"
 
@@ -185,10 +262,25 @@ def _schema_of_2009() -> pa.Schema:
         [
             *_fields(pa.string(), "vendor_name", "Trip_Pickup_DateTime", "Trip_Dropoff_DateTime"),
             *_fields(pa.int64(), "Passenger_Count"),
-            *_fields(pa.float64(), "Trip_Distance", "Start_Lon", "Start_Lat", "Rate_Code", "store_and_forward"),
+            *_fields(
+                pa.float64(),
+                "Trip_Distance",
+                "Start_Lon",
+                "Start_Lat",
+                "Rate_Code",
+                "store_and_forward",
+            ),
             *_fields(pa.float64(), "End_Lon", "End_Lat"),
             *_fields(pa.string(), "Payment_Type"),
-            *_fields(pa.float64(), "Fare_Amt", "surcharge", "mta_tax", "Tip_Amt", "Tolls_Amt", "Total_Amt"),
+            *_fields(
+                pa.float64(),
+                "Fare_Amt",
+                "surcharge",
+                "mta_tax",
+                "Tip_Amt",
+                "Tolls_Amt",
+                "Total_Amt",
+            ),
         ]
     )
 
@@ -204,7 +296,9 @@ def _schema_of_2010(month: date) -> pa.Schema:
             *_fields(pa.string(), "store_and_fwd_flag"),
             *_fields(pa.float64(), "dropoff_longitude", "dropoff_latitude"),
             *_fields(pa.string(), "payment_type"),
-            *_fields(pa.float64(), "fare_amount", "surcharge", "mta_tax", "tip_amount", "tolls_amount"),
+            *_fields(
+                pa.float64(), "fare_amount", "surcharge", "mta_tax", "tip_amount", "tolls_amount"
+            ),
             *_fields(pa.float64(), "total_amount"),
             *(_fields(pa.int64(), "__index_level_0__") if has_index else ()),
         ]
@@ -229,7 +323,10 @@ def _yellow_schema(month: date) -> pa.Schema:
             *_fields(pa.float64(), "fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount"),
             *_fields(pa.float64(), "improvement_surcharge", "total_amount"),
             *_fields(pa.float64() if has_congestion else pa.null(), "congestion_surcharge"),
-            *_fields(pa.float64() if has_airport_fee else pa.null(), "Airport_fee" if is_modern else "airport_fee"),
+            *_fields(
+                pa.float64() if has_airport_fee else pa.null(),
+                "Airport_fee" if is_modern else "airport_fee",
+            ),
             *_later_fields(month),
         ]
     )
@@ -248,12 +345,22 @@ def _green_schema(month: date) -> pa.Schema:
             *_fields(code, "RatecodeID"),
             *_fields(zone, "PULocationID", "DOLocationID"),
             *_fields(code, "passenger_count"),
-            *_fields(pa.float64(), "trip_distance", "fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount"),
+            *_fields(
+                pa.float64(),
+                "trip_distance",
+                "fare_amount",
+                "extra",
+                "mta_tax",
+                "tip_amount",
+                "tolls_amount",
+            ),
             *_fields(pa.null() if is_null_typed else pa.float64(), "ehail_fee"),
             *_fields(pa.float64(), "improvement_surcharge", "total_amount"),
             *_fields(code, "payment_type"),
             *_fields(trip_type, "trip_type"),
-            *_fields(pa.float64() if month >= date(2019, 1, 1) else pa.null(), "congestion_surcharge"),
+            *_fields(
+                pa.float64() if month >= date(2019, 1, 1) else pa.null(), "congestion_surcharge"
+            ),
             *_later_fields(month),
         ]
     )
@@ -267,7 +374,9 @@ def _changing_types(month: date) -> tuple[pa.DataType, pa.DataType, pa.DataType]
 
 
 def _later_fields(month: date) -> list[pa.Field]:
-    congestion_fee = _fields(pa.float64(), "cbd_congestion_fee") if month >= date(2025, 1, 1) else []
+    congestion_fee = (
+        _fields(pa.float64(), "cbd_congestion_fee") if month >= date(2025, 1, 1) else []
+    )
     source = _fields(pa.large_string(), "request_source") if month >= date(2026, 6, 1) else []
     return [*congestion_fee, *source]
 
@@ -300,13 +409,14 @@ def _open_city(service: str, month: date, rows: int) -> duckdb.DuckDBPyConnectio
     city.execute("CREATE TABLE dropoff_places AS FROM places")
     city.execute(_sql("draws"))
     city.execute(_sql("trips"))
-    # Left as written, a join keeps the order of its left side: trips. Swapped, it would give them out by place.
+    # Left as written, a join keeps the order of its left side: trips. Swapped, it would give them
+    # out by place.
     city.execute("SET GLOBAL disabled_optimizers = 'join_order,build_side_probe_side'")
     return city
 
 
 def _timetable(month: date, rows: int) -> pa.Table:
-    """Runs of rows with their pickup hour. As in TLC's files, what apps sent comes last, over the month once more."""
+    """Runs of rows with their pickup hour; what apps sent comes last, as in TLC's files."""
     strays = _strays(month, rows)
     dispatched = int((rows - sum(map(len, strays.values()))) * _dispatched_share(month))
     metered = rows - dispatched - sum(map(len, strays.values()))
@@ -333,10 +443,14 @@ def _timetable(month: date, rows: int) -> pa.Table:
 
 def _spread_over_hours(month: date, rows: int) -> list[tuple[datetime, int]]:
     start, end = _midnight(month), _midnight(_next_month(month))
-    hours = [start + timedelta(hours=hour) for hour in range(int((end - start).total_seconds()) // 3600)]
+    hours = [
+        start + timedelta(hours=hour) for hour in range(int((end - start).total_seconds()) // 3600)
+    ]
     shares = list(accumulate((_demand_at(hour) for hour in hours), initial=0.0))
     bounds = [round(rows * share / shares[-1]) for share in shares]
-    return [(hour, last - first) for hour, (first, last) in zip(hours, pairwise(bounds), strict=True)]
+    return [
+        (hour, last - first) for hour, (first, last) in zip(hours, pairwise(bounds), strict=True)
+    ]
 
 
 def _demand_at(hour: datetime) -> float:
@@ -367,9 +481,11 @@ def _strays(month: date, rows: int) -> dict[str, list[datetime]]:
 
 
 def _places(parts: dict[str, float], pull_fades_km: float, in_core: bool) -> pa.Table:
-    """Slots to draw a place from, each a triangle of some zone, in proportion to demand; columns of `trips.sql`."""
+    """Slots to draw a place from, each a triangle of some zone, in proportion to demand."""
     shares = _shares(parts, pull_fades_km, in_core)
-    cumulative = np.cumsum([share / len(place.triangles) for place, share in shares for _ in place.triangles])
+    cumulative = np.cumsum(
+        [share / len(place.triangles) for place, share in shares for _ in place.triangles]
+    )
     ground = [(place, triangle) for place, _ in shares for triangle in place.triangles]
     drawn = np.searchsorted(cumulative, (np.arange(SLOTS) + 0.5) / SLOTS * cumulative[-1])
     places = [ground[index][0] for index in drawn]
@@ -397,10 +513,12 @@ def _places(parts: dict[str, float], pull_fades_km: float, in_core: bool) -> pa.
     )
 
 
-def _shares(parts: dict[str, float], pull_fades_km: float, in_core: bool) -> list[tuple[Place, float]]:
+def _shares(
+    parts: dict[str, float], pull_fades_km: float, in_core: bool
+) -> list[tuple[Place, float]]:
     places = [place for place in _all_places() if in_core or not place.is_core]
     pulls = [exp(-place.km_to_midtown / pull_fades_km) for place in places]
-    pull_of_area: Counter[str] = Counter()
+    pull_of_area: defaultdict[str, float] = defaultdict(float)
     for place, pull in zip(places, pulls, strict=True):
         pull_of_area[place.area] += pull
     return [

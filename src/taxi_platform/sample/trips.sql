@@ -1,5 +1,6 @@
--- Grain: one trip, in the order of the file, for the rows from from_row to before to_row. Money in cents.
--- The layouts (yellow_2009.sql and so on) give these columns the names and units that TLC used in a month.
+-- Grain: one trip, in the order of the file, for the rows from from_row to before to_row. Money in
+-- cents. The layouts (yellow_2009.sql and so on) give these columns the names and units that TLC
+-- used in a month.
 CREATE MACRO sample_trips(from_row, to_row, seed) AS TABLE
 WITH row_numbers AS (
     SELECT
@@ -27,7 +28,8 @@ placed AS (
         pickup.is_core OR dropoff.is_core AS touches_core,
         pickup.is_cbd OR dropoff.is_cbd AS touches_cbd,
         pickup.is_jfk OR pickup.is_laguardia AS pays_airport_fee,
-        (pickup.is_jfk AND dropoff.is_manhattan) OR (pickup.is_manhattan AND dropoff.is_jfk) AS pays_jfk_flat_fare,
+        (pickup.is_jfk AND dropoff.is_manhattan) OR (pickup.is_manhattan AND dropoff.is_jfk)
+            AS pays_jfk_flat_fare,
         pickup.is_newark OR dropoff.is_newark AS touches_newark,
         pickup.is_manhattan AND dropoff.is_manhattan AS stays_in_manhattan,
         greatest(pickup.toll_odds, dropoff.toll_odds) AS toll_odds,
@@ -35,11 +37,10 @@ placed AS (
         least(pickup.spread, dropoff.spread) AS spread,
         -- Receivers without a fix report 0, 0; about one trip in a hundred.
         draw(trip, 6) >= 0.009 AS has_fix,
-        -- Of the square around a triangle, the half beyond the diagonal is folded back.
-        CASE WHEN draw(trip, 2) + draw(trip, 3) > 1 THEN 1 - draw(trip, 2) ELSE draw(trip, 2) END AS pickup_u,
-        CASE WHEN draw(trip, 2) + draw(trip, 3) > 1 THEN 1 - draw(trip, 3) ELSE draw(trip, 3) END AS pickup_v,
-        CASE WHEN draw(trip, 4) + draw(trip, 5) > 1 THEN 1 - draw(trip, 4) ELSE draw(trip, 4) END AS dropoff_u,
-        CASE WHEN draw(trip, 4) + draw(trip, 5) > 1 THEN 1 - draw(trip, 5) ELSE draw(trip, 5) END AS dropoff_v,
+        fold(draw(trip, 2), draw(trip, 3)) AS pickup_u,
+        fold(draw(trip, 3), draw(trip, 2)) AS pickup_v,
+        fold(draw(trip, 4), draw(trip, 5)) AS dropoff_u,
+        fold(draw(trip, 5), draw(trip, 4)) AS dropoff_v,
         pickup.a_x + pickup_u * pickup.ab_x + pickup_v * pickup.ac_x AS pickup_x,
         pickup.a_y + pickup_u * pickup.ab_y + pickup_v * pickup.ac_y AS pickup_y,
         dropoff.a_x + dropoff_u * dropoff.ab_x + dropoff_v * dropoff.ac_x AS dropoff_x,
@@ -63,8 +64,9 @@ timed AS (
         *,
         -- Now and then the meter's distance is lost.
         CASE WHEN draw(trip, 12) < 0.011 THEN 0.0 ELSE exp(log_driven) END AS driven_miles,
-        ((150 + 320 * exp(0.8 * log_driven)) * (1 + 0.27 * normal(trip, 13)) * traffic)::BIGINT AS likely_seconds,
-        greatest(likely_seconds, 12) AS seconds,
+        (150 + 320 * exp(0.8 * log_driven)) * (1 + 0.27 * normal(trip, 13)) * traffic
+            AS likely_seconds,
+        greatest(likely_seconds::BIGINT, 12) AS seconds,
         -- Creative Mobile's meters (vendor 1) report tenths of a mile, VeriFone's (2) hundredths.
         CASE WHEN is_creative_mobile THEN 1 ELSE 2 END AS vendor,
         CASE WHEN is_creative_mobile THEN 10 ELSE 100 END AS mile_parts,
@@ -100,7 +102,8 @@ metered AS (
             ELSE 86400 - seconds % 1800
         END AS clocked_seconds,
         -- A unit is a fifth of a mile at speed or a minute in slow traffic.
-        flag_drop + fare_unit * (floor(driven_miles * 4.6)::BIGINT + 1 + seconds // 150) AS meter_fare,
+        flag_drop + fare_unit * (floor(driven_miles * 4.6)::BIGINT + 1 + seconds // 150)
+            AS meter_fare,
         draw(trip, 19) AS fare_draw,
         draw(trip, 20) AS toll_draw
     FROM timed
@@ -137,11 +140,15 @@ fared AS (
 tipped AS (
     SELECT
         *,
-        fare + extra + tax + tolls + improvement_surcharge + congestion + cbd_fee + airport AS before_tip,
-        -- Only tips by card are known. Most follow the buttons of the screen, a third are whole dollars.
+        fare + extra + tax + tolls + improvement_surcharge + congestion + cbd_fee + airport
+            AS before_tip,
+        -- Only tips by card are known. Most follow the buttons of the screen, a third are whole
+        -- dollars.
         CASE
             WHEN payment > 1 OR tip_draw < 0.045 OR (NOT is_metered AND tip_draw < 0.6) THEN 0
-            WHEN tip_draw < 0.64 THEN before_tip * ([15, 18, 20, 20, 20, 20, 25, 30])[1 + floor(8 * tip_size)::INTEGER] // 100
+            WHEN tip_draw < 0.64 THEN
+                before_tip * ([15, 18, 20, 20, 20, 20, 25, 30])[1 + floor(8 * tip_size)::INTEGER]
+                // 100
             WHEN tip_draw < 0.93 THEN 100 * (1 + floor(tip_size * before_tip)::BIGINT // 700)
             ELSE floor(tip_size * before_tip)::BIGINT // 3
         END AS tip,

@@ -1,9 +1,13 @@
 -- Yellow trips of 2009: text datetimes, points instead of zones. Grain: one trip.
--- VeriFone (VTS) reported whole minutes and no store-and-forward flag.
+-- VeriFone (VTS) reported no store-and-forward flag.
 SELECT
-    CASE WHEN vendor = 2 THEN 'VTS' WHEN draw(trip, 30) < 0.15 THEN 'DDS' ELSE 'CMT' END AS vendor_name,
-    (CASE WHEN vendor = 2 THEN date_trunc('minute', pickup_at) ELSE pickup_at END)::VARCHAR AS Trip_Pickup_DateTime,
-    (CASE WHEN vendor = 2 THEN date_trunc('minute', dropoff_at) ELSE dropoff_at END)::VARCHAR AS Trip_Dropoff_DateTime,
+    CASE
+        WHEN vendor = 2 THEN 'VTS'
+        WHEN draw(trip, 30) < 0.15 THEN 'DDS'
+        ELSE 'CMT'
+    END AS vendor_name,
+    clock_text(vendor, pickup_at) AS Trip_Pickup_DateTime,
+    clock_text(vendor, dropoff_at) AS Trip_Dropoff_DateTime,
     passengers AS Passenger_Count,
     miles AS Trip_Distance,
     CASE WHEN has_fix THEN round(pickup_x, 6) ELSE 0 END AS Start_Lon,

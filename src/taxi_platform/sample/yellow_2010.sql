@@ -1,8 +1,12 @@
 -- Yellow trips of 2010: text datetimes and codes, points instead of zones. Grain: one trip.
 SELECT
-    CASE WHEN vendor = 2 THEN 'VTS' WHEN draw(trip, 30) < 0.15 THEN 'DDS' ELSE 'CMT' END AS vendor_id,
-    (CASE WHEN vendor = 2 THEN date_trunc('minute', pickup_at) ELSE pickup_at END)::VARCHAR AS pickup_datetime,
-    (CASE WHEN vendor = 2 THEN date_trunc('minute', dropoff_at) ELSE dropoff_at END)::VARCHAR AS dropoff_datetime,
+    CASE
+        WHEN vendor = 2 THEN 'VTS'
+        WHEN draw(trip, 30) < 0.15 THEN 'DDS'
+        ELSE 'CMT'
+    END AS vendor_id,
+    clock_text(vendor, pickup_at) AS pickup_datetime,
+    clock_text(vendor, dropoff_at) AS dropoff_datetime,
     passengers AS passenger_count,
     miles AS trip_distance,
     CASE WHEN has_fix THEN round(pickup_x, 6) ELSE 0 END AS pickup_longitude,

@@ -6,7 +6,7 @@ import time
 import dagster as dg
 
 from adhoc_reports.lib import chart, outputs
-from adhoc_reports.lib.pickups import count_pickups, loaded_months, missing_months, missing_note
+from adhoc_reports.lib.pickups import count_pickups, remark
 from adhoc_reports.lib.request import Request
 from taxi_shared import keys, storage
 from taxi_shared.database import LakeDatabase
@@ -31,20 +31,21 @@ def adhoc_request(
     root = database.lake.root
     with database.get_connection(config.dates) as con:
         pickups = count_pickups(con, config)
-        note = missing_note(missing_months(config.dates, loaded_months(con)))
+        note = remark(con, config)
     if note:
-        context.log.warning(f"{note}. Materialize {keys.TAXI_TRIPS.to_user_string()} for them.")
-    figure = chart.draw(pickups, config, note)
+        context.log.warning(f"{note} Materialize taxi_trips and taxi_zones, then this again.")
+    png = chart.to_png(chart.draw(pickups, config, note))
     chart_file = outputs.chart_path(root, config.name)
     numbers_file = outputs.numbers_path(root, config.name)
     storage.write_text(numbers_file, pickups.to_csv())
-    storage.write_bytes(chart_file, chart.to_png(figure))
+    storage.write_bytes(chart_file, png)
     outputs.withdraw_error(root, config.filename)
     context.log.info(f"{config.name}: {pickups.total:,} trips, {chart_file}")
-    preview = base64.b64encode(chart.to_png(figure, chart.PREVIEW_DOTS_AN_INCH)).decode()
     return dg.MaterializeResult(
         metadata={
-            "chart": dg.MetadataValue.md(f"![Chart](data:image/png;base64,{preview})"),
+            "chart": dg.MetadataValue.md(
+                f"![Chart](data:image/png;base64,{base64.b64encode(png).decode()})"
+            ),
             "numbers": dg.MetadataValue.md(pickups.to_markdown()),
             "chart file": dg.MetadataValue.path(str(chart_file)),
             "numbers file": dg.MetadataValue.path(str(numbers_file)),

@@ -1,6 +1,6 @@
 """Pickups by hour of day and day of week: how they are counted, and how they are written down."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from importlib.resources import files
@@ -59,10 +59,18 @@ def count_pickups(con: duckdb.DuckDBPyConnection, request: Request) -> Pickups:
     return Pickups.of(found)
 
 
-def loaded_months(con: duckdb.DuckDBPyConnection) -> list[date]:
-    """The first days of the months whose files are in the lake."""
+def remark(con: duckdb.DuckDBPyConnection, request: Request) -> str:
+    """A sentence on what the lake lacks for a request; empty where it lacks nothing."""
+    if not con.execute("SELECT zone_id FROM zones LIMIT 1").fetchone():
+        return "The taxi zones are not loaded, so nothing is counted."
     found = con.execute("SELECT DISTINCT partition_date FROM trip_days").fetchall()
-    return sorted(month for (month,) in found)
+    missing = missing_months(request.dates, (month for (month,) in found))
+    if not missing:
+        return ""
+    named = ", ".join(month.isoformat()[:7] for month in missing[:_NAMED_MONTHS])
+    more = len(missing) - _NAMED_MONTHS
+    others = f" and {more:,} more months" if more > 0 else ""
+    return f"Not loaded, so not counted: {named}{others}."
 
 
 def missing_months(dates: tuple[date, date], loaded: Iterable[date]) -> list[date]:
@@ -71,16 +79,6 @@ def missing_months(dates: tuple[date, date], loaded: Iterable[date]) -> list[dat
     numbers = range(_number(start), _number(end) + (end.day > 1))
     present = {_number(month) for month in loaded}
     return [date(n // 12, n % 12 + 1, 1) for n in numbers if n not in present]
-
-
-def missing_note(missing: Sequence[date]) -> str:
-    """A sentence on the months that the lake lacks; empty where it lacks none."""
-    if not missing:
-        return ""
-    named = ", ".join(f"{month:%Y-%m}" for month in missing[:_NAMED_MONTHS])
-    more = len(missing) - _NAMED_MONTHS
-    others = f" and {more:,} more months" if more > 0 else ""
-    return f"Not loaded, so not counted: {named}{others}"
 
 
 def _number(day: date) -> int:

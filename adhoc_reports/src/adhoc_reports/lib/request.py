@@ -184,8 +184,9 @@ def read_request(filename: str, content: bytes) -> Request:
         raise InvalidRequest(f"{shown} holds a number that is too long; {_EXPECTED}") from None
     if not isinstance(values, dict):
         raise InvalidRequest(f"{shown} holds {_kind(values)}; {_EXPECTED}")
-    if "filename" in values:
-        raise InvalidRequest(f"{shown}: {_unknown_field('filename')}")
+    unknown = [field for field in values if field not in FILE_FIELDS]
+    if unknown:
+        raise InvalidRequest(f"{shown}: {_listed(map(_unknown_field, unknown))}")
     try:
         return Request.model_validate({"filename": filename, **values})
     except ValidationError as error:
@@ -215,8 +216,6 @@ def _problems(error: ValidationError) -> Iterable[str]:
         match problem["type"], field:
             case "missing", _:
                 yield f"field {field} is missing"
-            case "extra_forbidden", _:
-                yield _unknown_field(field)
             case "value_error", "":
                 yield str(problem["ctx"]["error"])
             case "value_error", _:

@@ -24,16 +24,20 @@ SCHEMA = dg.TableSchema(
     ]
 )
 
+_NEWS = dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_updated()
+_DONE = dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
+# Eager forgets what was loaded before the sensor's first look, and news that comes in the half
+# minute of a request; here news counts as handled by what was done after it only.
+AFTER_NEWS = dg.AutomationCondition.eager().replace("handled", _DONE & ~_NEWS)
 _MONTHS = dg.AssetSelection.assets(keys.TAXI_TRIPS)
-# Eager, but for one thing: months that TLC has yet to publish are always missing, and eager would
-# wait for all of them. One month is enough; a backfill of many is waited for until its end.
-AFTER_NEW_MONTHS = dg.AutomationCondition.eager().replace(
+# Months that TLC has yet to publish are always missing, and eager would wait for all of them: one
+# is enough. A backfill of many is waited for until its end.
+AFTER_NEW_MONTHS = AFTER_NEWS.replace(
     "any_deps_missing",
     dg.AutomationCondition.any_deps_missing().ignore(_MONTHS),
 ) & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing()).allow(
     _MONTHS
 ).with_label("a_month_is_loaded")
-
 
 # An input must be known here; the ingestion location is what makes it.
 taxi_zones = dg.AssetSpec(keys.TAXI_ZONES)
@@ -63,7 +67,7 @@ def manhattan_stats(taxi_zones: GeoDataFrame, database: LakeDatabase) -> GeoData
 @dg.asset(
     key=keys.MANHATTAN_MAP,
     io_manager_key="png",
-    automation_condition=dg.AutomationCondition.eager(),
+    automation_condition=AFTER_NEWS,
     group_name=keys.METRICS,
     kinds={"matplotlib", "png"},
 )

@@ -1,7 +1,7 @@
 """One CSV with the rows of all partitions, written by many runs at once without a lock.
 
-    staging/trips_by_week/2019-01-06.csv    the rows of a partition, replaced as a whole
-    outputs/trips_by_week.csv               all of them, assembled after every write
+staging/trips_by_week/2019-01-06.csv    the rows of a partition, replaced as a whole
+outputs/trips_by_week.csv               all of them, assembled after every write
 """
 
 import csv

@@ -1,11 +1,11 @@
 """The ingestion team's job, and the schedule that looks for new months."""
 
 import dagster as dg
-from taxi_shared.partitions import monthly
 
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.trips import YELLOW
 from ingestion.lib import download, publication
+from taxi_shared.partitions import monthly
 
 trip_update_job = dg.define_asset_job(
     "trip_update_job",

@@ -2,10 +2,10 @@
 
 import dagster as dg
 from pydantic import Field
-from taxi_shared import settings
-from taxi_shared.database import lake_database
 
 from ingestion.lib.download import Patience
+from taxi_shared import settings
+from taxi_shared.database import lake_database
 
 
 class TlcSource(dg.ConfigurableResource):

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 import dagster as dg
 import duckdb
+
+from ingestion.defs.resources import TlcSource
+from ingestion.lib import months
+from ingestion.lib.download import NotPublished
+from ingestion.lib.months import Fetched, Source
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, parquet_rows
 from taxi_shared.partitions import monthly
 from taxi_shared.ranges import RangeReport
 from taxi_shared.tables import TRIPS, Table
-
-from ingestion.defs.resources import TlcSource
-from ingestion.lib import months
-from ingestion.lib.download import NotPublished
-from ingestion.lib.months import Fetched, Source
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,15 @@ import time
 
 import dagster as dg
 import duckdb
-from taxi_shared import keys
-from taxi_shared.database import LakeDatabase
-from taxi_shared.lake import Lake
-from taxi_shared.tables import ZONES
 from upath import UPath
 
 from ingestion.defs.resources import TlcSource
 from ingestion.lib.download import download
 from ingestion.lib.shapes import Zone, is_zones_csv, one_row_an_id
+from taxi_shared import keys
+from taxi_shared.database import LakeDatabase
+from taxi_shared.lake import Lake
+from taxi_shared.tables import ZONES
 
 
 @dg.asset(key=keys.TAXI_ZONES_FILE, group_name=keys.RAW_FILES, kinds={"csv"})

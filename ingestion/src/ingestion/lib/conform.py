@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
+
 from taxi_shared.tables import Column, Table
 
 FIRST_MONTH = "2011-01"
@@ -21,9 +22,7 @@ _READABLE_AS: Mapping[str, frozenset[str]] = {
     "INTEGER": _NUMBERS | {"VARCHAR"},
     "DECIMAL": _NUMBERS,
     "DOUBLE": _NUMBERS,
-    "TIMESTAMP": frozenset(
-        {"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "VARCHAR"}
-    ),
+    "TIMESTAMP": frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "VARCHAR"}),
     "VARCHAR": _NUMBERS | {"VARCHAR"},
 }
 
@@ -91,7 +90,7 @@ def conform(file: str, schema: Mapping[str, str], table: Table, month: str) -> C
 
 
 def first_unreadable(con: duckdb.DuckDBPyConnection, file: str, conformed: Conformed) -> str:
-    """Why a file could not be read: its first column with a value that does not fit, and the value."""
+    """Why a file could not be read: its first column with a value that does not fit."""
     for reading in conformed.readings:
         if reading.source is None:
             continue
@@ -155,6 +154,6 @@ def _expression(column: Column, source: str | None, schema: Mapping[str, str]) -
 
 
 def _kind(sql_type: str) -> str:
-    """A type without its parameters, DECIMAL(12,2) as DECIMAL; the type of only nulls as INTEGER."""
+    """A type without its parameters; that of a column of nothing but nulls is INTEGER."""
     kind = sql_type.partition("(")[0]
     return "INTEGER" if kind == '"NULL"' else kind

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import requests
 import tenacity
-from taxi_shared import storage
 from upath import UPath
+
+from taxi_shared import storage
 
 CHUNK_BYTES = 1 << 20
 CONNECT_SECONDS, READ_SECONDS = 10, 60
@@ -167,9 +168,7 @@ def _attempt(
 
 
 @contextmanager
-def _open(
-    address: str, known: Receipt | None
-) -> Iterator[tuple[Version, Iterator[bytes] | None]]:
+def _open(address: str, known: Receipt | None) -> Iterator[tuple[Version, Iterator[bytes] | None]]:
     """The file's version and content; no content where it is the known version."""
     if "://" not in address:
         version = _local_version(address)

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 import duckdb
-from taxi_shared.lake import Lake
-from taxi_shared.tables import Table
 from upath import UPath
 
 from ingestion.lib import conform
 from ingestion.lib.download import Patience, Receipt, download, is_parquet
+from taxi_shared.lake import Lake
+from taxi_shared.tables import Table
 
 DOWNLOADS_AT_ONCE = 4
 
@@ -87,8 +87,12 @@ def fetched_before(sources: Sequence[Source]) -> Iterator[Fetched]:
     """Months whose files are at hand; one that is not is an error that says what to do."""
     for source in sources:
         receipt = Receipt.of(source.path)
-        error = None if receipt else FileNotFoundError(
-            f"{source.path} is not there or not whole: materialize the file's asset first"
+        error = (
+            None
+            if receipt
+            else FileNotFoundError(
+                f"{source.path} is not there or not whole: materialize the file's asset first"
+            )
         )
         yield Fetched(source, receipt, error, 0.0, changed=False)
 
@@ -111,9 +115,7 @@ def load(
     if changed:
         _write(con, lake, table, conformed, file, source.partition, made_from)
     rows, size = lake.size(con, table, source.partition)
-    return Loaded(
-        rows, size, time.perf_counter() - begin, conformed.unknown_columns, changed
-    )
+    return Loaded(rows, size, time.perf_counter() - begin, conformed.unknown_columns, changed)
 
 
 def _write(

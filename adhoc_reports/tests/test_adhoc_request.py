@@ -1,0 +1,199 @@
+"""The asset, by real runs: from a config to files and metadata."""
+
+import base64
+import csv
+import re
+from dataclasses import replace
+from datetime import datetime
+
+import dagster as dg
+import pytest
+from matplotlib.figure import Figure
+
+from adhoc_reports import definitions
+from adhoc_reports.defs.intake import adhoc_request_job
+from adhoc_reports.defs.requests import AdhocRequestConfig, adhoc_request
+from adhoc_reports.lib import chart
+from taxi_shared import keys
+
+from .conftest import JANUARY, Office, write_trips, write_zones
+
+
+def run(
+    office: Office, *, expect_success: bool = True, **changes: str
+) -> dg.ExecuteInProcessResult:
+    config = {"filename": "jan.json", **JANUARY, **changes}
+    result = dg.materialize(
+        [adhoc_request],
+        instance=office.instance,
+        resources={"database": office.database},
+        run_config={"ops": {"adhoc_request": {"config": config}}},
+        raise_on_error=False,
+    )
+    assert result.success is expect_success
+    return result
+
+
+def job_over(office: Office) -> dg.JobDefinition:
+    defs = dg.Definitions(
+        assets=[adhoc_request], jobs=[adhoc_request_job], resources={"database": office.database}
+    )
+    return defs.resolve_job_def("adhoc_request_job")
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, object]:
+    (event,) = result.asset_materializations_for_node("adhoc_request")
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = (e for e in result.all_events if e.is_step_failure)
+    return str(event.step_failure_data.error)
+
+
+@pytest.fixture
+def loaded(office, lake):
+    write_zones(lake)
+    trips = [
+        (4, datetime(2023, 1, 10, 8)),
+        (4, datetime(2023, 1, 15, 8)),
+        (7, datetime(2023, 1, 15)),
+    ]
+    write_trips(lake, "2023-01-01", [*trips, (12, datetime(2023, 1, 24, 23, 59))])
+    return office
+
+
+def test_a_request_is_answered_by_a_chart_and_its_numbers(loaded):
+    result = run(loaded)
+    rows = list(csv.DictReader((loaded.root.outputs / "jan.csv").open()))
+    assert len(rows) == 24
+    assert rows[8]["Sunday"] == rows[8]["Tuesday"] == rows[23]["Tuesday"] == "1"
+    png = (loaded.root.outputs / "jan.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    shown = metadata(result)
+    assert shown["num_trips"] == 3
+    assert shown["dagster/row_count"] == 24
+    assert shown["chart file"].endswith("outputs/jan.png")
+    assert shown["numbers file"].endswith("outputs/jan.csv")
+    assert shown["seconds"] > 0
+    assert "| 8 | 1 | 0 | 1 |" in shown["numbers"]
+    preview = re.fullmatch(r"!\[Chart\]\(data:image/png;base64,(.*)\)", shown["chart"])
+    assert base64.b64decode(preview.group(1)) == png
+    assert sorted(path.name for path in loaded.root.outputs.iterdir()) == ["jan.csv", "jan.png"]
+
+
+def test_nothing_goes_through_an_io_manager(loaded):
+    result = run(loaded)
+    assert not [event for event in result.all_events if event.is_handled_output]
+
+
+def test_the_sensors_request_runs_the_asset(loaded):
+    loaded.put("Jänner [1].json")
+    (request,) = loaded.tick().run_requests
+    result = job_over(loaded).execute_in_process(
+        run_config=request.run_config, tags=request.tags, instance=loaded.instance
+    )
+    assert result.success
+    assert (loaded.root.outputs / "Jänner [1].png").exists()
+
+
+def test_a_request_whose_file_is_gone_is_answered_all_the_same(loaded):
+    loaded.put("jan.json")
+    (request,) = loaded.tick().run_requests
+    (loaded.root.requests / "jan.json").unlink()
+    assert job_over(loaded).execute_in_process(run_config=request.run_config).success
+
+
+def test_an_answer_withdraws_the_report_on_what_was_wrong_before(loaded):
+    loaded.put("jan.json", "{}")
+    loaded.put("feb.json", "{}")
+    loaded.tick()
+    assert list(loaded.errors()) == ["feb.error.json", "jan.error.json"]
+    run(loaded)
+    assert list(loaded.errors()) == ["feb.error.json"]
+
+
+def test_a_run_that_fails_leaves_the_report_and_no_files(loaded, monkeypatch):
+    loaded.put("jan.json", "{}")
+    loaded.tick()
+    monkeypatch.setattr("adhoc_reports.lib.chart.draw", lambda *_: 1 / 0)
+    run(loaded, expect_success=False)
+    assert [path.name for path in loaded.root.outputs.iterdir()] == ["jan.error.json"]
+
+
+def test_answering_again_replaces_the_answer_by_the_same_bytes(loaded):
+    answers = []
+    for _ in range(2):
+        run(loaded)
+        answers.append(
+            [(loaded.root.outputs / f"jan.{kind}").read_bytes() for kind in ("csv", "png")]
+        )
+    assert answers[0] == answers[1]
+
+
+def test_a_second_run_in_the_midst_of_the_first_leaves_a_whole_answer(loaded, monkeypatch):
+    whole = chart.to_png
+
+    def run_another_meanwhile(figure: Figure) -> bytes:
+        monkeypatch.setattr(chart, "to_png", whole)
+        with dg.DagsterInstance.ephemeral() as instance:
+            run(replace(loaded, instance=instance), borough="Queens")
+        return whole(figure)
+
+    monkeypatch.setattr(chart, "to_png", run_another_meanwhile)
+    assert metadata(run(loaded))["num_trips"] == 3
+    assert "\n8,1,0,1," in (loaded.root.outputs / "jan.csv").read_text()
+    assert sorted(path.name for path in loaded.root.outputs.iterdir()) == ["jan.csv", "jan.png"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"filename": "../jan.json"}, "expected a name that does not begin with a dot"),
+        ({"filename": "a/jan.json"}, "expected a name without slashes"),
+        ({"filename": "/tmp/jan.json"}, "expected a name without slashes"),
+        ({"filename": ".jan.json"}, "expected a name that does not begin with a dot"),
+        ({"filename": "manhattan_map.json"}, "expected another name"),
+        ({"borough": "Atlantis"}, "expected one of Bronx, Brooklyn"),
+        ({"start_date": "2023-02-01"}, "2023-02-01 is not before end_date 2023-01-25"),
+    ],
+)
+def test_a_config_that_is_not_valid_fails_the_run_with_the_reason(loaded, changes, reason):
+    assert reason in failure(run(loaded, expect_success=False, **changes))
+    assert not loaded.root.outputs.exists()
+
+
+def test_dates_outside_of_the_data_are_answered_with_zeros_and_a_warning(loaded):
+    result = run(loaded, start_date="2031-01-01", end_date="2031-01-02")
+    assert metadata(result)["num_trips"] == 0
+    assert metadata(result)["remark"] == "Not loaded, so not counted: 2031-01."
+    assert (loaded.root.outputs / "jan.csv").read_text().count("\n") == 25
+    assert (loaded.root.outputs / "jan.png").exists()
+
+
+def test_a_lake_without_any_trips_is_answered_with_zeros_and_a_warning(office, capsys):
+    result = run(office)
+    assert metadata(result)["num_trips"] == 0
+    assert "zones are not loaded" in metadata(result)["remark"]
+    assert "WARNING" in (told := capsys.readouterr().err)
+    assert "Materialize taxi_trips and taxi_zones" in told
+
+
+def test_the_launchpad_explains_every_field():
+    fields = AdhocRequestConfig.to_config_schema().config_type.fields
+    assert set(fields) == {"filename", "borough", "start_date", "end_date"}
+    assert all(field.description for field in fields.values())
+
+
+def test_the_asset_stands_downstream_of_the_other_teams_tables():
+    assert adhoc_request.key == keys.ADHOC_REQUEST
+    assert adhoc_request.asset_deps[adhoc_request.key] == {keys.TAXI_TRIPS, keys.TAXI_ZONES}
+    assert adhoc_request.group_names_by_key[adhoc_request.key] == keys.REQUESTS
+    assert adhoc_request.partitions_def is None
+
+
+def test_the_definitions_load():
+    dg.Definitions.validate_loadable(definitions.defs)
+    repository = definitions.defs.get_repository_def()
+    assert repository.get_job("adhoc_request_job").executor_def is dg.in_process_executor
+    assert [sensor.name for sensor in repository.sensor_defs] == ["adhoc_request_sensor"]

@@ -1,0 +1,145 @@
+"""The query against a count in plain Python, and the numbers as text."""
+
+import csv
+import random
+from collections import Counter
+from datetime import date, datetime, timedelta
+
+import pytest
+
+from adhoc_reports.lib.pickups import WEEKDAYS, Pickups, count_pickups, missing_months, remark
+from adhoc_reports.lib.request import Request
+from taxi_shared.tables import BOROUGHS
+
+from .conftest import BOROUGH_OF_ZONE, write_trips, write_zones
+
+ZEROS = Pickups.of([])
+
+
+def a_request(borough: str = "Manhattan", start: str = "2023-01-10", end: str = "2023-01-25"):
+    return Request(filename="x.json", borough=borough, start_date=start, end_date=end)
+
+
+def random_trips(month: date, number: int) -> list[tuple[int | None, datetime | None]]:
+    """Trips of a month's file, with pickups of other months, without zone, and without a time."""
+    draw = random.Random(str(month))
+    begin = datetime(month.year, month.month, 1)
+    trips = [
+        (
+            draw.choice([*BOROUGH_OF_ZONE, None]),
+            begin + timedelta(seconds=draw.randrange(-3 * 86_400, 34 * 86_400)),
+        )
+        for _ in range(number)
+    ]
+    midnight = [(4, datetime(month.year, month.month, day)) for day in (10, 24, 25)]
+    return [*trips, *midnight, (4, datetime(2009, 1, 1)), (4, None)]
+
+
+JANUARY_TRIPS = random_trips(date(2023, 1, 1), 3_000)
+FEBRUARY_TRIPS = random_trips(date(2023, 2, 1), 2_000)
+
+
+@pytest.fixture
+def loaded(office, lake):
+    write_zones(lake)
+    write_trips(lake, "2023-01-01", JANUARY_TRIPS)
+    write_trips(lake, "2023-02-01", FEBRUARY_TRIPS)
+    return office.database
+
+
+def counted_by_hand(request: Request) -> Pickups:
+    start, end = request.dates
+    found = Counter(
+        (time.hour, time.isoweekday() % 7)
+        for zone, time in JANUARY_TRIPS + FEBRUARY_TRIPS
+        if time is not None
+        and start <= time.date() < end
+        and zone is not None
+        and BOROUGH_OF_ZONE[zone] == request.borough
+    )
+    return Pickups.of((hour, day, number) for (hour, day), number in found.items())
+
+
+@pytest.mark.parametrize("borough", BOROUGHS)
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("2023-01-10", "2023-01-25"),
+        ("2023-01-10", "2023-01-11"),
+        ("2023-01-20", "2023-02-10"),
+        ("2022-12-30", "2023-01-01"),
+        ("0001-01-01", "9999-12-31"),
+    ],
+)
+def test_the_query_counts_what_a_loop_over_the_trips_counts(loaded, borough, start, end):
+    request = a_request(borough, start, end)
+    with loaded.get_connection(request.dates) as con:
+        assert count_pickups(con, request) == counted_by_hand(request)
+
+
+def test_dates_outside_of_the_data_have_no_trips(loaded):
+    request = a_request(start="2031-01-01", end="2031-02-01")
+    with loaded.get_connection(request.dates) as con:
+        assert count_pickups(con, request) == ZEROS
+        assert remark(con, request) == "Not loaded, so not counted: 2031-01."
+
+
+def test_a_zone_that_is_listed_twice_counts_a_trip_once(office, lake):
+    write_zones(lake, twice=[4, 4])
+    write_trips(lake, "2023-01-01", JANUARY_TRIPS)
+    write_trips(lake, "2023-02-01", FEBRUARY_TRIPS)
+    request = a_request()
+    with office.database.get_connection(request.dates) as con:
+        assert count_pickups(con, request) == counted_by_hand(request)
+
+
+def test_a_lake_without_trips_gives_zeros_and_says_so(office, lake):
+    with office.database.get_connection() as con:
+        assert count_pickups(con, a_request()) == ZEROS
+        assert "zones are not loaded" in remark(con, a_request())
+    write_zones(lake)
+    with office.database.get_connection() as con:
+        assert count_pickups(con, a_request()) == ZEROS
+        assert remark(con, a_request()) == "Not loaded, so not counted: 2023-01."
+
+
+def test_a_period_that_is_loaded_needs_no_remark(loaded):
+    with loaded.get_connection() as con:
+        assert remark(con, a_request(start="2023-01-01", end="2023-03-01")) == ""
+
+
+def test_a_long_remark_names_three_months_and_counts_the_others(loaded):
+    with loaded.get_connection() as con:
+        assert remark(con, a_request(start="2022-11-05", end="2023-12-31")) == (
+            "Not loaded, so not counted: 2022-11, 2022-12, 2023-03 and 9 more months."
+        )
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "missing"),
+    [
+        ("2023-01-31", "2023-02-01", []),
+        ("2023-01-31", "2023-02-02", ["2023-02-01"]),
+        ("2022-12-31", "2023-02-01", ["2022-12-01"]),
+        ("2023-03-05", "2023-03-06", ["2023-03-01"]),
+    ],
+)
+def test_the_month_of_the_excluded_day_is_not_missed(start, end, missing):
+    found = missing_months(a_request(start=start, end=end).dates, [date(2023, 1, 1)])
+    assert [month.isoformat() for month in found] == missing
+
+
+def test_the_csv_has_every_hour_and_every_day_of_the_week_from_sunday():
+    pickups = Pickups.of([(0, 0, 5), (23, 6, 1_234_567)])
+    header, *rows = list(csv.reader(pickups.to_csv().splitlines()))
+    assert header == ["hour_of_day", *WEEKDAYS]
+    assert [row[0] for row in rows] == [str(hour) for hour in range(24)]
+    assert rows[0][1:] == ["5", "0", "0", "0", "0", "0", "0"]
+    assert rows[23][1:] == ["0", "0", "0", "0", "0", "0", "1234567"]
+    assert pickups.total == 1_234_572
+
+
+def test_the_table_for_people_has_a_row_for_every_hour():
+    lines = Pickups.of([(23, 6, 1_234_567)]).to_markdown().splitlines()
+    assert len(lines) == 26
+    assert lines[-1] == "| 23 | 0 | 0 | 0 | 0 | 0 | 0 | 1,234,567 |"

@@ -1,0 +1,308 @@
+"""The sensor, tick by tick, on folders that people treat as people do."""
+
+import json
+import os
+
+import dagster as dg
+import pytest
+
+from adhoc_reports.defs.intake import adhoc_request_job, adhoc_request_sensor
+from adhoc_reports.defs.requests import adhoc_request
+from adhoc_reports.lib import intake, outputs
+from adhoc_reports.lib.request import MAX_BYTES
+from taxi_shared.storage import DataRoot
+
+from .conftest import JANUARY, Office
+
+QUEENS = {**JANUARY, "borough": "Queens"}
+
+
+def ledger(office):
+    return json.loads(intake.ledger_path(office.root).read_text())
+
+
+def test_it_looks_every_second_from_the_start():
+    assert adhoc_request_sensor.minimum_interval_seconds == 1
+    assert adhoc_request_sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    assert adhoc_request_sensor.job_name == adhoc_request_job.name == "adhoc_request_job"
+
+
+def test_a_request_becomes_one_run_with_its_values_and_its_name(office):
+    office.put("jan.json")
+    (request,) = office.tick().run_requests
+    config = request.run_config["ops"]["adhoc_request"]["config"]
+    assert config == {"filename": "jan.json", **JANUARY}
+    assert request.tags["request"] == "jan"
+    assert request.run_key.startswith("jan.json ")
+
+
+def test_what_was_requested_is_not_requested_again(office):
+    office.put("jan.json")
+    assert office.requested() == ["jan.json"]
+    for _ in range(3):
+        assert office.requested() == []
+    assert office.batch() == {}
+    assert list(ledger(office)) == ["jan.json"]
+
+
+def test_a_changed_request_is_requested_again_under_another_key(office):
+    office.put("jan.json")
+    (first,) = office.tick().run_requests
+    office.tick()
+    office.put("jan.json", QUEENS)
+    (second,) = office.tick().run_requests
+    office.put("jan.json")
+    (third,) = office.tick().run_requests
+    assert len({first.run_key, second.run_key, third.run_key}) == 3
+    assert office.requested() == []
+
+
+def test_a_request_is_requested_again_when_it_comes_back(office):
+    office.put("jan.json")
+    office.tick()
+    office.tick()
+    (office.root.requests / "jan.json").unlink()
+    assert office.requested() == []
+    assert ledger(office) == {}
+    office.put("jan.json")
+    assert office.requested() == ["jan.json"]
+
+
+def test_a_tick_that_is_repeated_requests_the_same_runs_under_the_same_keys(office):
+    office.put("jan.json")
+    office.tick()
+    office.put("feb.json")
+    keys = [[r.run_key for r in office.tick(keep_cursor=True).run_requests] for _ in range(2)]
+    assert keys[0] == keys[1]
+    assert len(keys[0]) == 1
+    assert "feb.json" not in ledger(office)
+
+
+def test_a_tick_whose_runs_may_not_be_launched_leaves_them_out_of_the_ledger(office):
+    office.put("jan.json")
+    office.tick()
+    assert not intake.ledger_path(office.root).exists()
+    office.tick()
+    assert "jan.json" in ledger(office)
+
+
+def test_a_cursor_that_is_reset_does_not_change_the_keys(office):
+    office.put("jan.json")
+    (first,) = office.tick().run_requests
+    office.cursor = None
+    (second,) = office.tick().run_requests
+    assert first.run_key == second.run_key
+
+
+def test_a_new_instance_does_not_answer_again_what_the_ledger_knows(office):
+    office.put("jan.json")
+    office.tick()
+    office.tick()
+    office.cursor = None
+    assert office.requested() == []
+
+
+def test_a_ledger_that_is_damaged_is_made_anew_with_the_same_keys(office):
+    office.put("jan.json")
+    (first,) = office.tick().run_requests
+    office.tick()
+    intake.ledger_path(office.root).write_text("{half")
+    (second,) = office.tick().run_requests
+    assert first.run_key == second.run_key
+    assert office.requested() == []
+
+
+def test_a_folder_that_is_not_there_is_no_error_and_is_not_taken_for_an_empty_one(office):
+    assert "There is no folder" in office.skip_message()
+    office.put("jan.json")
+    office.tick()
+    office.tick()
+    os.rename(office.root.requests, office.root.base / "elsewhere")
+    assert "There is no folder" in office.skip_message()
+    assert "jan.json" in ledger(office)
+    os.rename(office.root.base / "elsewhere", office.root.requests)
+    assert office.requested() == []
+
+
+def test_a_listing_that_fails_fails_the_tick_and_forgets_nothing(office, monkeypatch):
+    office.put("jan.json")
+    office.tick()
+    office.tick()
+    known = ledger(office)
+
+    def denied(*_args: object, **_options: object) -> None:
+        raise PermissionError("access denied")
+
+    monkeypatch.setattr(type(office.root.requests.fs), "ls", denied)
+    with pytest.raises(PermissionError, match="access denied"):
+        office.tick()
+    monkeypatch.undo()
+    assert ledger(office) == known
+    assert office.requested() == []
+
+
+def test_hidden_and_partial_files_are_ignored(office):
+    office.put(".jan.json")
+    office.put(".jan.json.0f3a.partial")
+    assert office.skip_message() == "No new or changed requests."
+    assert office.errors() == {}
+
+
+def bad_files(office):
+    """Puts one of each kind into the folder; returns what is said of it, by the report's name."""
+    contents = {
+        "empty": b"",
+        "half": json.dumps(JANUARY).encode()[:40],
+        "latin": '{"borough": "Brönx"}'.encode("latin-1"),
+        "list": b"[]",
+        "deep": b"[" * 60_000,
+        "large": b" " * (MAX_BYTES + 1),
+        "missing": b'{"borough": "Bronx"}',
+        "extra": json.dumps({**JANUARY, "colour": "red"}).encode(),
+        "atlantis": json.dumps({**JANUARY, "borough": "Atlantis"}).encode(),
+        "reversed": json.dumps({**JANUARY, "end_date": "2022-01-01"}).encode(),
+        "equal": json.dumps({**JANUARY, "end_date": JANUARY["start_date"]}).encode(),
+        "undated": json.dumps({**JANUARY, "end_date": "tomorrow"}).encode(),
+        "manhattan_map": json.dumps(JANUARY).encode(),
+    }
+    for name, content in contents.items():
+        office.put(f"{name}.json", content)
+    (office.root.requests / "folder.json").mkdir()
+    (office.root.requests / "link.json").symlink_to("/etc/hostname")
+    (office.root.requests / "dangling.json").symlink_to("nowhere")
+    os.mkfifo(office.root.requests / "pipe.json")
+    return {
+        "empty": "is empty",
+        "half": "is not JSON",
+        "latin": "not text in UTF-8",
+        "list": "holds a list",
+        "deep": "nested too deeply",
+        "large": "at most 65,536",
+        "missing": "field start_date is missing",
+        "extra": "field 'colour' is not known",
+        "atlantis": "Bronx, Brooklyn, EWR, Manhattan, Queens, Staten Island",
+        "reversed": "is not before",
+        "equal": "is not before",
+        "undated": "expected a date such as",
+        "folder": "is a folder",
+        "link": "is a symbolic link",
+        "dangling": "is a symbolic link",
+        "pipe": "is a device",
+    }
+
+
+def test_bad_files_of_every_kind_are_reported_and_hold_up_nobody(office):
+    expected = bad_files(office)
+    office.put("jan.json")
+    assert office.requested() == ["jan.json"]
+    errors = office.errors()
+    for name, reason in expected.items():
+        assert reason in errors[f"{name}.error.json"], name
+        assert f"{name}.json" in errors[f"{name}.error.json"]
+    assert len(errors) == len(expected) + 1
+    assert any("another name" in reason for reason in errors.values())
+
+
+def test_a_bad_file_is_reported_once_in_the_tick_and_in_outputs(office):
+    office.put("atlantis.json", {**JANUARY, "borough": "Atlantis"})
+    assert "borough is 'Atlantis'; expected one of Bronx" in office.skip_message()
+    report = office.root.outputs / "atlantis.error.json"
+    assert json.loads(report.read_text())["request"] == "atlantis.json"
+    report.unlink()
+    assert office.skip_message() == "No new or changed requests."
+    assert office.errors() == {}
+
+
+def test_a_bad_file_that_is_changed_is_judged_anew(office):
+    office.put("jan.json", "{}")
+    assert office.requested() == []
+    office.put("jan.json", {**JANUARY, "borough": "Atlantis"})
+    assert "Atlantis" in office.skip_message()
+    office.put("jan.json")
+    assert office.requested() == ["jan.json"]
+
+
+def test_names_that_no_answer_can_have_are_reported_under_safe_ones(office):
+    names = ["a\nb.json", "a\\b.json", "x" * 250 + ".json", "é" * 101 + ".json", "a\udcffb.json"]
+    for name in names:
+        office.put(name)
+    assert "cannot be the name of a request" in office.skip_message()
+    assert len(office.errors()) == len(names)
+    assert office.skip_message() == "No new or changed requests."
+
+
+@pytest.mark.parametrize("name", ["jan 2023", "Jänner", "一月", "a::b", "[a]*?#%", "x" * 100])
+def test_odd_but_valid_names_become_runs_that_dagster_takes(office, name):
+    office.put(f"{name}.json")
+    (request,) = office.tick().run_requests
+    assert request.tags["request"] == name
+    job = dg.Definitions(
+        [adhoc_request], jobs=[adhoc_request_job], resources={"database": office.database}
+    ).resolve_job_def("adhoc_request_job")
+    run = office.instance.create_run_for_job(
+        job, run_config=request.run_config, tags=dict(request.tags)
+    )
+    assert office.instance.get_run_by_id(run.run_id).tags["request"] == name
+
+
+def test_a_report_that_cannot_be_written_holds_up_nobody_and_is_tried_again(office):
+    office.put("bad.json", "{}")
+    office.put("jan.json")
+    (office.root.outputs / "bad.error.json").mkdir(parents=True)
+    assert office.requested() == ["jan.json"]
+    (office.root.outputs / "bad.error.json").rmdir()
+    assert "borough is missing" in office.skip_message()
+    assert "bad.error.json" in office.errors()
+
+
+def test_a_file_that_cannot_be_read_now_is_read_at_the_next_tick(office, monkeypatch):
+    office.put("jan.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            type(office.root.requests.fs), "cat_ranges", lambda *_: [TimeoutError("slow down")]
+        )
+        assert office.requested() == []
+    assert office.requested() == ["jan.json"]
+
+
+def test_ten_thousand_files_are_requested_a_hundred_a_tick_with_a_small_cursor(office):
+    office.root.requests.mkdir(parents=True)
+    content = json.dumps(JANUARY)
+    for number in range(10_000):
+        (office.root.requests / f"request {number:05}.json").write_text(content)
+    first = office.requested()
+    second = office.requested()
+    assert len(set(first) | set(second)) == 200
+    assert len(office.batch()) == 100
+    assert len(office.cursor) < 10_000
+    assert len(ledger(office)) == 100
+
+    files = intake.list_requests(office.root.requests)
+    intake.save_ledger(intake.ledger_path(office.root), intake.seen_by(files))
+    assert office.requested() == []
+    assert office.cursor == "{}"
+
+
+def test_the_cursor_stays_bounded_for_the_longest_names(office):
+    for number in range(150):
+        office.put("\x7f" * 200 + f"{number}.json", "{}")
+    office.tick()
+    assert len(office.batch()) == 100
+    assert len(office.cursor) < 200_000
+
+
+def test_a_skip_message_is_not_longer_than_a_person_reads(office):
+    for number in range(50):
+        office.put(f"{number}.json", "{}")
+    assert "and 40 more, see outputs/*.error.json" in office.skip_message()
+
+
+def test_an_object_store_serves_as_well_as_a_folder(instance):
+    root = DataRoot.at("memory://sensor")
+    office = Office(root, instance)
+    for name, content in (("jan.json", json.dumps(JANUARY)), ("bad.json", "{}")):
+        root.requests.fs.pipe_file(f"{root.requests.path}/{name}", content.encode())
+    assert office.requested() == ["jan.json"]
+    assert office.requested() == []
+    assert json.loads(outputs.error_path(root, "bad.json").read_text())["request"] == "bad.json"
+    root.requests.fs.rm(root.base.path, recursive=True)

@@ -1,0 +1,124 @@
+from decimal import Decimal
+
+import dagster as dg
+import pytest
+from small_lake import Trip, totals_by_hand, write_month
+
+from analytics.definitions import defs
+from taxi_shared import keys
+from taxi_shared.lake import Lake
+
+WEEKS = [
+    "2018-12-30", "2019-01-06", "2019-01-13", "2019-01-20",
+    "2019-01-27", "2019-02-03", "2019-02-10", "2019-02-17",
+]  # fmt: skip
+
+JANUARY = [
+    Trip("2018-12-30 00:00:00", amount="3.33"),  # the first second of the first week
+    Trip("2008-08-08 08:08:08", amount="999.00"),  # a meter that lost its clock: in no week here
+    Trip("2019-01-05 23:59:59", amount="12.35", passengers=None),  # a Saturday's last second
+    Trip("2019-01-06 00:00:00", amount="0.10", miles="0.01", passengers=0),
+    Trip("2019-01-07 10:00:00", amount="0.20", miles="0.02", passengers=6),
+    Trip("2019-01-09 10:00:00", amount="-52.80", miles="0.00"),  # a refund
+    Trip("2019-01-20 12:00:00", amount="7.05", passengers=None),  # a week of unknown passengers
+    Trip("2019-01-28 12:00:00", amount="9.99"),
+]
+FEBRUARY = [
+    Trip("2019-01-08 01:00:00", amount="1.11"),  # strays, in the file of the month after
+    Trip("2019-01-31 23:59:00", amount="2.22"),
+    Trip("2019-02-01 00:00:00", amount="4.44"),  # the same week as the one before
+    Trip("2019-02-18 09:00:00", amount="98765.43", miles="0.07"),
+]
+
+
+@pytest.fixture
+def loaded(lake: Lake) -> Lake:
+    write_month(lake, "2019-01-01", JANUARY)
+    write_month(lake, "2019-02-01", FEBRUARY)
+    return lake
+
+
+def make(first: str, last: str, instance: dg.DagsterInstance | None = None) -> None:
+    """A run for one week, or for the range."""
+    job = defs.resolve_job_def("weekly_update_job")
+    instance = instance or dg.DagsterInstance.ephemeral()
+    tags = {
+        "dagster/asset_partition_range_start": first,
+        "dagster/asset_partition_range_end": last,
+    }
+    one = first == last
+    job.execute_in_process(
+        instance=instance, partition_key=first if one else None, tags={} if one else tags
+    )
+
+
+def csv_of(lake: Lake) -> bytes:
+    return (lake.root.outputs / "trips_by_week.csv").read_bytes()
+
+
+def test_each_week_has_the_trips_picked_up_in_it_whichever_file_they_are_in(loaded: Lake) -> None:
+    make(WEEKS[0], WEEKS[-1])
+    header, *rows = csv_of(loaded).decode().splitlines()
+    assert header == "period,num_trips,total_amount,trip_distance,passenger_count"
+    assert rows == [
+        ",".join(map(str, (week, *totals_by_hand(JANUARY + FEBRUARY, week)))) for week in WEEKS
+    ]
+    assert rows[1] == "2019-01-06,4,-51.39,1.03,8"
+    assert rows[2] == "2019-01-13,0,0.00,0.00,0"
+    assert rows[3] == "2019-01-20,1,7.05,1.00,0"
+
+
+def test_weeks_in_any_order_all_at_once_and_again_give_the_same_bytes(
+    loaded: Lake,
+) -> None:
+    for week in (WEEKS[n] for n in (5, 0, 7, 2, 1, 6, 4, 3)):
+        make(week, week)
+    one_by_one = csv_of(loaded)
+    make(WEEKS[0], WEEKS[-1])
+    assert csv_of(loaded) == one_by_one
+    make(WEEKS[2], WEEKS[2])
+    assert csv_of(loaded) == one_by_one
+    (loaded.root.outputs / "trips_by_week.csv").unlink()
+    for week in WEEKS:
+        (loaded.root.staging / "trips_by_week" / f"{week}.csv").unlink()
+    make(WEEKS[0], WEEKS[-1])
+    assert csv_of(loaded) == one_by_one
+
+
+def test_the_file_has_a_row_for_each_week_that_was_made_and_for_no_other(loaded: Lake) -> None:
+    make(WEEKS[4], WEEKS[4])
+    make(WEEKS[1], WEEKS[1])
+    assert [row[:10] for row in csv_of(loaded).decode().splitlines()[1:]] == [WEEKS[1], WEEKS[4]]
+
+
+def test_each_week_of_a_range_has_its_own_metadata_once(
+    loaded: Lake, instance: dg.DagsterInstance
+) -> None:
+    make(WEEKS[0], WEEKS[-1], instance)
+    found = instance.fetch_materializations(keys.TRIPS_BY_WEEK, limit=100).records
+    events = {r.partition_key: r.asset_materialization.metadata for r in found}
+    assert len(found) == len(events) == len(WEEKS)
+    for week, metadata in events.items():
+        trips, amount, *_ = totals_by_hand(JANUARY + FEBRUARY, week)
+        assert metadata["num_trips"].value == trips
+        assert Decimal(str(metadata["total_amount"].value)) == amount
+        assert metadata["seconds"].value > 0
+    assert events["2018-12-30"]["months not loaded"].value == ["2018-12"]
+    assert events["2019-02-10"]["months not loaded"].value == []
+
+
+def test_a_week_counted_before_its_month_is_loaded_says_so(
+    lake: Lake, instance: dg.DagsterInstance
+) -> None:
+    write_month(lake, "2019-01-01", JANUARY)
+    make("2019-01-27", "2019-01-27", instance)
+    (event,) = instance.fetch_materializations(keys.TRIPS_BY_WEEK, limit=9).records
+    assert event.asset_materialization.metadata["months not loaded"].value == ["2019-02"]
+
+
+def test_weeks_of_an_empty_lake_are_zeros(lake: Lake) -> None:
+    make("2019-01-06", "2019-01-13")
+    assert csv_of(lake).decode().splitlines()[1:] == [
+        "2019-01-06,0,0.00,0.00,0",
+        "2019-01-13,0,0.00,0.00,0",
+    ]

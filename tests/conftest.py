@@ -1,0 +1,60 @@
+"""The platform as a whole: instances of the tests' own, over synthetic or TLC's real files."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from taxi_platform.calendar import MonthRange
+from taxi_platform.instance import Instance, run_instance
+from taxi_platform.pipeline import Pipeline
+from taxi_platform.sample import write_sample
+from taxi_platform.workspace import ROOT
+
+REAL_FILES = ROOT.parent / "shared" / "tlc-mirror"
+SETTINGS = ("TAXI_", "TLC_", "DUCKDB_", "DAGSTER_", "AWS_")
+
+
+@dataclass
+class Platform:
+    """A running instance, the root of its data, and where its files come from."""
+
+    instance: Instance
+    root: Path
+    source: Path
+
+    def pipeline(self) -> Pipeline:
+        return Pipeline(self.instance, Console(quiet=True))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_settings() -> None:
+    """Whatever the machine has set, the tests set their own."""
+    for name in [name for name in os.environ if name.startswith(SETTINGS)]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def real_files() -> Path:
+    if not REAL_FILES.is_dir():
+        pytest.skip("TLC's real files are not beside the project")
+    return REAL_FILES
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """An instance with all three locations and the daemon, on three months of synthetic trips."""
+    base = tmp_path_factory.mktemp("platform")
+    months = MonthRange.between("2023-01", "2023-03")
+    write_sample(base / "source", months.months, 5_000)
+    environment = {
+        "TAXI_DATA_ROOT": str(base / "data"),
+        "TLC_SOURCE_URL": str(base / "source"),
+        "TAXI_ZONES_URL": str(base / "source" / "misc" / "taxi_zones.csv"),
+        "TAXI_START_DATE": "2023-01-01",
+        "TAXI_END_DATE": "2023-04-01",
+    }
+    with run_instance(base / "home", environment=environment) as instance:
+        yield Platform(instance, base / "data", base / "source")

@@ -1,0 +1,241 @@
+"""A started instance, asked as its UI asks it."""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from taxi_platform.graphql import FINISHED
+from taxi_platform.instance import InstanceError, run_instance
+from taxi_platform.workspace import locations
+
+MONTHS = ["2023-01-01", "2023-02-01", "2023-03-01"]
+REQUEST = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-02-25"}
+
+
+def wait_for(condition, seconds: float = 90, what: str = ""):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s"
+        time.sleep(0.2)
+    return found
+
+
+def wait_for_run(platform, run_id: str) -> str:
+    return wait_for(
+        lambda: (s := platform.instance.graphql.run_status(run_id)) in FINISHED and s,
+        what=f"the end of run {run_id}",
+    )
+
+
+def test_three_locations_are_loaded_from_three_interpreters(platform):
+    assert platform.instance.graphql.location_errors() == {
+        "ingestion": None,
+        "analytics": None,
+        "adhoc_reports": None,
+    }
+    pythons = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            home = (process / "environ").read_bytes()
+        except OSError:
+            continue  # it has ended meanwhile, or is not ours
+        if b"code-server" in command and str(platform.instance.home).encode() in home:
+            pythons.add(command[0].decode())
+    assert pythons == {str(location.python) for location in locations()}
+
+
+def test_one_lineage_graph_crosses_the_locations(platform):
+    nodes = platform.instance.graphql.ask(
+        """{ assetNodes { assetKey { path } isMaterializable
+              repository { location { name } } dependencyKeys { path } } }"""
+    )["assetNodes"]
+    made_by = {
+        node["assetKey"]["path"][0]: node["repository"]["location"]["name"]
+        for node in nodes
+        if node["isMaterializable"]
+    }
+    assert made_by == {
+        **dict.fromkeys(
+            ["taxi_trips_file", "taxi_trips", "taxi_zones_file", "taxi_zones"], "ingestion"
+        ),
+        **dict.fromkeys(["trips_by_week", "manhattan_stats", "manhattan_map"], "analytics"),
+        "adhoc_request": "adhoc_reports",
+    }
+    edges = {
+        (upstream["path"][0], node["assetKey"]["path"][0])
+        for node in nodes
+        for upstream in node["dependencyKeys"]
+    }
+    assert edges == {
+        ("taxi_trips_file", "taxi_trips"),
+        ("taxi_zones_file", "taxi_zones"),
+        ("taxi_trips", "trips_by_week"),
+        ("taxi_trips", "manhattan_stats"),
+        ("taxi_zones", "manhattan_stats"),
+        ("manhattan_stats", "manhattan_map"),
+        ("taxi_trips", "adhoc_request"),
+        ("taxi_zones", "adhoc_request"),
+    }
+
+
+def test_groups_jobs_schedules_sensor_and_resource_have_their_names(platform):
+    repositories = platform.instance.graphql.ask(
+        """{ repositoriesOrError { ... on RepositoryConnection { nodes {
+              location { name } jobs { name } schedules { name cronSchedule
+              scheduleState { status } } sensors { name sensorState { status } }
+              assetGroups { groupName } allTopLevelResourceDetails { name } } } } }"""
+    )["repositoriesOrError"]["nodes"]
+    found = {repository["location"]["name"]: repository for repository in repositories}
+
+    def names(location: str, kind: str, key: str = "name") -> set[str]:
+        return {each[key] for each in found[location][kind]}
+
+    assert "trip_update_job" in names("ingestion", "jobs")
+    assert "weekly_update_job" in names("analytics", "jobs")
+    assert "adhoc_request_job" in names("adhoc_reports", "jobs")
+    assert {s["name"]: s["cronSchedule"] for r in repositories for s in r["schedules"]} == {
+        "trip_update_schedule": "0 0 5 * *",
+        "weekly_update_schedule": "0 0 * * 1",
+    }
+    assert names("adhoc_reports", "sensors") == {"adhoc_request_sensor"}
+    assert {g for name in found for g in names(name, "assetGroups", "groupName")} >= {
+        "raw_files",
+        "ingested",
+        "metrics",
+        "requests",
+    }
+    for name in found:
+        assert "database" in names(name, "allTopLevelResourceDetails")
+
+
+def test_a_backfill_of_three_months_is_one_run_with_metadata_once_a_partition(platform):
+    graphql = platform.instance.graphql
+    backfill = graphql.ask(
+        """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(
+              backfillParams: $params) { __typename
+              ... on LaunchBackfillSuccess { backfillId }
+              ... on PythonError { message } } }""",
+        params={
+            "assetSelection": [{"path": ["taxi_trips_file"]}, {"path": ["taxi_trips"]}],
+            "partitionNames": MONTHS,
+        },
+    )["launchPartitionBackfill"]["backfillId"]
+
+    def finished():
+        found = graphql.ask(
+            """query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
+                  ... on PartitionBackfill { status runs { runId status } } } }""",
+            id=backfill,
+        )["partitionBackfillOrError"]
+        return found if found["status"].startswith("COMPLETED") else None
+
+    runs = wait_for(finished, what="the end of the backfill")["runs"]
+    assert [run["status"] for run in runs] == ["SUCCESS"]
+    events = list(graphql.materializations(runs[0]["runId"]))
+    assert sorted((e.asset, e.partition) for e in events) == sorted(
+        (asset, month) for asset in ("taxi_trips_file", "taxi_trips") for month in MONTHS
+    )
+    for event in events:
+        assert event.metadata["dagster/row_count"] == 5_000
+        assert event.metadata["bytes"] > 0
+        assert event.metadata["seconds"] >= 0
+
+
+def test_a_dropped_request_becomes_a_chart_and_a_changed_one_another(platform):
+    pipeline = platform.pipeline()
+    pipeline.run(pipeline.start("zones", "ingestion", "trip_update_job", tags=_partition(MONTHS[0])))
+    chart = platform.root / "outputs" / "january.png"
+    request = platform.root / "requests" / "january.json"
+    request.parent.mkdir(parents=True, exist_ok=True)
+    request.write_text(json.dumps(REQUEST))
+    wait_for(chart.exists, what="the chart")
+    assert chart.read_bytes().startswith(b"\x89PNG")
+    first = (chart.with_suffix(".csv")).read_text()
+    runs = platform.instance.graphql.runs_of("adhoc_request_job")
+    assert len(runs) == 1
+
+    request.write_text(json.dumps({**REQUEST, "borough": "Queens"}))
+    wait_for(lambda: chart.with_suffix(".csv").read_text() != first, what="the second chart")
+    wait_for(lambda: len(platform.instance.graphql.runs_of("adhoc_request_job")) == 2)
+    time.sleep(6)  # longer than the sensor's loop: an answered request is not run again
+    assert len(platform.instance.graphql.runs_of("adhoc_request_job")) == 2
+
+
+def test_a_bad_request_is_reported_and_holds_up_no_other(platform):
+    folder = platform.root / "requests"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bad.json").write_text('{"borough": "Atlantis"')
+    (folder / "good.json").write_text(json.dumps(REQUEST))
+    outputs = platform.root / "outputs"
+    wait_for((outputs / "good.png").exists, what="the chart of the good request")
+    report = json.loads((outputs / "bad.error.json").read_text())
+    assert "bad.json is not JSON" in report["reason"]
+    ticks = platform.instance.graphql.ask(
+        """{ sensorOrError(sensorSelector: {repositoryLocationName: "adhoc_reports",
+              repositoryName: "__repository__", sensorName: "adhoc_request_sensor"}) {
+              ... on Sensor { sensorState { ticks(limit: 50) { status } } } } }"""
+    )["sensorOrError"]["sensorState"]["ticks"]
+    assert "FAILURE" not in {tick["status"] for tick in ticks}
+
+
+def test_a_broken_location_shows_its_error_beside_working_ones(tmp_path):
+    ingestion, analytics, adhoc_reports = locations()
+    broken = tmp_path / "analytics"
+    shutil.copytree(analytics.folder / "src" / "analytics", broken / "analytics")
+    (broken / "analytics" / "definitions.py").write_text("import a_module_that_is_not_there\n")
+    served = [ingestion, replace(analytics, folder=broken, module="analytics.definitions")]
+    environment = {"PYTHONPATH": str(broken), "TAXI_DATA_ROOT": str(tmp_path / "data")}
+    with run_instance(
+        tmp_path / "home",
+        daemon=False,
+        served=[*served, adhoc_reports],
+        environment=environment,
+    ) as instance:
+        errors = instance.graphql.location_errors()
+        assert errors["ingestion"] is None
+        assert errors["adhoc_reports"] is None
+        assert "a_module_that_is_not_there" in str(errors["analytics"])
+
+
+def test_a_second_daemon_on_one_home_is_refused(platform):
+    with (
+        pytest.raises(InstanceError, match="an instance is already running on"),
+        run_instance(platform.instance.home),
+    ):
+        pass
+
+
+def test_a_busy_port_is_named(platform, tmp_path):
+    port = int(platform.instance.url.rpartition(":")[2])
+    with (
+        pytest.raises(InstanceError, match=f"port {port} of 127.0.0.1 is busy.*PORT=3001"),
+        run_instance(tmp_path, port=port),
+    ):
+        pass
+
+
+def test_nothing_of_an_instance_is_left_running(tmp_path):
+    with run_instance(tmp_path / "home", daemon=False, served=locations()[:1]) as instance:
+        home = str(instance.home)
+    left = [
+        process.name
+        for process in Path("/proc").glob("[0-9]*")
+        if int(process.name) != os.getpid() and _mentions(process, home)
+    ]
+    assert left == []
+
+
+def _mentions(process: Path, home: str) -> bool:
+    try:
+        return home.encode() in (process / "environ").read_bytes()
+    except OSError:
+        return False
+
+
+def _partition(key: str) -> dict[str, str]:
+    return {"dagster/partition": key}

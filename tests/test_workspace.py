@@ -1,0 +1,63 @@
+"""The files that name the code locations agree, and so do the packages."""
+
+import tomllib
+
+import pytest
+from taxi_platform.workspace import ROOT, locations
+
+NAMES = [location.name for location in locations()]
+
+
+def test_the_workspace_has_the_three_teams_locations():
+    assert NAMES == ["ingestion", "analytics", "adhoc_reports"]
+
+
+def test_dg_knows_the_same_locations():
+    projects = tomllib.loads((ROOT / "dg.toml").read_text())["workspace"]["projects"]
+    assert [project["path"] for project in projects] == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_location_is_a_dg_project_under_its_name(name):
+    project = tomllib.loads((ROOT / name / "pyproject.toml").read_text())
+    assert project["project"]["name"].replace("-", "_") == name
+    assert project["tool"]["dg"]["project"]["root_module"] == name
+    assert (ROOT / name / "src" / name / "definitions.py").is_file()
+
+
+@pytest.mark.parametrize("folder", ["", *NAMES])
+def test_a_lock_names_no_index_and_no_path(folder):
+    for lock in ("requirements.lock", "requirements-dev.lock"):
+        text = (ROOT / folder / lock).read_text()
+        assert "://" not in text
+        assert "--hash=sha256:" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "absent"),
+    [
+        ("ingestion", {"geopandas", "matplotlib", "pandas"}),
+        ("adhoc-reports", {"geopandas", "shapely", "pandas", "requests-oauthlib"}),
+    ],
+)
+def test_a_location_installs_what_it_uses_and_no_more(name, absent):
+    lock = (ROOT / name.replace("-", "_") / "requirements.lock").read_text()
+    installed = {line.partition("==")[0] for line in lock.splitlines() if "==" in line}
+    assert not absent & installed
+
+
+def test_only_the_platform_s_root_is_asked_for_geopandas_by_analytics():
+    for name in NAMES:
+        dependencies = tomllib.loads((ROOT / name / "pyproject.toml").read_text())["project"][
+            "dependencies"
+        ]
+        assert any(d.startswith("geopandas") for d in dependencies) == (name == "analytics")
+
+
+def test_the_same_dagster_is_locked_everywhere_and_the_host_is_not_older():
+    def version(folder: str) -> tuple[int, ...]:
+        lock = (ROOT / folder / "requirements.lock").read_text()
+        line = next(line for line in lock.splitlines() if line.startswith("dagster=="))
+        return tuple(int(n) for n in line.split("==")[1].split()[0].split("."))
+
+    assert all(version("") >= version(name) for name in NAMES)
