@@ -44,14 +44,14 @@ check: setup ## Format, lint, types and Dagster's own check of the definitions
 	  .venv/bin/mypy --python-executable $$location/.venv/bin/python $$location/src || exit 1; done
 	@.venv/bin/dg check defs
 
-lock: $(UV) ## Renew the locks of all environments
+lock: $(UV) ## Renew the locks of all environments; UPGRADE=1 takes newer versions
 	@for project in $(PROJECTS); do (cd $$project && \
 	  echo "locking $$project" && \
 	  $(UV) pip compile $(LOCK_OPTIONS) pyproject.toml -o requirements.lock && \
 	  $(UV) pip compile $(LOCK_OPTIONS) -c requirements.lock --group pyproject.toml:dev -o requirements-dev.lock) \
 	  || exit 1; done
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-  --no-emit-package taxi-shared --no-header --upgrade
+  --no-emit-package taxi-shared --no-header $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove data, instance and environments
 	rm -rf data .dagster .tools $(PROJECTS:%=%/.venv)

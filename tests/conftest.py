@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+
 from taxi_platform.calendar import MonthRange
 from taxi_platform.instance import Instance, run_instance
 from taxi_platform.pipeline import Pipeline

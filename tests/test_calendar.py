@@ -4,6 +4,7 @@ from datetime import date
 
 import click
 import pytest
+
 from taxi_platform.calendar import MonthRange
 
 

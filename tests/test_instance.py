@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from taxi_platform.graphql import FINISHED
 from taxi_platform.instance import InstanceError, run_instance
 from taxi_platform.workspace import locations
@@ -148,7 +149,8 @@ def test_a_backfill_of_three_months_is_one_run_with_metadata_once_a_partition(pl
 
 def test_a_dropped_request_becomes_a_chart_and_a_changed_one_another(platform):
     pipeline = platform.pipeline()
-    pipeline.run(pipeline.start("zones", "ingestion", "trip_update_job", tags=_partition(MONTHS[0])))
+    month = {"dagster/partition": MONTHS[0]}
+    pipeline.run(pipeline.start("a month", "ingestion", "trip_update_job", tags=month))
     chart = platform.root / "outputs" / "january.png"
     request = platform.root / "requests" / "january.json"
     request.parent.mkdir(parents=True, exist_ok=True)
@@ -235,7 +237,3 @@ def _mentions(process: Path, home: str) -> bool:
         return home.encode() in (process / "environ").read_bytes()
     except OSError:
         return False
-
-
-def _partition(key: str) -> dict[str, str]:
-    return {"dagster/partition": key}

@@ -23,8 +23,9 @@ def results(real_files, tmp_path_factory) -> Path:
     """The data root after the command `pipeline` for three months."""
     base = tmp_path_factory.mktemp("results")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
+    command = [sys.executable, "-m", "taxi_platform", "pipeline"]
     done = subprocess.run(
-        [sys.executable, "-m", "taxi_platform", "pipeline", "--from", MONTHS[0], "--to", MONTHS[-1]],
+        [*command, "--from", MONTHS[0], "--to", MONTHS[-1]],
         env={
             **environment,
             "DAGSTER_HOME": str(base / "home"),
@@ -37,8 +38,16 @@ def results(real_files, tmp_path_factory) -> Path:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for asset in ("taxi_trips_file", "taxi_trips", "taxi_zones_file", "taxi_zones",
-                  "trips_by_week", "manhattan_stats", "manhattan_map", "adhoc_request"):
+    for asset in (
+        "taxi_trips_file",
+        "taxi_trips",
+        "taxi_zones_file",
+        "taxi_zones",
+        "trips_by_week",
+        "manhattan_stats",
+        "manhattan_map",
+        "adhoc_request",
+    ):
         assert re.search(rf"{asset} ", done.stdout), asset
     return base / "data"
 
@@ -70,7 +79,7 @@ def test_trips_has_every_row_in_three_partitions_and_zones_no_id_twice(results):
 
 def test_every_week_equals_pandas_to_the_cent(results, source):
     pickups = source["tpep_pickup_datetime"]
-    sunday = (pickups - pd.to_timedelta((pickups.dt.dayofweek + 1) % 7, unit="D")).dt.date
+    sunday = (pickups - pd.to_timedelta((pickups.dt.day_of_week + 1) % 7, unit="D")).dt.date
     cents = source.assign(
         period=sunday.astype(str),
         total_amount=(source["total_amount"] * 100).round().astype("int64"),
@@ -84,9 +93,14 @@ def test_every_week_equals_pandas_to_the_cent(results, source):
     )
     got = pd.read_csv(results / "outputs" / "trips_by_week.csv", dtype=str)
     assert list(got.columns) == [
-        "period", "num_trips", "total_amount", "trip_distance", "passenger_count",
+        "period",
+        "num_trips",
+        "total_amount",
+        "trip_distance",
+        "passenger_count",
     ]
-    assert list(got["period"]) == [f"{d:%Y-%m-%d}" for d in pd.date_range("2019-01-06", "2019-03-24", freq="7D")]
+    sundays = pd.date_range("2019-01-06", "2019-03-24", freq="7D")
+    assert list(got["period"]) == list(sundays.strftime("%Y-%m-%d"))
     for row in got.itertuples():
         week = expected.loc[row.period]
         assert int(row.num_trips) == week.num_trips
@@ -117,10 +131,10 @@ def test_the_request_s_table_equals_pandas(results, source, lookup):
     chosen = source[
         source["PULocationID"].isin(zones) & (pickups >= "2019-01-01") & (pickups < "2019-04-01")
     ]["tpep_pickup_datetime"]
-    expected = pd.crosstab(chosen.dt.hour, (chosen.dt.dayofweek + 1) % 7)
+    expected = pd.crosstab(chosen.dt.hour, (chosen.dt.day_of_week + 1) % 7)
     assert got.shape == (24, 7)
     assert (got.to_numpy() == expected.to_numpy()).all()
-    assert list(got.columns)[0] == "Sunday"
+    assert got.columns[0] == "Sunday"
 
 
 def test_the_pictures_are_there(results):

@@ -3,6 +3,7 @@
 import tomllib
 
 import pytest
+
 from taxi_platform.workspace import ROOT, locations
 
 NAMES = [location.name for location in locations()]

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import click
+from dotenv import load_dotenv
 from rich.console import Console
 
 from taxi_platform import demo as demonstration
@@ -23,6 +24,7 @@ from taxi_platform.workspace import ROOT
 from taxi_shared import settings
 from taxi_shared.partitions import monthly
 
+load_dotenv(ROOT / ".env")  # what the environment sets already stays
 HOME = Path(os.environ.get("DAGSTER_HOME") or ROOT / ".dagster")
 console = Console()
 

@@ -136,21 +136,30 @@ class GraphQL:
         return "\n".join(steps or runs or ["no reason was recorded"])
 
     def materializations(self, run_id: str) -> Iterator[Materialization]:
-        """What a run has materialised."""
+        """What a run has materialised; `seconds` are those of its step where it has none."""
         run = self.ask(
-            """query ($id: ID!) { runOrError(runId: $id) { ... on Run { assetMaterializations {
-                assetKey { path } partition metadataEntries { label __typename
+            """query ($id: ID!) { runOrError(runId: $id) { ... on Run {
+                stepStats { stepKey startTime endTime }
+                assetMaterializations { stepKey assetKey { path } partition
+                  metadataEntries { label __typename
                   ... on IntMetadataEntry { intValue }
                   ... on FloatMetadataEntry { floatValue }
                   ... on TextMetadataEntry { text }
                   ... on PathMetadataEntry { path } } } } } }""",
             id=run_id,
         )["runOrError"]
+        steps = {
+            step["stepKey"]: (step["endTime"] or 0) - (step["startTime"] or 0)
+            for step in run["stepStats"]
+        }
         for event in run["assetMaterializations"]:
             yield Materialization(
                 asset="/".join(event["assetKey"]["path"]),
                 partition=event["partition"],
                 metadata={
+                    "seconds": steps.get(event["stepKey"]),
+                }
+                | {
                     entry["label"]: next(
                         (v for k, v in entry.items() if k not in ("label", "__typename")), None
                     )

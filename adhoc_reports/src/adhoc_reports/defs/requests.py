@@ -37,7 +37,8 @@ def adhoc_request(
     png = chart.to_png(chart.draw(pickups, config, note))
     chart_file = outputs.chart_path(root, config.name)
     numbers_file = outputs.numbers_path(root, config.name)
-    storage.write_text(numbers_file, pickups.to_csv())
+    numbers = pickups.to_csv()
+    storage.write_text(numbers_file, numbers)
     storage.write_bytes(chart_file, png)
     outputs.withdraw_error(root, config.filename)
     context.log.info(f"{config.name}: {pickups.total:,} trips, {chart_file}")
@@ -51,6 +52,7 @@ def adhoc_request(
             "numbers file": dg.MetadataValue.path(str(numbers_file)),
             "num_trips": pickups.total,
             "dagster/row_count": len(pickups.by_hour),
+            "bytes": len(png) + len(numbers),
             "remark": note or "None.",
             "seconds": round(time.perf_counter() - begin, 3),
         }

@@ -72,8 +72,11 @@ class GeoJsonFiles(_Files):
         return geopandas.GeoDataFrame.from_features(features, crs=LONGITUDE_LATITUDE)
 
     def get_metadata(self, context: dg.OutputContext, obj: GeoDataFrame) -> dict[str, Any]:
-        without_shapes = obj.drop(columns="geometry")
-        return {"dagster/row_count": len(obj), "preview": preview.table(without_shapes)}
+        return {
+            "dagster/row_count": len(obj),
+            "bytes": self._get_path(context).stat().st_size,
+            "preview": preview.table(obj.drop(columns="geometry")),
+        }
 
 
 class PngFiles(_Files):
