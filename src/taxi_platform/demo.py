@@ -2,7 +2,6 @@
 
 import json
 import time
-from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from taxi_platform.calendar import MonthRange
 from taxi_platform.instance import Instance
-from taxi_platform.pipeline import Pipeline, PipelineError
+from taxi_platform.pipeline import Pipeline, PipelineError, Run
 from taxi_platform.sample import write_sample
 from taxi_shared import settings
 from taxi_shared.storage import DataRoot, write_text
@@ -51,9 +50,9 @@ def make_sample(root: Path, rows: int, console: Console) -> None:
         )
 
 
-def ask(instance: Instance, root: Path, console: Console) -> Path:
+def ask(pipeline: Pipeline, root: Path) -> Path:
     """Drop a request into the folder, as an analyst would, and wait for its chart."""
-    files = DataRoot.at(str(root))
+    files, graphql = DataRoot.at(str(root)), pipeline.graphql
     chart = Path(str(files.outputs / f"{REQUEST}.png"))
     error = Path(str(files.outputs / f"{REQUEST}.error.json"))
     chart.unlink(missing_ok=True)
@@ -61,26 +60,26 @@ def ask(instance: Instance, root: Path, console: Console) -> Path:
     request = {
         "borough": "Manhattan",
         "start_date": MONTHS.first.isoformat(),
-        "end_date": (MONTHS.end - timedelta(days=1)).isoformat(),
+        "end_date": MONTHS.end.isoformat(),
     }
-    old = instance.graphql.runs_of("adhoc_request_job")
+    old = graphql.runs_of("adhoc_request_job")
     write_text(files.requests / f"{REQUEST}.json", json.dumps(request))
     begin = time.monotonic()
-    with console.status("request dropped, waiting for its chart"):
+    with pipeline.console.status("request dropped, waiting for its chart"):
         while not chart.exists():
-            instance.check()
+            pipeline.instance.check()
             if error.exists():
                 raise PipelineError(f"the request was refused: {error.read_text()}")
-            runs = instance.graphql.runs_of("adhoc_request_job")
+            runs = graphql.runs_of("adhoc_request_job")
             failed = [run for run, status in runs.items() if status == "FAILURE" and run not in old]
             if failed:
-                raise PipelineError(
-                    f"the request's run failed: {instance.graphql.run_failure(failed[0])}"
-                )
+                raise PipelineError(f"the request's run failed: {graphql.run_failure(failed[0])}")
             if time.monotonic() - begin > REQUEST_SECONDS:
                 raise PipelineError(f"no chart {REQUEST_SECONDS} s after the request")
             time.sleep(0.2)
-    console.print(f"[green]✓[/] request answered after {time.monotonic() - begin:.1f} s")
+    answered = time.monotonic() - begin
+    new = graphql.runs_of("adhoc_request_job").keys() - old.keys()
+    pipeline.run(*(Run(f"request, its chart after {answered:.1f} s", run_id) for run_id in new))
     return chart
 
 
@@ -89,7 +88,7 @@ def run(instance: Instance, root: Path, console: Console) -> None:
     pipeline = Pipeline(instance, console)
     pipeline.wait_for_locations()
     pipeline.run_all(MONTHS)
-    chart = ask(instance, root, console)
+    chart = ask(pipeline, root)
     console.print(pipeline.summary())
     outputs = DataRoot.at(str(root)).outputs
     for label, path in (

@@ -1,0 +1,92 @@
+"""`python -m bench`: measure, keep the results, write the report."""
+
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from bench import report
+from bench.measurements import MEASUREMENTS
+from bench.processes import forget_foreign_settings
+from bench.results import Results, load
+from bench.runs import BenchError
+from bench.scale import USUAL_ROWS, Bench, NotEnoughDisk
+from taxi_platform.graphql import GraphQLError
+from taxi_platform.instance import InstanceError
+from taxi_platform.pipeline import PipelineError
+
+HERE = Path(__file__).parent
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--full", is_flag=True, help="36 months instead of six.")
+@click.option("--rows", default=USUAL_ROWS, show_default=True, help="Trips a month of the sample.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(list(MEASUREMENTS)),
+    help="This measurement alone, into the newest results; may be repeated.",
+)
+@click.option(
+    "--work",
+    default=HERE / ".work",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of sample and lakes, on the disk to measure.  [default: bench/.work]",
+)
+def main(full: bool, rows: int, only: tuple[str, ...], work: Path) -> None:
+    """Measure the platform beside a bare script and the usual set-up."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    forget_foreign_settings()
+    bench = Bench(work.resolve(), rows, full)
+    # Other sizes are for trying the bench out: their numbers stay out of the published report.
+    home = HERE if bench.is_standard else bench.work
+    try:
+        bench.check_disk()
+        results = Results.begin(bench, home / "results", merge=bool(only))
+        failures = _measure(bench, results, only)
+        report.update(home / "README.md", results)
+        bench.say(f"{results.path}\n  {home / 'README.md'}")
+    except NotEnoughDisk as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        bench.say("stopped; what had been measured is kept")
+        sys.exit(130)
+    sys.exit(1 if failures else 0)
+
+
+def _measure(bench: Bench, results: Results, only: tuple[str, ...]) -> list[str]:
+    """Every measurement in turn; one that fails is reported and leaves the others alone."""
+    failures = []
+    begin = time.monotonic()
+    for name in only or MEASUREMENTS:
+        bench.console.rule(f"{name}  ({time.monotonic() - begin:.0f} s)", align="left")
+        load_before = load()
+        try:
+            results.add(name, load_before, MEASUREMENTS[name](bench))
+        except (BenchError, InstanceError, PipelineError, GraphQLError) as error:
+            failures.append(name)
+            bench.console.print(f"[red]✗[/] {name}: {error}", highlight=False, soft_wrap=True)
+        finally:
+            _tidy(bench)
+    return failures
+
+
+def _tidy(bench: Bench) -> None:
+    """Remove what no later run uses: everything but the sample and the lakes."""
+    for folder in bench.work.iterdir():
+        if folder.is_dir() and folder.name not in ("sample", "lakes", "results", "charts"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench")

@@ -1,0 +1,59 @@
+"""The first rival: a script without Dagster that downloads months and writes the same Parquet.
+
+It has what somebody in a hurry would write: no retries, no checks, no hashes, no record of what was
+done. Downloads run side by side, four as the platform's, while DuckDB writes the months that came.
+"""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import requests
+
+DOWNLOADS_AT_ONCE = 4
+CHUNK_BYTES = 1 << 20
+LATER_COLUMNS = ("cbd_congestion_fee", "request_source")
+
+
+def main(source: str, target: Path, memory_limit: str, months: list[str]) -> None:
+    """Bring months (`2023-01`) from a publisher into `raw/` and `staging/trips/` of a folder."""
+    (target / "raw").mkdir(parents=True)
+    with (
+        TemporaryDirectory(prefix="bare-") as spill,
+        duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": spill}) as con,
+        ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool,
+    ):
+        downloads = {pool.submit(download, source, target, month): month for month in months}
+        for done in as_completed(downloads):
+            load(con, done.result(), target, downloads[done])
+
+
+def download(source: str, target: Path, month: str) -> Path:
+    path = target / "raw" / f"taxi_trips_{month}.parquet"
+    url = f"{source}/trip-data/yellow_tripdata_{month}.parquet"
+    with requests.get(url, stream=True, timeout=60) as response, path.open("wb") as file:
+        response.raise_for_status()
+        for chunk in response.iter_content(CHUNK_BYTES):
+            file.write(chunk)
+    return path
+
+
+def load(con: duckdb.DuckDBPyConnection, file: Path, target: Path, month: str) -> None:
+    folder = target / "staging" / "trips" / f"partition_date={month}-01"
+    folder.mkdir(parents=True)
+    there = {
+        name for name, *_ in con.execute("DESCRIBE FROM read_parquet(?)", [str(file)]).fetchall()
+    }
+    query = Path(__file__).with_suffix(".sql").read_text()
+    for column in LATER_COLUMNS:
+        query = query.replace(f"{{{column}}}", column if column in there else "NULL")
+    con.execute(
+        f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd)",
+        {"file": str(file), "target": str(folder / "trips.parquet")},
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4:])

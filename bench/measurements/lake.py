@@ -1,0 +1,114 @@
+"""What work on one week costs when the lake is large, and all weeks at once."""
+
+import time
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+from bench.ours import Platform, code_server, lake, platform
+from bench.processes import peak_memory
+from bench.runs import PARTITION, BenchError, backfill
+from bench.scale import FEW_MONTHS, Bench, month_range
+from taxi_platform.workspace import ROOT
+from taxi_shared.database import LakeDatabase
+
+REPEATS = 5
+QUERIES = 9
+BACKFILLS = 3
+WEEK = (date(2023, 1, 8), date(2023, 1, 15))
+WEEK_SQL = ROOT / "analytics/src/analytics/sql/trips_by_week.sql"
+REQUEST_SQL = ROOT / "adhoc_reports/src/adhoc_reports/sql/adhoc_request.sql"
+
+
+def few_and_many(bench: Bench) -> dict[str, Any]:
+    """One week's figures, a request about one week, and zone counts over everything.
+
+    Two instances, one over a lake of three months, one over all months, are asked in turn; they
+    have no daemon, so that the one which waits does not disturb the other.
+    """
+    sizes = {"few": FEW_MONTHS, "many": bench.many}
+    lakes = {name: lake(bench, months) for name, months in sizes.items()}
+    result: dict[str, Any] = {
+        name: {"months": months, "week": [], "request": [], "all": [], "largest_mb": []}
+        for name, months in sizes.items()
+    }
+    with (
+        platform(bench.work / "home-few", lakes["few"], daemon=False) as few,
+        platform(bench.work / "home-many", lakes["many"], daemon=False) as many,
+    ):
+        for repeat in range(REPEATS):
+            for name, ours in (("few", few), ("many", many)):
+                _steps(ours, repeat, result[name])
+            bench.say(f"one week with {sizes['few']} and {sizes['many']} months, {repeat + 1} of 5")
+    for query in ("week_query", "request_query"):
+        times: dict[str, list[float]] = {"few": [], "many": []}
+        for _ in range(QUERIES):
+            for name, data in lakes.items():
+                times[name].append(_seconds(QUERY[query], LakeDatabase(data_root=str(data))))
+        for name in lakes:
+            result[name][query] = [round(seconds, 5) for seconds in times[name]]
+    return result
+
+
+def weeks(bench: Bench) -> dict[str, Any]:
+    """All full weeks of the lake by one backfill, as somebody asks for it in the UI."""
+    keys = [week.isoformat() for week in month_range(bench.many).full_weeks]
+    result: dict[str, Any] = {"weeks": len(keys), "in_run": [], "to_last_run": [], "largest_mb": []}
+    with platform(bench.work / "home", lake(bench, bench.many)) as ours:
+        for _ in range(BACKFILLS):
+            with peak_memory(code_server("analytics"), only_new=True) as memory:
+                done = backfill(ours.instance.graphql, ["trips_by_week"], keys)
+            if done.status != "COMPLETED_SUCCESS":
+                raise BenchError(f"the backfill of {len(keys)} weeks: {done.status}")
+            result["runs"] = len(done.runs)
+            result["in_run"].append(round(done.of_the_runs, 3))
+            result["to_last_run"].append(round(done.to_last_run, 3))
+            result["largest_mb"].append(round(memory.largest, 1))
+            bench.say(f"{len(keys)} weeks: {done.of_the_runs:.1f} s in {len(done.runs)} run(s)")
+    return result
+
+
+def _steps(ours: Platform, repeat: int, times: dict[str, Any]) -> None:
+    week, memory_week = ours.run(
+        "analytics", "weekly_update_job", tags={PARTITION: WEEK[0].isoformat()}
+    )
+    config = {
+        "filename": f"bench_{repeat}.json",
+        "borough": "Manhattan",
+        "start_date": WEEK[0].isoformat(),
+        "end_date": WEEK[1].isoformat(),
+    }
+    request, memory_request = ours.run(
+        "adhoc_reports",
+        "adhoc_request_job",
+        run_config={"ops": {"adhoc_request": {"config": config}}},
+    )
+    everything, memory_all = ours.run("analytics", "trip_update_job", assets=["manhattan_stats"])
+    for name, run in (("week", week), ("request", request), ("all", everything)):
+        times[name].append(round(sum(run.steps.values()), 4))
+    peaks = (memory_week.largest, memory_request.largest, memory_all.largest)
+    times["largest_mb"].append(round(max(peaks), 1))
+
+
+def _week(database: LakeDatabase) -> None:
+    with database.get_connection(pickup_dates=WEEK) as con:
+        con.execute(WEEK_SQL.read_text(), {"start": WEEK[0], "end": WEEK[1]}).fetchall()
+
+
+def _request(database: LakeDatabase) -> None:
+    values = {"borough": "Manhattan", "start_date": WEEK[0], "end_date": WEEK[1]}
+    with database.get_connection(WEEK) as con:
+        con.execute(REQUEST_SQL.read_text(), values).fetchall()
+
+
+QUERY: dict[str, Callable[[LakeDatabase], None]] = {
+    "week_query": _week,
+    "request_query": _request,
+}
+
+
+def _seconds(query: Callable[[LakeDatabase], None], database: LakeDatabase) -> float:
+    """A query with the opening of its connection and views."""
+    begin = time.perf_counter()
+    query(database)
+    return time.perf_counter() - begin

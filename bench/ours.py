@@ -1,0 +1,107 @@
+"""The platform under measurement: an instance on folders of the bench's own, and its runs."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.processes import Memory, descendant, peak_memory
+from bench.runs import RunTimes, finished, partition_range
+from bench.scale import Bench, fresh, partition_keys, size_of
+from bench.server import served
+from taxi_platform.instance import Instance, run_instance
+from taxi_platform.pipeline import Pipeline
+
+TRIPS = ("taxi_trips_file", "taxi_trips")
+ZONES = ("taxi_zones_file", "taxi_zones")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A running instance and the root of its data."""
+
+    instance: Instance
+    data: Path
+
+    def run(
+        self,
+        location: str,
+        job: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        run_config: Mapping[str, object] | None = None,
+        assets: Sequence[str] | None = None,
+    ) -> tuple[RunTimes, Memory]:
+        """A run, waited for, with its times and the peak of its memory."""
+        server = code_server(location)
+        graphql = self.instance.graphql
+        with peak_memory(server, only_new=True) as memory:
+            run_id = graphql.launch(location, job, tags=tags, run_config=run_config, assets=assets)
+            times = finished(graphql, run_id)
+        return times, memory
+
+    def ingest(self, months: int) -> tuple[RunTimes, Memory]:
+        """One run that fetches and loads the first so many months."""
+        tags = partition_range(partition_keys(months))
+        return self.run("ingestion", "trip_update_job", tags=tags, assets=TRIPS)
+
+    def seconds_of(self, run_id: str, asset: str) -> float:
+        """The seconds that an asset's own metadata tells."""
+        events = self.instance.graphql.materializations(run_id)
+        return float(next(e.metadata["seconds"] for e in events if e.asset == asset))
+
+
+@contextmanager
+def platform(
+    home: Path, data: Path, publisher: str | None = None, *, daemon: bool = True
+) -> Iterator[Platform]:
+    """The platform on a data root, all locations loaded; Dagster's databases begin empty.
+
+    `publisher` is the address that files are fetched from, for runs that fetch.
+    """
+    settings = {"TAXI_DATA_ROOT": str(data), "TAXI_START_DATE": "2023-01-01"}
+    if publisher:
+        settings["TLC_SOURCE_URL"] = publisher
+        settings["TAXI_ZONES_URL"] = f"{publisher}/misc/taxi_zones.csv"
+    with run_instance(fresh(home), environment=settings, daemon=daemon) as instance:
+        Pipeline(instance, Console(quiet=True)).wait_for_locations()
+        yield Platform(instance, data)
+
+
+def code_server(location: str) -> int:
+    """The process of a location's code server."""
+    return descendant("--location-name", location)
+
+
+def lake(bench: Bench, months: int) -> Path:
+    """A data root whose lake holds so many months and the zones; made where it is not there yet.
+
+    The raw files are not kept.
+    """
+    data = bench.work / "lakes" / f"{bench.rows}x{months}"
+    mark = data / "complete"
+    if mark.exists() and len(list((data / "staging" / "trips").iterdir())) == months:
+        return data
+    bench.say(f"a lake of {months} months")
+    with (
+        served(bench.make_sample(months)) as publisher,
+        platform(bench.work / "home", fresh(data), publisher, daemon=False) as ours,
+    ):
+        ours.ingest(months)
+        ours.run("ingestion", "trip_update_job", tags=_first_month(), assets=ZONES)
+    shutil.rmtree(data / "raw")
+    mark.touch()
+    return data
+
+
+def _first_month() -> dict[str, str]:
+    return {"dagster/partition": partition_keys(1)[0]}
+
+
+def lake_and_raw_bytes(data: Path) -> tuple[int, int]:
+    """Bytes of the Parquet files of trips in the lake, and of the raw files that they came from."""
+    staging = data / "staging"
+    return size_of(staging / "trips") + size_of(staging / "trip_days"), size_of(data / "raw")

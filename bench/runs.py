@@ -1,0 +1,153 @@
+"""Runs and backfills of an instance: launched and timed by its GraphQL API.
+
+Times are those that Dagster recorded, in seconds since 1970, and so independent of polling.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from taxi_platform.graphql import FINISHED, GraphQL
+from taxi_platform.pipeline import RANGE_END, RANGE_START
+
+POLL_SECONDS = 0.25
+PARTITION = "dagster/partition"
+BACKFILL = "dagster/backfill"
+
+
+class BenchError(Exception):
+    """Something that is measured did not work, so its time means nothing."""
+
+
+@dataclass(frozen=True)
+class RunTimes:
+    """When a run was asked for, when its process began its work, when it ended; and each step."""
+
+    run_id: str
+    status: str
+    launched: float
+    started: float
+    ended: float
+    steps: Mapping[str, float]
+
+    @property
+    def from_launch(self) -> float:
+        return self.ended - self.launched
+
+    @property
+    def from_start(self) -> float:
+        return self.ended - self.started
+
+
+def partition_range(keys: Sequence[str]) -> dict[str, str]:
+    """The tags of one run for all partitions from the first to the last."""
+    return {RANGE_START: keys[0], RANGE_END: keys[-1]}
+
+
+def wait_until(what: str, seconds: float, condition: Callable[[], bool], poll: float) -> None:
+    """Raises BenchError if a condition does not hold after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise BenchError(f"{what}: not done after {seconds:.0f} s")
+        time.sleep(poll)
+
+
+def finished(graphql: GraphQL, run_id: str, seconds: float = 7200) -> RunTimes:
+    """Wait for a run's end. Raises BenchError unless it succeeded."""
+    wait_until(
+        f"run {run_id}",
+        seconds,
+        lambda: graphql.run_status(run_id) in FINISHED,
+        POLL_SECONDS,
+    )
+    times = run_times(graphql, run_id)
+    if times.status != "SUCCESS":
+        raise BenchError(f"run {run_id}: {times.status}\n{graphql.run_failure(run_id)}")
+    return times
+
+
+def run_times(graphql: GraphQL, run_id: str) -> RunTimes:
+    """The recorded times of a run that has ended."""
+    run = graphql.ask(
+        """query ($id: ID!) { runOrError(runId: $id) { ... on Run {
+            status creationTime
+            stats { ... on RunStatsSnapshot { enqueuedTime launchTime startTime endTime } }
+            stepStats { stepKey startTime endTime } } } }""",
+        id=run_id,
+    )["runOrError"]
+    stats = run["stats"]
+    launched = stats["enqueuedTime"] or stats["launchTime"] or run["creationTime"]
+    return RunTimes(
+        run_id,
+        run["status"],
+        launched,
+        stats["startTime"] or launched,
+        stats["endTime"] or launched,
+        {
+            step["stepKey"]: step["endTime"] - step["startTime"]
+            for step in run["stepStats"]
+            if step["startTime"] and step["endTime"]
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """A backfill that has ended: when it was asked for and marked complete, and its runs."""
+
+    requested: float
+    completed: float
+    status: str
+    runs: tuple[RunTimes, ...]
+
+    @property
+    def to_last_run(self) -> float:
+        return max(run.ended for run in self.runs) - self.requested
+
+    @property
+    def to_completion(self) -> float:
+        return self.completed - self.requested
+
+    @property
+    def of_the_runs(self) -> float:
+        return max(run.ended for run in self.runs) - min(run.started for run in self.runs)
+
+
+def backfill(
+    graphql: GraphQL, assets: Sequence[str], partitions: Sequence[str], seconds: float = 3600
+) -> Backfill:
+    """Ask for a backfill as the UI does, and wait until the daemon has marked it complete."""
+    requested = time.time()
+    answer = graphql.ask(
+        """mutation ($params: LaunchBackfillParams!) {
+            launchPartitionBackfill(backfillParams: $params) {
+              __typename
+              ... on LaunchBackfillSuccess { backfillId }
+              ... on PythonError { message } } }""",
+        params={
+            "assetSelection": [{"path": [asset]} for asset in assets],
+            "partitionNames": list(partitions),
+        },
+    )["launchPartitionBackfill"]
+    if "backfillId" not in answer:
+        raise BenchError(f"the backfill cannot be launched: {answer}")
+    found: dict[str, str] = {}
+
+    def is_over() -> bool:
+        found["status"] = graphql.ask(
+            """query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
+                ... on PartitionBackfill { status } } }""",
+            id=answer["backfillId"],
+        )["partitionBackfillOrError"]["status"]
+        return found["status"] not in ("REQUESTED", "CANCELING", "FAILING")
+
+    wait_until(f"backfill of {', '.join(assets)}", seconds, is_over, POLL_SECONDS)
+    completed = time.time()
+    runs = graphql.ask(
+        """query ($tags: [ExecutionTag!]) { runsOrError(filter: {tags: $tags}) {
+            ... on Runs { results { runId } } } }""",
+        tags=[{"key": BACKFILL, "value": answer["backfillId"]}],
+    )["runsOrError"]["results"]
+    times = tuple(run_times(graphql, run["runId"]) for run in runs)
+    return Backfill(requested, completed, found["status"], times)

@@ -1,0 +1,1 @@
+"""The second rival: the usual set-up, as courses on Dagster build it. See `definitions`."""
