@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 
 import dagster as dg
 import pytest
@@ -306,3 +307,18 @@ def test_an_object_store_serves_as_well_as_a_folder(instance):
     assert office.requested() == []
     assert json.loads(outputs.error_path(root, "bad.json").read_text())["request"] == "bad.json"
     root.requests.fs.rm(root.base.path, recursive=True)
+
+
+def test_a_tick_that_watches_sees_a_request_as_soon_as_it_is_dropped(office, monkeypatch):
+    monkeypatch.setenv("TAXI_REQUEST_WATCH_SECONDS", "20")
+    office.put("first.json")
+    office.tick()
+    threading.Timer(0.3, office.put, ["second.json"]).start()
+    assert [request.tags["request"] for request in office.tick().run_requests] == ["second"]
+
+
+def test_a_tick_that_watches_in_vain_ends_with_a_reason(office, monkeypatch):
+    monkeypatch.setenv("TAXI_REQUEST_WATCH_SECONDS", "0.2")
+    office.put("first.json")
+    office.tick()
+    assert office.tick().skip_reason.skip_message == "No new or changed requests."

@@ -25,6 +25,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from taxi_platform.graphql import GraphQL
 from taxi_platform.workspace import ROOT, Location, locations
+from taxi_shared import settings
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
@@ -82,7 +83,13 @@ def run_instance(
     """
     port = _checked_port(port) if port else free_port()
     served = locations() if served is None else served
-    env = {**os.environ, **(environment or {}), "DAGSTER_HOME": str(home)}
+    env = {
+        # Until just before the daemon looks again: it does so every 5 seconds.
+        settings.REQUEST_WATCH_SECONDS: "4.5",
+        **os.environ,
+        **(environment or {}),
+        "DAGSTER_HOME": str(home),
+    }
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     home.mkdir(parents=True, exist_ok=True)
     (home / "servers").mkdir(exist_ok=True)

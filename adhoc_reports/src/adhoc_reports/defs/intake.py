@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import dagster as dg
 
 from adhoc_reports.lib import intake, outputs
-from adhoc_reports.lib.intake import Accepted, Listed, Postponed, Rejected
-from taxi_shared import keys
+from adhoc_reports.lib.intake import Accepted, Postponed, Rejected
+from taxi_shared import keys, settings
 from taxi_shared.database import LakeDatabase
 from taxi_shared.storage import DataRoot
 
@@ -29,10 +29,13 @@ def adhoc_request_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """A run for each file `requests/<name>.json` that is new or has changed."""
     root = database.lake.root
-    listing = intake.list_requests(root.requests)
-    if listing is None:
+    before = intake.folder_version(root.requests)
+    decision = _decide(context, root)
+    watch_seconds = float(settings.get(settings.REQUEST_WATCH_SECONDS))
+    if not (decision and decision.due) and intake.changes(root.requests, before, watch_seconds):
+        decision = _decide(context, root)
+    if decision is None:
         return dg.SkipReason(f"There is no folder {root.requests} yet.")
-    decision = _decide(context, root, listing)
     accepted: list[Accepted] = []
     rejected: list[Rejected] = []
     for outcome in intake.read(root.requests, decision.due):
@@ -53,9 +56,10 @@ def adhoc_request_sensor(
     )
 
 
-def _decide(
-    context: dg.SensorEvaluationContext, root: DataRoot, listing: Sequence[Listed]
-) -> intake.Decision:
+def _decide(context: dg.SensorEvaluationContext, root: DataRoot) -> intake.Decision | None:
+    listing = intake.list_requests(root.requests)
+    if listing is None:
+        return None
     path = intake.ledger_path(root)
     ledger = intake.load_ledger(path)
     if ledger is None:

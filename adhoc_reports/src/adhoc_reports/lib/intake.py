@@ -7,6 +7,8 @@ cursor after it has launched the tick's runs, so nothing is in the ledger whose 
 """
 
 import json
+import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +31,7 @@ from taxi_shared import storage
 from taxi_shared.storage import DataRoot
 
 FILES_A_TICK = 100
+WATCH_INTERVAL_SECONDS = 0.05
 
 Seen = Mapping[str, str]
 """Names of request files, and the fingerprints that they had when they were dealt with."""
@@ -120,6 +123,30 @@ def list_requests(folder: UPath) -> list[Listed] | None:
         for name, entry in listed
         if name.endswith(SUFFIX) and not name.startswith(".")
     ]
+
+
+def folder_version(folder: UPath) -> int | None:
+    """Differs after a file of a local folder is added, renamed or removed; None elsewhere."""
+    try:
+        return os.stat(str(folder)).st_mtime_ns if storage.is_local(folder) else None
+    except FileNotFoundError:
+        return None
+
+
+def changes(folder: UPath, before: int | None, seconds: float) -> bool:
+    """Whether a local folder has another version than `before`, or gets one within some seconds.
+
+    An object store cannot be watched so cheaply: there it is False at once.
+    """
+    if not storage.is_local(folder):
+        return False
+    deadline = time.monotonic() + seconds
+    while folder_version(folder) == before:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(WATCH_INTERVAL_SECONDS)
+    time.sleep(WATCH_INTERVAL_SECONDS)  # whoever made the file is writing it
+    return True
 
 
 def read(folder: UPath, files: Sequence[Listed]) -> Iterator[Accepted | Rejected | Postponed]:
