@@ -84,8 +84,8 @@ def run_instance(
     port = _checked_port(port) if port else free_port()
     served = locations() if served is None else served
     env = {
-        # Until just before the daemon looks again: it does so every 5 seconds.
-        settings.REQUEST_WATCH_SECONDS: "4.5",
+        # Until just before the daemon looks again, which it does every 5 seconds.
+        settings.REQUEST_WATCH_SECONDS: "9.4",
         **os.environ,
         **(environment or {}),
         "DAGSTER_HOME": str(home),
@@ -203,7 +203,8 @@ def _prepare(home: Path, env: Mapping[str, str]) -> None:
 def _home_without_queue(home: Path) -> Path:
     """A home with the same databases and logs, whose runs do not wait for a daemon."""
     config = yaml.safe_load((home / "dagster.yaml").read_text())
-    del config["concurrency"]
+    for queued in ("concurrency", "run_queue"):
+        del config[queued]
     base = {"base_dir": str(home)}
     config["storage"] = {"sqlite": base}
     config["local_artifact_storage"] = {
