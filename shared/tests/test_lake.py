@@ -1,0 +1,110 @@
+"""Tables of the lake: a file a partition, replaced as a whole, read without opening all."""
+
+from datetime import date
+
+import duckdb
+import pytest
+
+from taxi_shared.database import LakeDatabase
+from taxi_shared.tables import TABLES, TRIP_DAYS, TRIPS, ZONES, Column
+
+JANUARY, FEBRUARY = "2023-01-01", "2023-02-01"
+
+
+@pytest.fixture
+def database(tmp_path):
+    return LakeDatabase(data_root=str(tmp_path))
+
+
+def write_days(database: LakeDatabase, partition: str, *days: str) -> None:
+    """Trips, one a day, as the file of a month."""
+    with duckdb.connect() as con:
+        for table, columns in ((TRIPS, "pickup_date"), (TRIP_DAYS, "pickup_date, 1 AS num_trips")):
+            database.lake.write(
+                con,
+                table,
+                f"SELECT {columns} FROM (SELECT UNNEST($days)::DATE AS pickup_date)",
+                {"days": list(days)},
+                partition,
+                note="made by hand",
+            )
+
+
+def days(database: LakeDatabase, *bounds: date) -> list[tuple[str, str]]:
+    with database.get_connection(bounds or None) as con:
+        rows = con.execute("SELECT partition_date, pickup_date FROM trips ORDER BY ALL").fetchall()
+    return [(str(partition), str(day)) for partition, day in rows]
+
+
+def test_an_empty_lake_has_every_table_with_its_columns(database):
+    with database.get_connection() as con:
+        for table in TABLES:
+            described = con.execute(f"DESCRIBE {table.name}").fetchall()
+            assert [(name, kind) for name, kind, *_ in described] == [
+                (column.name, column.type) for column in table.all_columns
+            ]
+
+
+def test_writing_a_partition_again_replaces_it(database):
+    write_days(database, JANUARY, "2023-01-05", "2023-01-06")
+    write_days(database, FEBRUARY, "2023-02-05")
+    write_days(database, JANUARY, "2023-01-07")
+    assert days(database) == [(JANUARY, "2023-01-07"), (FEBRUARY, "2023-02-05")]
+
+
+def test_a_stray_is_found_in_the_file_that_holds_it_and_others_stay_closed(database):
+    write_days(database, JANUARY, "2023-01-05")
+    write_days(database, FEBRUARY, "2023-01-31", "2023-02-05")
+    write_days(database, "2023-03-01", "2023-03-05")
+    # The file of March is no longer readable: whoever opens it fails.
+    database.lake.file(TRIPS, "2023-03-01").write_bytes(b"PAR1")
+    found = days(database, date(2023, 1, 29), date(2023, 2, 5))
+    assert found == [(FEBRUARY, "2023-01-31"), (FEBRUARY, "2023-02-05")]
+    with pytest.raises(duckdb.Error):
+        days(database)
+
+
+def test_a_write_that_fails_leaves_the_partition_as_it_was(database):
+    write_days(database, JANUARY, "2023-01-05")
+    with duckdb.connect() as con, pytest.raises(duckdb.Error):
+        database.lake.write(con, TRIPS, "SELECT CAST('x' AS DATE) AS pickup_date", {}, JANUARY)
+    assert days(database) == [(JANUARY, "2023-01-05")]
+    folder = database.lake.file(TRIPS, JANUARY).parent
+    assert [path.name for path in folder.iterdir()] == ["trips.parquet"]
+
+
+def test_a_note_stays_with_its_file(database):
+    write_days(database, JANUARY, "2023-01-05")
+    with duckdb.connect() as con:
+        assert database.lake.note(con, TRIPS, JANUARY) == "made by hand"
+        assert database.lake.note(con, TRIPS, FEBRUARY) == ""
+
+
+def test_the_published_file_has_views_of_what_is_there(database):
+    write_days(database, JANUARY, "2023-01-05")
+    path = database.publish()
+    with duckdb.connect(str(path), read_only=True) as con:
+        assert con.execute("SELECT count(*) FROM trips").fetchone() == (1,)
+        views = {name for (name,) in con.execute("SHOW TABLES").fetchall()}
+    assert views == {"trips", "trip_days"}
+
+
+def test_a_path_with_quotes_and_blanks_is_a_path(tmp_path):
+    database = LakeDatabase(data_root=str(tmp_path / 'o\'hare "x"'))
+    write_days(database, JANUARY, "2023-01-05")
+    database.publish()
+    assert days(database) == [(JANUARY, "2023-01-05")]
+
+
+def test_every_column_says_what_it_holds_and_has_one_name():
+    for table in TABLES:
+        names = [column.name for column in table.all_columns]
+        assert len(names) == len(set(names))
+        assert all(column.meaning.endswith(".") for column in table.all_columns)
+    assert ZONES.dagster_schema().columns[0].name == "zone_id"
+
+
+def test_a_column_is_asked_of_the_months_that_have_it():
+    fee = Column("fee", "DOUBLE", "A fee.", ("fee",), first="2011-01", last="2018-12")
+    months = ("2010-12", "2011-01", "2018-12", "2019-01")
+    assert [fee.is_published_in(month) for month in months] == [False, True, True, False]
