@@ -1,5 +1,6 @@
 """Months through the assets, by real runs on an instance of the test's own."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ingestion.defs.trips import YELLOW, yellow_trips
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 
-from .conftest import Publisher
+from .conftest import Publisher, body
 from .layouts import parquet, yellow
 
 MONTHS = ("2023-01-01", "2023-02-01", "2023-03-01")
@@ -214,3 +215,21 @@ def test_the_location_never_imports_matplotlib_or_geopandas():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout.strip() == "set()"
     assert definitions.defs.resolve_job_def("trip_update_job")
+
+
+def test_months_of_one_run_download_side_by_side(ingestion):
+    ingestion.publish(*MONTHS)
+    # Each download waits for the others: one after the other, none would ever begin to answer.
+    together = threading.Barrier(len(MONTHS), timeout=20)
+
+    def answer_together(path):
+        def answer(handler):
+            together.wait()
+            body(ingestion.publisher.files[path])(handler)
+
+        return answer
+
+    for path in ingestion.publisher.files:
+        ingestion.publisher.misbehave[path] = [answer_together(path)]
+    assert ingestion.run(MONTHS[0], MONTHS[-1]).success
+    assert len(ingestion.fetches()) == len(MONTHS)
