@@ -48,16 +48,19 @@ def main(full: bool, rows: int, only: tuple[str, ...], work: Path) -> None:
     home = HERE if bench.is_standard else bench.work
     try:
         bench.check_disk()
-        results = Results.begin(bench, home / "results", merge=bool(only))
-        failures = _measure(bench, results, only)
-        report.update(home / "README.md", results)
-        bench.say(f"{results.path}\n  {home / 'README.md'}")
     except NotEnoughDisk as error:
         raise click.ClickException(str(error)) from None
+    results = Results.begin(bench, home / "results", merge=bool(only))
+    status = 0
+    try:
+        status = 1 if _measure(bench, results, only) else 0
     except KeyboardInterrupt:
         bench.say("stopped; what had been measured is kept")
-        sys.exit(130)
-    sys.exit(1 if failures else 0)
+        status = 130
+    if results.measurements:
+        report.update(home / "README.md", results)
+        bench.say(f"{results.path}\n  {home / 'README.md'}")
+    sys.exit(status)
 
 
 def _measure(bench: Bench, results: Results, only: tuple[str, ...]) -> list[str]:

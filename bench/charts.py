@@ -9,15 +9,14 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.measurements.growth import line
+from bench import panels
+from bench.panels import BARE, INK, OURS, PALE, USUAL
 from bench.results import Results
 from bench.scale import median
 
-OURS, BARE, USUAL, INK, PALE = "#1f5fa8", "#7a8794", "#c9762b", "#2b2f33", "#c9ced3"
-STYLE = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -42,7 +41,8 @@ def draw(results: Results, folder: Path) -> list[tuple[str, Path]]:
         if all(need in measured for need in needed):
             with plt.rc_context(STYLE):
                 figure = figure_of(measured)
-                figure.text(0.995, 0.005, label, ha="right", va="bottom", fontsize=7.5, color=BARE)
+                # As a label of the figure it is given room of its own below the axes.
+                figure.supxlabel(label, x=0.995, ha="right", fontsize=7.5, color=BARE)
                 path = folder / f"{mode}-{name}.png"
                 figure.savefig(path, dpi=130, metadata={"Software": "matplotlib"})
                 plt.close(figure)
@@ -53,24 +53,28 @@ def draw(results: Results, folder: Path) -> list[tuple[str, Path]]:
 def _ingest(measured: dict[str, Any]) -> Figure:
     ingest, usual = measured["ingest"], measured["usual"]
     bars = [
-        (f"bare script\n{ingest['months']} months", ingest["bare"]["seconds"], BARE),
-        (f"this platform, a run\n{ingest['months']} months", ingest["ours"]["from_launch"], OURS),
-        (f"this platform, a run\n{usual['months']} months", usual["ours_run"]["from_launch"], OURS),
-        (f"this platform, a backfill\n{usual['months']} months",
-         [b["to_last_run"] for b in usual["ours_backfill"]], OURS),
-        (f"usual set-up, a backfill\n{usual['months']} months",
-         [b["to_last_run"] for b in usual["usual"]], USUAL),
-    ]  # fmt: skip
+        ("bare script", ingest["months"], ingest["bare"]["seconds"], BARE),
+        ("this platform, a run", ingest["months"], ingest["ours"]["from_launch"], OURS),
+    ]
+    if usual["months"] != ingest["months"]:
+        bars.append(
+            ("this platform, a run", usual["months"], usual["ours_run"]["from_launch"], OURS)
+        )
+    for who, key, color in (
+        ("this platform", "ours_backfill", OURS),
+        ("usual set-up", "usual", USUAL),
+    ):
+        seconds = [backfill["to_last_run"] for backfill in usual[key]]
+        bars.append((f"{who}, a backfill", usual["months"], seconds, color))
     figure, axes = plt.subplots(figsize=(8.6, 3.9), layout="constrained")
-    names = [name for name, _, _ in bars]
-    heights = [median(values) for _, values, _ in bars]
-    axes.barh(names, heights, color=[color for _, _, color in bars], height=0.62)
-    for place, (_, values, _) in enumerate(bars):
+    for place, (_, _, values, color) in enumerate(bars):
+        axes.barh(place, median(values), color=color, height=0.62)
         axes.plot(values, [place] * len(values), "|", color=INK, markersize=11, alpha=0.7)
         axes.annotate(
             f"{median(values):.1f} s", (max(values), place), (7, 0),
             textcoords="offset points", va="center", fontweight="bold",
         )  # fmt: skip
+    axes.set_yticks(range(len(bars)), [f"{who}\n{months} months" for who, months, *_ in bars])
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.tick_params(axis="y", length=0)
@@ -88,8 +92,8 @@ def _growth(measured: dict[str, Any]) -> Figure:
     ):
         points = measured[name]["points"]
         x = [p["months"] if unit == "months" else p["rows"] / 1e6 for p in points]
-        _curve(grid[0][column], x, [p["from_start"] for p in points], fit=True)
-        _curve(grid[1][column], x, [p["largest_mb"] for p in points], fit=False)
+        panels.curve(grid[0][column], x, [p["from_start"] for p in points], fit=True)
+        panels.curve(grid[1][column], x, [p["largest_mb"] for p in points], fit=False)
         grid[0][column].set(title=title, ylabel="seconds, start to end")
         grid[1][column].set(xlabel=unit, ylabel="peak memory, MB")
         grid[1][column].axhline(700, color=USUAL, linewidth=1, linestyle="--")
@@ -101,31 +105,10 @@ def _growth(measured: dict[str, Any]) -> Figure:
     return figure
 
 
-def _curve(axes: Axes, x: list[float], values: list[list[float]], *, fit: bool) -> None:
-    middle = [median(v) for v in values]
-    if fit:
-        slope, start = line(x, middle)
-        ends = [0, max(x)]
-        axes.plot(ends, [start + slope * end for end in ends], color=PALE, linewidth=2, zorder=1)
-    else:
-        axes.plot(x, middle, color=OURS, linewidth=1.6)
-    for place, single in zip(x, values, strict=True):
-        axes.plot([place] * len(single), single, "o", color=OURS, alpha=0.35, markersize=5)
-    axes.plot(x, middle, "o", color=OURS, markersize=6)
-    for place, value in zip(x, middle, strict=True):
-        text = f"{value:.1f}" if fit else f"{value:.0f}"
-        axes.annotate(
-            text, (place, value), (0, 8), textcoords="offset points", ha="center", fontsize=8.5
-        )
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-    axes.margins(0.12)
-
-
 def _requests(measured: dict[str, Any]) -> Figure:
     requests = measured["requests"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.4), layout="constrained")
-    _staircase(left, requests["single"])
+    panels.staircase(left, requests["single"])
     for target, name in ((4, "p50 target"), (7, "p95 target")):
         left.axvline(target, color=USUAL, linewidth=1, linestyle="--")
         left.annotate(
@@ -136,18 +119,11 @@ def _requests(measured: dict[str, Any]) -> Figure:
         title="One by one",
         xlabel="seconds to the chart",
         ylabel="requests answered",
-        xlim=(0, None),
+        xlim=(0, max(8.5, 1.05 * max(requests["single"]))),
     )
-    _staircase(right, requests["at_once"])
+    panels.staircase(right, requests["at_once"])
     right.set(title="All at once", xlabel="seconds since they were dropped", xlim=(0, None))
     return figure
-
-
-def _staircase(axes: Axes, seconds: list[float]) -> None:
-    ordered = sorted(seconds)
-    axes.step([0, *ordered], range(len(ordered) + 1), where="post", color=OURS, linewidth=1.8)
-    axes.plot(ordered, range(1, len(ordered) + 1), "o", color=OURS, markersize=3.5)
-    axes.set_ylim(0, len(ordered) * 1.04)
 
 
 CHARTS: tuple[tuple[str, str, tuple[str, ...], Callable[[dict[str, Any]], Figure]], ...] = (

@@ -1,19 +1,21 @@
 """The platform under measurement: an instance on folders of the bench's own, and its runs."""
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from bench.processes import Memory, descendant, peak_memory
+from bench.processes import Memory, descendant, peak_memory, process_tree
 from bench.runs import RunTimes, finished, partition_range
 from bench.scale import Bench, fresh, partition_keys, size_of
 from bench.server import served
 from taxi_platform.instance import Instance, run_instance
 from taxi_platform.pipeline import Pipeline
+from taxi_platform.workspace import locations
 
 TRIPS = ("taxi_trips_file", "taxi_trips")
 ZONES = ("taxi_zones_file", "taxi_zones")
@@ -21,10 +23,11 @@ ZONES = ("taxi_zones_file", "taxi_zones")
 
 @dataclass(frozen=True)
 class Platform:
-    """A running instance and the root of its data."""
+    """A running instance, the root of its data, and each location's code server."""
 
     instance: Instance
     data: Path
+    servers: Mapping[str, int]
 
     def run(
         self,
@@ -36,9 +39,8 @@ class Platform:
         assets: Sequence[str] | None = None,
     ) -> tuple[RunTimes, Memory]:
         """A run, waited for, with its times and the peak of its memory."""
-        server = code_server(location)
         graphql = self.instance.graphql
-        with peak_memory(server, only_new=True) as memory:
+        with self.memory_of_runs(location) as memory:
             run_id = graphql.launch(location, job, tags=tags, run_config=run_config, assets=assets)
             times = finished(graphql, run_id)
         return times, memory
@@ -48,10 +50,9 @@ class Platform:
         tags = partition_range(partition_keys(months))
         return self.run("ingestion", "trip_update_job", tags=tags, assets=TRIPS)
 
-    def seconds_of(self, run_id: str, asset: str) -> float:
-        """The seconds that an asset's own metadata tells."""
-        events = self.instance.graphql.materializations(run_id)
-        return float(next(e.metadata["seconds"] for e in events if e.asset == asset))
+    def memory_of_runs(self, location: str) -> AbstractContextManager[Memory]:
+        """The peak of what runs of a location take while the block runs."""
+        return peak_memory(self.servers[location], only_new=True)
 
 
 @contextmanager
@@ -66,14 +67,14 @@ def platform(
     if publisher:
         settings["TLC_SOURCE_URL"] = publisher
         settings["TAXI_ZONES_URL"] = f"{publisher}/misc/taxi_zones.csv"
+    others = process_tree(os.getpid())
     with run_instance(fresh(home), environment=settings, daemon=daemon) as instance:
         Pipeline(instance, Console(quiet=True)).wait_for_locations()
-        yield Platform(instance, data)
-
-
-def code_server(location: str) -> int:
-    """The process of a location's code server."""
-    return descendant("--location-name", location)
+        servers = {
+            location.name: descendant("--location-name", location.name, but=others)
+            for location in locations()
+        }
+        yield Platform(instance, data, servers)
 
 
 def lake(bench: Bench, months: int) -> Path:

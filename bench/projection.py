@@ -8,7 +8,6 @@ from bench.scale import median
 
 YELLOW = 1.7e9
 YELLOW_AND_FHVHV = 3.4e9
-LARGEST_MONTHS = {YELLOW: 15e6, YELLOW_AND_FHVHV: 24e6}
 NIGHT_SECONDS = 8 * 3600
 PATIENCE_SECONDS = 60
 TERABYTE = 1e12
@@ -47,7 +46,8 @@ def _scan_seconds(measured: dict[str, Any], rows_a_month: float) -> float | None
         return None
     few, many = measured["lake"]["few"], measured["lake"]["many"]
     rows = (many["months"] - few["months"]) * rows_a_month
-    return max(0.0, (median(many["all"]) - median(few["all"])) / rows)
+    more = median(many["all"]) - median(few["all"])
+    return float(max(0.0, more / rows))
 
 
 def table(found: Costs) -> Iterator[Sequence[str]]:
@@ -68,20 +68,21 @@ def table(found: Costs) -> Iterator[Sequence[str]]:
 def limits(found: Costs) -> str:
     """Where one machine like this stops being enough, in a sentence a limit."""
     sentences = [
+        "A row of fhvhv counts as one of yellow.",
         f"Everything can be loaded anew within a night of 8 hours up to "
-        f"{NIGHT_SECONDS / found.run_seconds / 1e9:,.1f} billion rows.",
+        f"{NIGHT_SECONDS / found.run_seconds / 1e9:.2g} billion rows.",
         f"A disk of 1 TB holds raw files and lake of {TERABYTE / found.bytes / 1e9:,.0f} "
         "billion rows.",
     ]
     if found.scan_seconds:
         sentences.append(
             f"An asset that reads every month, such as the zone counts, takes a minute from "
-            f"{PATIENCE_SECONDS / found.scan_seconds / 1e9:,.1f} billion rows on: that is the first "
-            "limit to be felt, and one that more cores push away, or an engine on many machines "
-            "over the same Parquet."
+            f"{PATIENCE_SECONDS / found.scan_seconds / 1e9:.2g} billion rows on: more cores push "
+            "that away, or an engine on many machines over the same Parquet."
         )
     sentences.append(
-        "Memory is not a limit: months are loaded one after the other, and a row more in a month "
-        f"costs {found.memory_mb_a_row * 1e6:.1f} MB a million until DuckDB spills to disk."
+        "Months are loaded one after the other, so memory follows the largest month and not the "
+        f"history: {found.memory_mb_a_row * 1e6:.1f} MB for each million rows more in a month, "
+        f"{found.memory_mb:.0f} MB at most here."
     )
     return " ".join(sentences)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import charts, projection, targets
+from bench.readings.row import Row, spread
 from bench.results import Results
 from bench.scale import median
 
@@ -26,20 +27,21 @@ def update(readme: Path, results: Results) -> None:
 def _report(results: Results, pictures: Sequence[tuple[str, Path]]) -> Iterator[str]:
     about, measured = results.about, results.measurements
     full = about["mode"] == "full"
-    kind = (
-        "Full run"
-        if full
-        else "Quick run: at most six months, so no answer to the 36-month targets"
-    )
+    kind = "Full run"
+    if not results.is_standard:
+        kind = "A trial of the bench with months of another size: no answer to any target"
+    elif not full:
+        kind = "Quick run: at most six months, so no answer to the targets for 36 months"
     machine, load = about["machine"], about["load_before"]
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     yield f"\n**{kind}.** {about['date']}, {about['rows']:,} synthetic rows a month. "
     yield f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB, "
-    yield f"{machine['system']}. {versions}. Load before the run: {load[0]} (1 min), {load[1]} (5 min)."
+    yield f"{machine['system']}. {versions}. "
+    yield f"Load before the run: {load[0]} (1 min), {load[1]} (5 min), {load[2]} (15 min)."
     yield "Times are medians, with the lowest and the highest, and the number of values.\n"
     rows = [
         (row.what, row.value, row.target or "–", _verdict(row, full=full), row.made_of)
-        for row in targets.rows(measured, full=full)
+        for row in targets.rows(measured, full=full, standard=results.is_standard)
     ]
     yield from _table(("measured", "value", "target", "", "made of"), rows)
     missing = [name for name, _ in targets.ROWS if name not in measured]
@@ -57,9 +59,9 @@ def _report(results: Results, pictures: Sequence[tuple[str, Path]]) -> Iterator[
     yield f"\nEvery value: `results/{results.path.name}`.\n"
 
 
-def _verdict(row: targets.Row, *, full: bool) -> str:
+def _verdict(row: Row, *, full: bool) -> str:
     if row.met is None:
-        return "–" if full or not row.target else "needs a full run"
+        return "–" if full or not row.target else "not from this run"
     return "met" if row.met else "**missed**"
 
 
@@ -73,8 +75,8 @@ def _growth(measured: dict[str, Any]) -> Iterator[str]:
         growth = measured[name]
         yield (
             f"\n{title}: {growth['seconds_a_million_rows']:.2f} s a million rows and "
-            f"{growth['seconds_fixed']:.1f} s a run; {growth['mb_a_million_rows']:+.2f} MB a million "
-            "rows.\n"
+            f"{growth['seconds_fixed']:.1f} s a run; memory {growth['mb_a_million_rows']:+.2f} MB "
+            "a million rows.\n"
         )
         yield from _table(
             ("months", "rows", "launch to end", "start to end", "largest process", "all processes"),
@@ -82,8 +84,8 @@ def _growth(measured: dict[str, Any]) -> Iterator[str]:
                 (
                     str(point["months"]),
                     f"{point['rows']:,}",
-                    targets.spread(point["from_launch"]),
-                    targets.spread(point["from_start"]),
+                    spread(point["from_launch"]),
+                    spread(point["from_start"]),
                     f"{median(point['largest_mb']):.0f} MB",
                     f"{median(point['together_mb']):.0f} MB",
                 )

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.scale import Bench
+from bench.scale import USUAL_ROWS, Bench
 
 PACKAGES = ("dagster", "duckdb", "pandas", "pyarrow", "requests")
 
@@ -21,6 +21,11 @@ class Results:
     path: Path
     about: dict[str, Any]
     measurements: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether months had the size that the targets are about."""
+        return bool(self.about["rows"] == USUAL_ROWS)
 
     @classmethod
     def begin(cls, bench: Bench, folder: Path, *, merge: bool) -> "Results":

@@ -14,8 +14,9 @@ from bench.runs import BenchError, wait_until
 from bench.scale import fresh, month_range
 from taxi_platform.graphql import GraphQL
 from taxi_platform.instance import free_port
+from taxi_shared import settings
 
-MEMORY_LIMIT = "400MB"  # the platform's own default
+MEMORY_LIMIT = settings.DEFAULTS[settings.MEMORY_LIMIT]
 START_SECONDS = 180
 
 

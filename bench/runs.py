@@ -44,7 +44,9 @@ def partition_range(keys: Sequence[str]) -> dict[str, str]:
     return {RANGE_START: keys[0], RANGE_END: keys[-1]}
 
 
-def wait_until(what: str, seconds: float, condition: Callable[[], bool], poll: float) -> None:
+def wait_until(
+    what: str, seconds: float, condition: Callable[[], bool], poll: float = POLL_SECONDS
+) -> None:
     """Raises BenchError if a condition does not hold after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -55,12 +57,7 @@ def wait_until(what: str, seconds: float, condition: Callable[[], bool], poll: f
 
 def finished(graphql: GraphQL, run_id: str, seconds: float = 7200) -> RunTimes:
     """Wait for a run's end. Raises BenchError unless it succeeded."""
-    wait_until(
-        f"run {run_id}",
-        seconds,
-        lambda: graphql.run_status(run_id) in FINISHED,
-        POLL_SECONDS,
-    )
+    wait_until(f"run {run_id}", seconds, lambda: graphql.run_status(run_id) in FINISHED)
     times = run_times(graphql, run_id)
     if times.status != "SUCCESS":
         raise BenchError(f"run {run_id}: {times.status}\n{graphql.run_failure(run_id)}")
@@ -142,7 +139,7 @@ def backfill(
         )["partitionBackfillOrError"]["status"]
         return found["status"] not in ("REQUESTED", "CANCELING", "FAILING")
 
-    wait_until(f"backfill of {', '.join(assets)}", seconds, is_over, POLL_SECONDS)
+    wait_until(f"backfill of {', '.join(assets)}", seconds, is_over)
     completed = time.time()
     runs = graphql.ask(
         """query ($tags: [ExecutionTag!]) { runsOrError(filter: {tags: $tags}) {

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from bench.ours import Platform, code_server, lake, platform
-from bench.processes import peak_memory
+from bench.ours import Platform, lake, platform
 from bench.runs import PARTITION, BenchError, backfill
 from bench.scale import FEW_MONTHS, Bench, month_range
 from taxi_platform.workspace import ROOT
@@ -14,7 +13,7 @@ from taxi_shared.database import LakeDatabase
 
 REPEATS = 5
 QUERIES = 9
-BACKFILLS = 3
+BACKFILLS = {"quick": 1, "full": 3}  # each waits for the daemon
 WEEK = (date(2023, 1, 8), date(2023, 1, 15))
 WEEK_SQL = ROOT / "analytics/src/analytics/sql/trips_by_week.sql"
 REQUEST_SQL = ROOT / "adhoc_reports/src/adhoc_reports/sql/adhoc_request.sql"
@@ -40,7 +39,9 @@ def few_and_many(bench: Bench) -> dict[str, Any]:
             for name, ours in (("few", few), ("many", many)):
                 _steps(ours, repeat, result[name])
             bench.say(f"one week with {sizes['few']} and {sizes['many']} months, {repeat + 1} of 5")
-    for query in ("week_query", "request_query"):
+    for query in QUERY:
+        for data in lakes.values():
+            _seconds(QUERY[query], LakeDatabase(data_root=str(data)))  # once to warm up
         times: dict[str, list[float]] = {"few": [], "many": []}
         for _ in range(QUERIES):
             for name, data in lakes.items():
@@ -55,8 +56,8 @@ def weeks(bench: Bench) -> dict[str, Any]:
     keys = [week.isoformat() for week in month_range(bench.many).full_weeks]
     result: dict[str, Any] = {"weeks": len(keys), "in_run": [], "to_last_run": [], "largest_mb": []}
     with platform(bench.work / "home", lake(bench, bench.many)) as ours:
-        for _ in range(BACKFILLS):
-            with peak_memory(code_server("analytics"), only_new=True) as memory:
+        for _ in range(BACKFILLS[bench.mode]):
+            with ours.memory_of_runs("analytics") as memory:
                 done = backfill(ours.instance.graphql, ["trips_by_week"], keys)
             if done.status != "COMPLETED_SUCCESS":
                 raise BenchError(f"the backfill of {len(keys)} weeks: {done.status}")

@@ -1,7 +1,9 @@
 """What starting costs: importing a location's definitions, and `make dev`."""
 
 import signal
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 from bench.processes import ended, start
@@ -33,15 +35,14 @@ def imports(bench: Bench) -> dict[str, Any]:
 
 
 def _import(location: Location, *modules: str) -> float:
+    command = [str(location.python), "-c", f"import {', '.join(modules)}"]
     begin = time.perf_counter()
-    python = start(
-        [str(location.python), "-c", f"import {', '.join(modules)}"], cwd=location.folder
-    )
+    python = start(command, cwd=location.folder, stderr=subprocess.PIPE)
     with ended(python):
-        status = python.wait()
+        _, errors = python.communicate()
         seconds = time.perf_counter() - begin
-    if status:
-        raise BenchError(f"{', '.join(modules)} cannot be imported in {location.name}")
+    if python.returncode:
+        raise BenchError(f"{location.name}: {', '.join(modules)} failed:\n{errors.decode()}")
     return round(seconds, 4)
 
 
@@ -51,21 +52,28 @@ def dev(bench: Bench) -> dict[str, Any]:
     Once before to warm up, then three times; it is ended by Ctrl-C's signal.
     """
     home = fresh(bench.work / "home-dev")
-    seconds = [_start_dev(str(home)) for _ in range(1 + STARTS)]
+    seconds = [_start_dev(home) for _ in range(1 + STARTS)]
     bench.say(f"make dev: {', '.join(f'{value:.1f}' for value in seconds[1:])} s")
     return {"warm_up": seconds[0], "seconds": seconds[1:]}
 
 
-def _start_dev(home: str) -> float:
+def _start_dev(home: Path) -> float:
     port = free_port()
     graphql = GraphQL(f"http://127.0.0.1:{port}")
     names = {location.name for location in locations()}
-    begin = time.perf_counter()
-    process = start(["make", "dev", f"PORT={port}"], env={"DAGSTER_HOME": home})
+    output = home / "make.log"
+    with output.open("wb") as log:
+        begin = time.perf_counter()
+        process = start(
+            ["make", "dev", f"PORT={port}"],
+            env={"DAGSTER_HOME": str(home)},
+            stdout=log,
+            stderr=log,
+        )
 
     def is_loaded() -> bool:
         if process.poll() is not None:
-            raise BenchError(f"make dev ended with status {process.returncode}")
+            raise BenchError(f"make dev ended:\n{output.read_text()}")
         if not graphql.is_up():
             return False
         errors = graphql.location_errors()

@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import requests
-import tenacity
 from upath import UPath
 
 from taxi_shared import storage
+
+if TYPE_CHECKING:
+    # Imported by the functions that use them: every run imports this module, few download.
+    import requests
+    import tenacity
 
 CHUNK_BYTES = 1 << 20
 CONNECT_SECONDS, READ_SECONDS = 10, 60
@@ -100,6 +104,8 @@ def download(
     after the last attempt TransientError. `path` holds a whole and checked file or what it held
     before. `stop` set ends the download with DownloadError.
     """
+    import tenacity
+
     known = Receipt.of(path)
     if known and known.address != address:
         known = None
@@ -116,6 +122,8 @@ def download(
 def look(address: str) -> Version:
     """What the publisher says about a file, without fetching it. Raises as `download` does."""
     if "://" in address:
+        import requests
+
         with _transient_errors(address):
             response = requests.head(
                 address, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=True
@@ -178,6 +186,8 @@ def _open(address: str, known: Receipt | None) -> Iterator[tuple[Version, Iterat
         with open(address, "rb") as file:
             yield version, iter(lambda: file.read(CHUNK_BYTES), b"")
         return
+    import requests
+
     # Compressed in transit, the length of the file would not be the length of the body.
     headers = {"Accept-Encoding": "identity"}
     if known and known.version.etag:
@@ -197,6 +207,8 @@ def _open(address: str, known: Receipt | None) -> Iterator[tuple[Version, Iterat
 
 @contextmanager
 def _transient_errors(address: str) -> Iterator[None]:
+    import requests
+
     try:
         yield
     except (
@@ -209,7 +221,7 @@ def _transient_errors(address: str) -> Iterator[None]:
         raise DownloadError(f"{address}: {error}") from error
 
 
-def _raise_for_status(response: requests.Response, address: str) -> None:
+def _raise_for_status(response: "requests.Response", address: str) -> None:
     status = response.status_code
     if status in NOT_THERE:
         raise NotPublished(f"{address} is not published (HTTP {status})")
@@ -220,7 +232,7 @@ def _raise_for_status(response: requests.Response, address: str) -> None:
         raise DownloadError(f"{address}: HTTP {status} {response.reason}")
 
 
-def _http_version(response: requests.Response) -> Version:
+def _http_version(response: "requests.Response") -> Version:
     length = response.headers.get("Content-Length")
     return Version(
         etag=response.headers.get("ETag"),
@@ -241,14 +253,16 @@ def _receipt_path(path: UPath) -> UPath:
     return path.with_name(f"{path.name}.source.json")
 
 
-def _wait(patience: Patience) -> Callable[[tenacity.RetryCallState], float]:
+def _wait(patience: Patience) -> "Callable[[tenacity.RetryCallState], float]":
+    import tenacity
+
     backoff = tenacity.wait_exponential_jitter(
         multiplier=patience.first_wait_seconds,
         max=patience.longest_wait_seconds,
         jitter=patience.first_wait_seconds,
     )
 
-    def seconds(state: tenacity.RetryCallState) -> float:
+    def seconds(state: "tenacity.RetryCallState") -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.wait_seconds if isinstance(error, TransientError) else None
         return backoff(state) if asked is None else min(asked, patience.longest_wait_seconds)

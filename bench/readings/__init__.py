@@ -1,0 +1,1 @@
+"""What measurements say to the targets, as rows of the report's table."""

@@ -1,0 +1,86 @@
+"""Loading months: time, size and memory."""
+
+from collections.abc import Iterator
+
+from bench.readings.row import Measured, Row, spread
+from bench.scale import FEW_MONTHS, median
+
+# So much more memory for twelve times the months still counts as flat.
+FLAT = 1.1
+
+
+def ingest(measured: Measured) -> Iterator[Row]:
+    """Beside the bare script; and the size of the lake."""
+    m = measured["ingest"]
+    bare = median(m["bare"]["seconds"])
+    for text, key, target in (
+        ("run, from launch to end", "from_launch", "<= 1.15"),
+        ("run, from start to end", "from_start", ""),
+    ):
+        ratio = median(m["ours"][key]) / bare
+        yield Row(
+            f"Ingest {m['months']} months, {m['rows'] / 1e6:,.1f} M rows: {text} ÷ bare script",
+            target,
+            f"{ratio:.2f}",
+            f"{spread(m['ours'][key])} ÷ {spread(m['bare']['seconds'])}",
+            ratio <= 1.15 if target else None,
+        )
+    ratio = m["lake_bytes"] / m["raw_bytes"]
+    yield Row(
+        "Size of the lake ÷ size of the raw files",
+        "<= 1.0",
+        f"{ratio:.2f}",
+        f"{m['lake_bytes'] / 1e6:,.0f} MB ÷ {m['raw_bytes'] / 1e6:,.0f} MB",
+        ratio <= 1.0,
+    )
+
+
+def usual(measured: Measured) -> Iterator[Row]:
+    """Beside the usual set-up."""
+    m = measured["usual"]
+    run = m["ours_run"]
+    backfills = {
+        name: {k: [b[k] for b in m[name]] for k in ("to_last_run", "of_the_runs")}
+        for name in ("usual", "ours_backfill")
+    }
+    usual = backfills["usual"]
+    failed = sum(b["failed_runs"] for b in m["usual"])
+    note = f"; {failed} of its runs failed" if failed else ""
+    for text, theirs, mine, target in (
+        ("backfill request to last run's end ÷ our run, launch to end",
+         usual["to_last_run"], run["from_launch"], ">= 10"),
+        ("first run's start to last run's end ÷ our run, start to end",
+         usual["of_the_runs"], run["from_start"], ""),
+        ("both as a backfill, request to last run's end",
+         usual["to_last_run"], backfills["ours_backfill"]["to_last_run"], ""),
+    ):  # fmt: skip
+        ratio = median(theirs) / median(mine)
+        yield Row(
+            f"Usual set-up, {m['months']} months: {text}",
+            target,
+            f"{ratio:.1f}",
+            f"{spread(theirs)} ÷ {spread(mine)}{note}",
+            ratio >= 10 if target else None,
+        )
+
+
+def memory(measured: Measured) -> Iterator[Row]:
+    """The largest process of every kind of run."""
+    points = measured["growth_months"]["points"]
+    peaks = {f"{p['months']} month(s)": max(p["largest_mb"]) for p in points}
+    few = next(p for p in points if p["months"] == FEW_MONTHS)
+    growth = median(points[-1]["largest_mb"]) / median(few["largest_mb"])
+    for name, key in (("weeks", "weeks"), ("requests", "requests")):
+        if key in measured:
+            peaks[name] = max(measured[key]["largest_mb"])
+    if "lake" in measured:
+        peaks["one week, zones"] = max(
+            max(measured["lake"][k]["largest_mb"]) for k in ("few", "many")
+        )
+    yield Row(
+        "Peak memory of a run (its largest process)",
+        "<= 700 MB, flat",
+        f"{max(peaks.values()):.0f} MB; {points[-1]['months']} months ÷ 3: {growth:.2f}",
+        ", ".join(f"{name} {value:.0f}" for name, value in peaks.items()),
+        max(peaks.values()) <= 700 and growth <= FLAT,
+    )

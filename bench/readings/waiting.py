@@ -1,0 +1,85 @@
+"""What people wait for: requests, weeks, start-up."""
+
+from collections.abc import Iterator
+
+from bench.readings.row import Measured, Row, quantile, spread
+from bench.scale import median
+
+
+def requests(measured: Measured) -> Iterator[Row]:
+    """One by one, and all at once."""
+    m = measured["requests"]
+    p50, p95 = quantile(m["single"], 0.5), quantile(m["single"], 0.95)
+    yield Row(
+        f"Request file dropped → chart on disk, {len(m['single'])} one by one",
+        "p50 <= 4 s, p95 <= 7 s",
+        f"p50 {p50:.1f} s, p95 {p95:.1f} s",
+        f"{min(m['single']):.1f} … {max(m['single']):.1f} s",
+        p50 <= 4 and p95 <= 7,
+    )
+    last = max(m["at_once"])
+    yield Row(
+        f"{len(m['at_once']) + m['lost']} requests dropped at once",
+        "<= 90 s, none lost or doubled",
+        f"{last:.1f} s, {m['lost']} lost, {m['doubled']} doubled",
+        f"first after {min(m['at_once']):.1f} s, half after {median(m['at_once']):.1f} s",
+        last <= 90 and not m["lost"] and not m["doubled"],
+    )
+
+
+def lake(measured: Measured) -> Iterator[Row]:
+    """One week in a small and in a large lake."""
+    few, many = measured["lake"]["few"], measured["lake"]["many"]
+    for text, key in (
+        ("One week's figures, step", "week"),
+        ("One week's figures, query alone", "week_query"),
+        ("One-week request, step", "request"),
+        ("One-week request, query alone", "request_query"),
+    ):
+        ratio = median(many[key]) / median(few[key])
+        yield Row(
+            f"{text}: {many['months']} months in the lake ÷ {few['months']}",
+            "<= 1.3",
+            f"{ratio:.2f}",
+            f"{spread(many[key], 3)} ÷ {spread(few[key], 3)}",
+            ratio <= 1.3,
+        )
+
+
+def weeks(measured: Measured) -> Iterator[Row]:
+    """All weeks at once."""
+    m = measured["weeks"]
+    seconds = median(m["in_run"])
+    yield Row(
+        f"{m['weeks']} weeks in one backfill ({m['runs']} run)",
+        "<= 30 s in the run",
+        f"{seconds:.1f} s",
+        f"{spread(m['in_run'])}; from the request {spread(m['to_last_run'])}",
+        seconds <= 30,
+    )
+
+
+def dev(measured: Measured) -> Iterator[Row]:
+    """`make dev`."""
+    seconds = measured["dev"]["seconds"]
+    yield Row(
+        "`make dev`: from the command to all three locations loaded, warm",
+        "<= 15 s",
+        f"{median(seconds):.1f} s",
+        spread(seconds),
+        median(seconds) <= 15,
+    )
+
+
+def imports(measured: Measured) -> Iterator[Row]:
+    """Each location beside `dagster` alone."""
+    for location, times in measured["imports"].items():
+        if isinstance(times, dict):
+            ratio = median(times["definitions"]) / median(times["dagster"])
+            yield Row(
+                f"Import of `{location}.definitions` ÷ `import dagster`",
+                "<= 1.2",
+                f"{ratio:.2f}",
+                f"{spread(times['definitions'], 2)} ÷ {spread(times['dagster'], 2)}",
+                ratio <= 1.2,
+            )
