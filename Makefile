@@ -39,7 +39,7 @@ test: setup ## All tests: each location's in its own environment, then those of 
 check: setup ## Format, lint, types and Dagster's own check of the definitions
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/ruff check --quiet .
-	@.venv/bin/mypy src shared/src
+	@.venv/bin/mypy src shared/src bench docs/pictures.py
 	@for location in $(LOCATIONS); do \
 	  .venv/bin/mypy --python-executable $$location/.venv/bin/python $$location/src || exit 1; done
 	@.venv/bin/dg check defs
