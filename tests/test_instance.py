@@ -62,7 +62,11 @@ def test_one_lineage_graph_crosses_the_locations(platform):
     }
     assert made_by == {
         **dict.fromkeys(
-            ["taxi_trips_file", "taxi_trips", "taxi_zones_file", "taxi_zones"], "ingestion"
+            [
+                *("taxi_trips_file", "taxi_trips", "taxi_zones_file", "taxi_zones"),
+                *("green_trips_file", "green_trips"),
+            ],
+            "ingestion",
         ),
         **dict.fromkeys(["trips_by_week", "manhattan_stats", "manhattan_map"], "analytics"),
         "adhoc_request": "adhoc_reports",
@@ -74,6 +78,7 @@ def test_one_lineage_graph_crosses_the_locations(platform):
     }
     assert edges == {
         ("taxi_trips_file", "taxi_trips"),
+        ("green_trips_file", "green_trips"),
         ("taxi_zones_file", "taxi_zones"),
         ("taxi_trips", "trips_by_week"),
         ("taxi_trips", "manhattan_stats"),
@@ -101,6 +106,7 @@ def test_groups_jobs_schedules_sensor_and_resource_have_their_names(platform):
     assert "adhoc_request_job" in names("adhoc_reports", "jobs")
     assert {s["name"]: s["cronSchedule"] for r in repositories for s in r["schedules"]} == {
         "trip_update_schedule": "0 0 5 * *",
+        "green_update_schedule": "0 0 5 * *",
         "weekly_update_schedule": "0 0 * * 1",
     }
     assert names("adhoc_reports", "sensors") == {"adhoc_request_sensor"}

@@ -48,12 +48,114 @@ def yellow(month: str, rows: int = 3) -> pa.Table:
         columns["cbd_congestion_fee"] = (pa.float64(), [0.75, 0.0, None])
     if month >= "2026-06":
         columns["request_source"] = (pa.large_string(), ["street", "app", None])
-    return pa.table(
-        {name: pa.array(values[:rows], kind) for name, (kind, values) in columns.items()}
-    )
+    return _table(rows, columns)
 
 
 def parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()
+
+
+def yellow_2009(rows: int = 4) -> pa.Table:
+    """A yellow file of 2009: text datetimes and names, points instead of zones."""
+    numbers = pa.float64()
+    return _table(
+        rows,
+        {
+            "vendor_name": (pa.string(), ["VTS", "CMT", "DDS", "VTS"]),
+            "Trip_Pickup_DateTime": (pa.string(), ["2009-06-07 23:59:59"] * 4),
+            "Trip_Dropoff_DateTime": (pa.string(), ["2009-06-08 00:10:01"] * 4),
+            "Passenger_Count": (pa.int64(), [1, 0, 208, None]),
+            "Trip_Distance": (numbers, [1.23, 0.0, 17.9, 0.5]),
+            "Start_Lon": (numbers, [-73.95, -73.85, 0.0, None]),
+            "Start_Lat": (numbers, [40.75, 40.75, 0.0, None]),
+            "Rate_Code": (numbers, [None, 1.0, None, None]),
+            "store_and_forward": (numbers, [None, 0.0, 1.0, None]),
+            "End_Lon": (numbers, [-73.85, -73.9, 3500.0, -73.95]),
+            "End_Lat": (numbers, [40.75, 40.75, 1e300, 41.5]),
+            "Payment_Type": (pa.string(), ["CASH", "Credit", "No Charge", "Dispute"]),
+            "Fare_Amt": (numbers, [9.3, -52.0, 0.01, 4.1]),
+            "surcharge": (numbers, [0.5, 0.0, 1.0, 0.0]),
+            "mta_tax": (numbers, [None, 0.5, None, None]),
+            "Tip_Amt": (numbers, [2.36, 0.0, 0.0, 0.0]),
+            "Tolls_Amt": (numbers, [0.0, 4.15, 0.0, 0.0]),
+            "Total_Amt": (numbers, [12.16, -47.35, 1.01, 4.1]),
+        },
+    )
+
+
+def yellow_2010(month: str, rows: int = 4) -> pa.Table:
+    """A yellow file of 2010, its datetimes text as TLC's or, in December, timestamps."""
+    text, numbers = pa.string(), pa.float64()
+    is_stray_month = month in ("2010-02", "2010-03")
+    codes: tuple[pa.DataType, list[object]] = (text, ["1", " ", "2", None])
+    if is_stray_month:
+        codes = (pa.int64(), [1, None, 2, None])
+    pickups: tuple[pa.DataType, list[object]] = (text, ["2010-03-07 23:59:59"] * 4)
+    dropoffs: tuple[pa.DataType, list[object]] = (text, ["2010-03-08 00:10:01"] * 4)
+    if month == "2010-12":
+        pickups = (pa.timestamp("us"), [datetime(2010, 3, 7, 23, 59, 59)] * 4)
+        dropoffs = (pa.timestamp("us"), [datetime(2010, 3, 8, 0, 10, 1)] * 4)
+    columns: dict[str, tuple[pa.DataType, list[object]]] = {
+        "vendor_id": (text, ["VTS", "CMT", "DDS", "VTS"]),
+        "pickup_datetime": pickups,
+        "dropoff_datetime": dropoffs,
+        "passenger_count": (pa.int64(), [1, 0, 208, None]),
+        "trip_distance": (numbers, [1.23, 0.0, 17.9, 0.5]),
+        "pickup_longitude": (numbers, [-73.95, -73.85, 0.0, None]),
+        "pickup_latitude": (numbers, [40.75, 40.75, 0.0, None]),
+        "rate_code": codes,
+        "store_and_fwd_flag": (text, [None, "0", "1", ""]),
+        "dropoff_longitude": (numbers, [-73.85, -73.9, 3500.0, -73.95]),
+        "dropoff_latitude": (numbers, [40.75, 40.75, 1e300, 41.5]),
+        "payment_type": (text, ["CAS", "Cre", "NOC", "DIS"]),
+        "fare_amount": (numbers, [9.3, -52.0, 0.01, 4.1]),
+        "surcharge": (numbers, [0.5, 0.0, 1.0, 0.0]),
+        "mta_tax": (numbers, [None, 0.5, None, None]),
+        "tip_amount": (numbers, [2.36, 0.0, 0.0, 0.0]),
+        "tolls_amount": (numbers, [0.0, 4.15, 0.0, 0.0]),
+        "total_amount": (numbers, [12.16, -47.35, 1.01, 4.1]),
+    }
+    if is_stray_month:
+        columns["__index_level_0__"] = (pa.int64(), [10, 11, 12, 13])
+    return _table(rows, columns)
+
+
+def green(month: str, rows: int = 3) -> pa.Table:
+    """A green file of the layouts since 2014-01."""
+    modern = month >= "2023-02"
+    ids, counts = (pa.int32(), pa.int64()) if modern else (pa.int64(), pa.float64())
+    text, numbers = pa.large_string() if modern else pa.string(), pa.float64()
+    unknown = pa.null() if month < "2019-01" else numbers
+    columns: dict[str, tuple[pa.DataType, list[object]]] = {
+        "VendorID": (ids, [2, 1, 2]),
+        "lpep_pickup_datetime": (pa.timestamp("us"), [PICKUP] * 3),
+        "lpep_dropoff_datetime": (pa.timestamp("us"), [DROPOFF] * 3),
+        "store_and_fwd_flag": (text, ["N", "Y", None]),
+        "RatecodeID": (counts, [1, 5, None]),
+        "PULocationID": (ids, [74, 265, 132]),
+        "DOLocationID": (ids, [75, 264, 1]),
+        "passenger_count": (counts, [1, 0, None]),
+        "trip_distance": (numbers, [1.23, 0.0, 300833.99]),
+        "fare_amount": (numbers, [9.3, -52.0, 0.01]),
+        "extra": (numbers, [1.0, -2.5, 0.0]),
+        "mta_tax": (numbers, [0.5, -0.5, 0.0]),
+        "tip_amount": (numbers, [2.36, 0.0, 0.0]),
+        "tolls_amount": (numbers, [0.0, -6.55, 0.0]),
+        "ehail_fee": (pa.null() if not modern else numbers, [None] * 3),
+        "improvement_surcharge": (numbers, [1.0, -1.0, 0.3]),
+        "total_amount": (numbers, [14.16, -62.55, 398469.2]),
+        "payment_type": (pa.int64() if modern else numbers, [1, 2, None]),
+        "trip_type": (pa.int64() if modern else numbers, [1, 2, None]),
+        "congestion_surcharge": (unknown, [None] * 3),
+    }
+    if month >= "2025-01":
+        columns["cbd_congestion_fee"] = (numbers, [0.75, 0.0, None])
+    return _table(rows, columns)
+
+
+def _table(rows: int, columns: dict[str, tuple[pa.DataType, list[object]]]) -> pa.Table:
+    return pa.table(
+        {name: pa.array(values[:rows], kind) for name, (kind, values) in columns.items()}
+    )

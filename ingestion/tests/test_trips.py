@@ -6,16 +6,18 @@ from pathlib import Path
 
 import dagster as dg
 import duckdb
+import pyarrow as pa
 import pytest
 
 from ingestion import definitions
 from ingestion.defs.resources import TlcSource
-from ingestion.defs.trips import YELLOW, yellow_trips
+from ingestion.defs.trips import YELLOW, Service, green_trips, trip_assets, yellow_trips
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
+from taxi_shared.tables import PARTITION_DATE, Column, Table
 
 from .conftest import Publisher, body
-from .layouts import parquet, yellow
+from .layouts import green, parquet, yellow
 
 MONTHS = ("2023-01-01", "2023-02-01", "2023-03-01")
 
@@ -28,16 +30,23 @@ class Ingestion:
 
     def publish(self, *months: str, rows: int = 3) -> None:
         for month in months:
-            path = f"/trip-data/yellow_tripdata_{month[:7]}.parquet"
-            content = parquet(yellow(month[:7], rows))
-            self.publisher.files[path] = content
-            self.publisher.etags[path] = f'"{hash(content)}"'
+            self.publish_table("yellow", month, yellow(month[:7], rows))
+
+    def publish_table(self, service: str, month: str, table: pa.Table) -> None:
+        path = f"/trip-data/{service}_tripdata_{month[:7]}.parquet"
+        content = parquet(table)
+        self.publisher.files[path] = content
+        self.publisher.etags[path] = f'"{hash(content)}"'
 
     def run(
-        self, first: str, last: str, selection: Sequence[dg.AssetKey] | None = None
+        self,
+        first: str,
+        last: str,
+        selection: Sequence[dg.AssetKey] | None = None,
+        assets: dg.AssetsDefinition = yellow_trips,
     ) -> dg.ExecuteInProcessResult:
         return dg.materialize(
-            [yellow_trips],
+            [assets],
             selection=selection,
             instance=self.instance,
             resources={
@@ -53,12 +62,12 @@ class Ingestion:
             raise_on_error=False,
         )
 
-    def trips(self) -> dict[str, int]:
+    def trips(self, table: str = "trips") -> dict[str, int]:
         with LakeDatabase(data_root=str(self.root)).get_connection() as con:
             return {
                 str(day): count
                 for day, count in con.execute(
-                    "SELECT partition_date, count(*) FROM trips GROUP BY ALL ORDER BY ALL"
+                    f"SELECT partition_date, count(*) FROM {table} GROUP BY ALL ORDER BY ALL"
                 ).fetchall()
             }
 
@@ -202,6 +211,89 @@ def test_a_week_is_read_from_the_files_that_hold_it(ingestion):
         assert con.execute("SELECT count(*) FROM trips").fetchone() == (9,)
     with database.get_connection(pickup_dates=(date(2023, 1, 1), date(2023, 1, 8))) as con:
         assert con.execute("SELECT count(*) FROM trips").fetchone() == (0,)
+
+
+def test_green_trips_go_through_the_same_code(ingestion):
+    for month in ("2024-01-01", "2025-01-01"):
+        ingestion.publish_table("green", month, green(month[:7]))
+        assert ingestion.run(month, month, assets=green_trips).success
+    assert ingestion.trips("green_trips") == {"2024-01-01": 3, "2025-01-01": 3}
+    assert ingestion.trips() == {}
+    assert (ingestion.root / "raw" / "green_trips_2024-01.parquet").is_file()
+    result = ingestion.run("2024-02-01", "2024-02-01", assets=green_trips)
+    assert "TLC has not published the green trips of 2024-02" in failure(result)
+
+
+def test_another_service_is_a_description(ingestion):
+    table = Table(
+        "fhv_trips",
+        (
+            Column("base", "VARCHAR", "Base that sent the car.", ("dispatching_base_num",)),
+            Column("pickup_datetime", "TIMESTAMP", "Pickup.", ("pickup_datetime",)),
+            Column("dropoff_zone_id", "INTEGER", "Drop-off.", ("DOlocationID",)),
+        ),
+        PARTITION_DATE,
+    )
+    keys_ = dg.AssetKey("fhv_trips_file"), dg.AssetKey("fhv_trips")
+    fhv = Service("fhv", *keys_, table, "fhv_trips", "2015-01")
+    content = {
+        "dispatching_base_num": ["B00009", "B00013"],
+        "pickup_datetime": pa.array([2_000_000, 1_000_000], pa.timestamp("us")),
+        "DOlocationID": pa.array([1.0, None], pa.float64()),
+        "SR_Flag": pa.nulls(2),
+    }
+    ingestion.publish_table("fhv", "2023-01-01", pa.table(content))
+    assert ingestion.run("2023-01-01", "2023-01-01", assets=trip_assets(fhv)).success
+    file = LakeDatabase(data_root=str(ingestion.root)).lake.file(table, "2023-01-01")
+    with duckdb.connect() as con:
+        rows = con.execute(
+            "SELECT base, dropoff_zone_id FROM read_parquet($file)", {"file": str(file)}
+        ).fetchall()
+    assert rows == [("B00013", None), ("B00009", 1)]
+
+
+def described(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert evaluation.severity == dg.AssetCheckSeverity.WARN
+    return evaluation
+
+
+def test_a_column_that_nobody_described_is_loaded_around_and_told_until_it_is_described(ingestion):
+    ingestion.publish(*MONTHS[:2])
+    assert described(ingestion.run(*MONTHS[:2])).passed
+    surge = pa.array([1, 2, 3])
+    ingestion.publish_table("yellow", MONTHS[2], yellow("2023-03").append_column("surge", surge))
+    result = ingestion.run(MONTHS[2], MONTHS[2])
+    assert result.success
+    assert not described(result).passed
+    assert "not loaded: 2023-03: surge" in described(result).description
+    loaded = next(
+        e.materialization
+        for e in result.all_events
+        if e.is_step_materialization and e.asset_key == keys.TAXI_TRIPS
+    )
+    assert loaded.metadata["columns not loaded"].value == ["surge"]
+    older = ingestion.run(MONTHS[0], MONTHS[0])
+    assert not described(older).passed
+    assert "2023-03: surge" in described(older).description
+
+
+def test_a_range_that_fails_tells_columns_that_nobody_described_too(ingestion):
+    surge = pa.array([1, 2, 3])
+    ingestion.publish_table("yellow", MONTHS[0], yellow("2023-01").append_column("surge", surge))
+    result = ingestion.run(MONTHS[0], MONTHS[1])
+    assert not result.success
+    assert not described(result).passed
+
+
+def test_a_month_with_points_and_no_zones_says_what_to_do(ingestion, monkeypatch):
+    from .layouts import yellow_2009
+
+    monkeypatch.setenv("TAXI_START_DATE", "2009-01-01")
+    ingestion.publish_table("yellow", "2009-06-01", yellow_2009())
+    result = ingestion.run("2009-06-01", "2009-06-01", assets=trip_assets(YELLOW))
+    assert "materialize taxi_zones, then this month again" in failure(result)
+    assert ingestion.trips() == {}
 
 
 def test_the_location_never_imports_matplotlib_or_geopandas():

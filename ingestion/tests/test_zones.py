@@ -23,12 +23,14 @@ def load(instance):
     return partial(load_zones, instance)
 
 
-def load_zones(instance: dg.DagsterInstance, source: Path, root: Path) -> dg.ExecuteInProcessResult:
+def load_zones(
+    instance: dg.DagsterInstance, source: Path, root: Path, url: Path | str = "/nowhere"
+) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         [taxi_zones_file, taxi_zones],
         instance=instance,
         resources={
-            "tlc": TlcSource(url="", zones_url=str(source)),
+            "tlc": TlcSource(url=str(url), zones_url=str(source)),
             "database": LakeDatabase(data_root=str(root)),
         },
         raise_on_error=False,
@@ -64,6 +66,77 @@ def test_ids_that_the_source_leaves_out_are_there_without_a_shape():
 def test_a_row_of_the_source_wins_over_the_zone_without_a_shape():
     found = {zone.zone_id: zone for zone in one_row_an_id([Zone(57, "Corona", "Queens", NEXT)])}
     assert found[57].geometry == NEXT
+
+
+def test_the_lookup_names_what_the_source_leaves_out_and_tells_every_service_zone():
+    rows = [Zone(1, "Newark", "EWR", SQUARE), Zone(2, "Bay", "Queens", NEXT)]
+    lookup = [
+        Zone(1, "Newark Airport", "EWR", None, "EWR"),
+        Zone(57, "Corona", "Queens", None, "Boro Zone"),
+        Zone(265, "NA", "Unknown", None, "N/A"),
+    ]
+    found = {zone.zone_id: zone for zone in one_row_an_id(rows, lookup)}
+    assert sorted(found) == [1, 2, 57, 104, 105, 264, 265]
+    assert found[1] == Zone(1, "Newark", "EWR", SQUARE, "EWR")
+    assert found[2].service_zone is None
+    assert found[57].service_zone == "Boro Zone"
+    assert (found[265].zone, found[265].service_zone) == ("NA", "N/A")
+    assert found[264].zone == "Unknown"
+
+
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
+    event = next(
+        e
+        for e in result.all_events
+        if e.is_step_materialization and e.asset_key == dg.AssetKey(asset)
+    )
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def test_tlc_s_own_lookup_comes_with_the_zones_its_texts_as_they_are(real_files, tmp_path, load):
+    source = real_files / "misc" / "taxi_zones.csv"
+    result = load(source, tmp_path, real_files)
+    assert metadata(result, "taxi_zones")["zones without a service zone"] == []
+    with LakeDatabase(data_root=str(tmp_path)).get_connection() as con:
+        found = con.execute("SELECT zone_id, borough, zone, service_zone FROM zones").fetchall()
+    with (real_files / "misc" / "taxi_zone_lookup.csv").open() as file:
+        rows = [tuple(row.values()) for row in csv.DictReader(file)]
+    assert found == [(int(zone_id), *texts) for zone_id, *texts in rows]
+    assert found[-2:] == [(264, "Unknown", "NV", "N/A"), (265, "Unknown", "NA", "N/A")]
+
+
+def test_without_a_lookup_the_zones_load_and_say_so(real_files, tmp_path, load):
+    result = load(real_files / "misc" / "taxi_zones.csv", tmp_path)
+    assert result.success
+    assert "not published" in metadata(result, "taxi_zones_file")["lookup"]
+    assert len(metadata(result, "taxi_zones")["zones without a service zone"]) == 265
+    assert zones(tmp_path)[265][:2] == ("Outside of NYC", "Unknown")
+
+
+def test_a_web_page_is_not_taken_for_the_lookup(real_files, tmp_path, load):
+    (tmp_path / "misc").mkdir()
+    (tmp_path / "misc" / "taxi_zone_lookup.csv").write_text("<html>Sign in, please</html>")
+    result = load(real_files / "misc" / "taxi_zones.csv", tmp_path / "data", tmp_path)
+    event = next(e for e in result.all_events if e.is_step_failure)
+    assert "is not TLC's zone lookup" in str(event.step_failure_data.error)
+
+
+def test_zones_come_before_the_trips_of_the_same_run(real_files, tmp_path, instance, monkeypatch):
+    from ingestion.defs.trips import YELLOW, trip_assets
+
+    monkeypatch.setenv("TAXI_START_DATE", "2009-01-01")
+    result = dg.materialize(
+        [trip_assets(YELLOW), taxi_zones_file, taxi_zones],
+        instance=instance,
+        partition_key="2009-06-01",
+        resources={
+            "tlc": TlcSource(url=str(real_files), zones_url=f"{real_files}/misc/taxi_zones.csv"),
+            "database": LakeDatabase(data_root=str(tmp_path)),
+        },
+    )
+    assert result.success
+    with LakeDatabase(data_root=str(tmp_path)).get_connection() as con:
+        assert con.execute("SELECT count(pickup_zone_id) FROM trips").fetchone() == (9836,)
 
 
 def test_tlc_s_own_zones_load_with_every_id_once(real_files, tmp_path, load):

@@ -4,6 +4,8 @@ from dagster import AssetKey
 
 TAXI_TRIPS_FILE = AssetKey("taxi_trips_file")
 TAXI_TRIPS = AssetKey("taxi_trips")
+GREEN_TRIPS_FILE = AssetKey("green_trips_file")
+GREEN_TRIPS = AssetKey("green_trips")
 TAXI_ZONES_FILE = AssetKey("taxi_zones_file")
 TAXI_ZONES = AssetKey("taxi_zones")
 TRIPS_BY_WEEK = AssetKey("trips_by_week")

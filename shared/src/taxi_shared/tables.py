@@ -6,7 +6,8 @@ documentation are all made from these descriptions. Columns follow TLC's data di
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import dagster as dg
 
@@ -21,9 +22,11 @@ class Column:
     name:        its name
     type:        its SQL type
     meaning:     what it holds, with unit
-    sources:     its names in TLC's files over the years
-    first, last: months (`2009-01`) whose files have it; last is None while they still do
+    sources:     its names in TLC's files over the years; none where no file has it
+    first, last: months (`2009-01`) whose files must have it; last is None while they still do, and
+                 first is None where no file must: it is read where it is there
     codes:       texts that TLC once wrote for a value, upper case, and that value
+    placed_by:   columns of longitude and latitude, which tell a taxi zone where the file does not
     formula:     SQL over the columns above, for a column that no file has
     """
 
@@ -31,16 +34,32 @@ class Column:
     type: str
     meaning: str
     sources: tuple[str, ...] = ()
-    first: str = "2009-01"
+    first: str | None = "2009-01"
     last: str | None = None
     codes: Mapping[str, int | str] = field(default_factory=dict)
+    placed_by: tuple[str, ...] = ()
     formula: str = ""
 
     def is_published_in(self, month: str) -> bool:
         """Whether the file of `month` (`2009-01`) must have this column."""
-        return (
-            bool(self.sources) and self.first <= month and (self.last is None or month <= self.last)
-        )
+        if not self.sources or self.first is None:
+            return False
+        return self.first <= month and (self.last is None or month <= self.last)
+
+    @property
+    def publication(self) -> str:
+        """In which files of TLC's it is, as a sentence; empty for a column that no file has."""
+        return f"In TLC's files {self.months}." if self.sources else ""
+
+    @property
+    def months(self) -> str:
+        """The months whose files have it, for people."""
+        if self.first is None:
+            return "where a file has it"
+        months = f"{self.first} to {self.last}" if self.last else f"since {self.first}"
+        if self.placed_by:
+            months += f", before by {' and '.join(self.placed_by)}"
+        return months
 
 
 @dataclass(frozen=True)
@@ -65,7 +84,10 @@ class Table:
     def dagster_schema(self) -> dg.TableSchema:
         """The columns as Dagster shows them on an asset's page."""
         return dg.TableSchema(
-            columns=[dg.TableColumn(c.name, c.type, c.meaning) for c in self.all_columns]
+            columns=[
+                dg.TableColumn(c.name, c.type, f"{c.meaning} {c.publication}".strip())
+                for c in self.all_columns
+            ]
         )
 
 
@@ -95,23 +117,13 @@ _PICKUP_DATETIME = Column(
     "pickup_datetime",
     "TIMESTAMP",
     "When the meter was engaged: wall-clock time in New York, without a zone.",
-    (
-        "tpep_pickup_datetime",
-        "lpep_pickup_datetime",
-        "pickup_datetime",
-        "Trip_Pickup_DateTime",
-    ),
+    ("tpep_pickup_datetime", "pickup_datetime", "Trip_Pickup_DateTime"),
 )
 _DROPOFF_DATETIME = Column(
     "dropoff_datetime",
     "TIMESTAMP",
     "When the meter was disengaged: wall-clock time in New York, without a zone.",
-    (
-        "tpep_dropoff_datetime",
-        "lpep_dropoff_datetime",
-        "dropoff_datetime",
-        "Trip_Dropoff_DateTime",
-    ),
+    ("tpep_dropoff_datetime", "dropoff_datetime", "Trip_Dropoff_DateTime"),
 )
 _RATE_CODE_ID = Column(
     "rate_code_id",
@@ -133,6 +145,7 @@ _PICKUP_ZONE_ID = Column(
     "Taxi zone of the pickup.",
     ("PULocationID",),
     first="2011-01",
+    placed_by=("pickup_longitude", "pickup_latitude"),
 )
 _DROPOFF_ZONE_ID = Column(
     "dropoff_zone_id",
@@ -140,6 +153,7 @@ _DROPOFF_ZONE_ID = Column(
     "Taxi zone of the drop-off.",
     ("DOLocationID",),
     first="2011-01",
+    placed_by=("dropoff_longitude", "dropoff_latitude"),
 )
 _PASSENGER_COUNT = Column(
     "passenger_count",
@@ -175,7 +189,6 @@ _FARES = (
     ),
     Column("tolls_amount", MONEY, "Tolls, in US dollars.", ("tolls_amount", "Tolls_Amt")),
 )
-_EHAIL_FEE = Column("ehail_fee", MONEY, "Fee for e-hail, in US dollars.", ("ehail_fee",))
 _IMPROVEMENT_SURCHARGE = Column(
     "improvement_surcharge",
     MONEY,
@@ -196,7 +209,6 @@ _PAYMENT_TYPE = Column(
     ("payment_type", "Payment_Type"),
     codes=_PAYMENTS,
 )
-_TRIP_TYPE = Column("trip_type", "INTEGER", "1 street hail, 2 dispatch.", ("trip_type",))
 _CONGESTION_SURCHARGE = Column(
     "congestion_surcharge",
     MONEY,
@@ -262,48 +274,104 @@ _DERIVED = (
 )
 
 
-TRIP_DAYS = Table(
-    "trip_days",
-    (
-        Column("pickup_date", "DATE", "Day of pickup; NULL where a trip has no pickup time."),
-        Column("num_trips", "BIGINT", "Trips of the file that were picked up on that day."),
-    ),
-    PARTITION_DATE,
+_TRIPS = (
+    _VENDOR_ID,
+    _PICKUP_DATETIME,
+    _DROPOFF_DATETIME,
+    _PASSENGER_COUNT,
+    _TRIP_DISTANCE,
+    _RATE_CODE_ID,
+    _STORE_AND_FWD_FLAG,
+    _PICKUP_ZONE_ID,
+    _DROPOFF_ZONE_ID,
+    _PAYMENT_TYPE,
+    *_FARES,
+    _IMPROVEMENT_SURCHARGE,
+    _TOTAL_AMOUNT,
+    _CONGESTION_SURCHARGE,
+    _AIRPORT_FEE,
+    _CBD_CONGESTION_FEE,
+    _REQUEST_SOURCE,
+    *_COORDINATES,
 )
 
-TRIPS = Table(
-    "trips",
+
+def _trip_days(name: str) -> Table:
+    return Table(
+        name,
+        (
+            Column("pickup_date", "DATE", "Day of pickup; NULL where a trip has no pickup time."),
+            Column("num_trips", "BIGINT", "Trips of the file that were picked up on that day."),
+        ),
+        PARTITION_DATE,
+    )
+
+
+TRIP_DAYS = _trip_days("trip_days")
+TRIPS = Table("trips", (*_TRIPS, *_DERIVED), PARTITION_DATE, days=TRIP_DAYS)
+
+GREEN_FIRST_MONTH = "2014-01"
+# Where green files differ from yellow ones; all else is under its modern name since the first.
+_GREEN: Mapping[str, Mapping[str, Any]] = {
+    "pickup_datetime": {"sources": ("lpep_pickup_datetime",)},
+    "dropoff_datetime": {"sources": ("lpep_dropoff_datetime",)},
+    "airport_fee": {"sources": ()},
+    "request_source": {"first": None},
+    **{column.name: {"sources": ()} for column in _COORDINATES},
+}
+
+
+def _in_green_files(column: Column) -> Column:
+    first = max(column.first or GREEN_FIRST_MONTH, GREEN_FIRST_MONTH)
+    modern = replace(column, sources=column.sources[:1], first=first, placed_by=())
+    return replace(modern, **_GREEN.get(column.name, {}))
+
+
+GREEN_TRIP_DAYS = _trip_days("green_trip_days")
+GREEN_TRIPS = Table(
+    "green_trips",
     (
-        _VENDOR_ID,
-        _PICKUP_DATETIME,
-        _DROPOFF_DATETIME,
-        _PASSENGER_COUNT,
-        _TRIP_DISTANCE,
-        _RATE_CODE_ID,
-        _STORE_AND_FWD_FLAG,
-        _PICKUP_ZONE_ID,
-        _DROPOFF_ZONE_ID,
-        _PAYMENT_TYPE,
-        *_FARES,
-        _IMPROVEMENT_SURCHARGE,
-        _TOTAL_AMOUNT,
-        _CONGESTION_SURCHARGE,
-        _AIRPORT_FEE,
-        _CBD_CONGESTION_FEE,
-        _REQUEST_SOURCE,
-        *_COORDINATES,
+        *(_in_green_files(column) for column in _TRIPS),
+        Column(
+            "ehail_fee",
+            MONEY,
+            "Fee for e-hail, in US dollars.",
+            ("ehail_fee",),
+            first=GREEN_FIRST_MONTH,
+        ),
+        Column(
+            "trip_type",
+            "INTEGER",
+            "1 street hail, 2 dispatch.",
+            ("trip_type",),
+            first=GREEN_FIRST_MONTH,
+        ),
         *_DERIVED,
     ),
     PARTITION_DATE,
-    days=TRIP_DAYS,
+    days=GREEN_TRIP_DAYS,
 )
 
 ZONES = Table(
     "zones",
     (
         Column("zone_id", "INTEGER", "TLC's LocationID, 1 to 265."),
-        Column("zone", "VARCHAR", "Name of the zone."),
-        Column("borough", "VARCHAR", "Borough; EWR for Newark Airport, Unknown for 264 and 265."),
+        Column(
+            "zone",
+            "VARCHAR",
+            "Name of the zone; for 57, 104, 105, 264 and 265 as TLC's lookup has it.",
+        ),
+        Column(
+            "borough",
+            "VARCHAR",
+            "Borough; EWR for Newark Airport; for 264 and 265 as TLC's lookup has it.",
+        ),
+        Column(
+            "service_zone",
+            "VARCHAR",
+            "Yellow Zone, Boro Zone, Airports, EWR or N/A, as TLC's lookup has it; NULL where "
+            "there is no lookup.",
+        ),
         Column(
             "geometry",
             "VARCHAR",
@@ -312,6 +380,6 @@ ZONES = Table(
     ),
 )
 
-TABLES = (TRIP_DAYS, TRIPS, ZONES)
+TABLES = (TRIP_DAYS, TRIPS, GREEN_TRIP_DAYS, GREEN_TRIPS, ZONES)
 
 BOROUGHS = ("Bronx", "Brooklyn", "EWR", "Manhattan", "Queens", "Staten Island")

@@ -11,7 +11,10 @@ from taxi_shared.database import lake_database
 class TlcSource(dg.ConfigurableResource):
     """The publisher of the files: http(s) addresses or local paths."""
 
-    url: str = Field(description="Holds trip-data/yellow_tripdata_2023-03.parquet and its like.")
+    url: str = Field(
+        description="Holds trip-data/yellow_tripdata_2023-03.parquet and its like, and "
+        "misc/taxi_zone_lookup.csv."
+    )
     zones_url: str = Field(description="The CSV of taxi zones with their shapes.")
     attempts: int = Field(default=5, description="Tries for a failure that may pass.")
     first_wait_seconds: float = Field(
@@ -20,11 +23,18 @@ class TlcSource(dg.ConfigurableResource):
 
     def trips_address(self, service: str, month: str) -> str:
         """Where the file of a service and month (`yellow`, `2023-03`) is."""
-        base = settings.locate(self.url).rstrip("/")
-        return f"{base}/trip-data/{service}_tripdata_{month}.parquet"
+        return f"{self._base}/trip-data/{service}_tripdata_{month}.parquet"
 
     def zones_address(self) -> str:
         return settings.locate(self.zones_url)
+
+    def zone_lookup_address(self) -> str:
+        """Where TLC's table of zone names and service zones is."""
+        return f"{self._base}/misc/taxi_zone_lookup.csv"
+
+    @property
+    def _base(self) -> str:
+        return settings.locate(self.url).rstrip("/")
 
     @property
     def patience(self) -> Patience:

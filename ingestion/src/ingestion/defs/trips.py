@@ -4,7 +4,7 @@ Both assets of a service are one step: a month is loaded while the next ones are
 way, and a month that fails holds up no other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -12,6 +12,7 @@ import duckdb
 
 from ingestion.defs.resources import TlcSource
 from ingestion.lib import months
+from ingestion.lib.conform import LayoutError
 from ingestion.lib.download import NotPublished
 from ingestion.lib.months import Fetched, Source
 from taxi_shared import keys
@@ -19,18 +20,27 @@ from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, parquet_rows
 from taxi_shared.partitions import monthly
 from taxi_shared.ranges import RangeReport
-from taxi_shared.tables import TRIPS, Table
+from taxi_shared.tables import GREEN_FIRST_MONTH, GREEN_TRIPS, TRIPS, Table
 
 
 @dataclass(frozen=True)
 class Service:
-    """One of TLC's services, `name` in the names of its files, with its assets and its table."""
+    """One of TLC's services, `name` in the names of its files, with its assets and its table.
+
+    `first_month` is that of its first file. Another service is another description like these, and
+    one of its table.
+    """
 
     name: str
     file_asset: dg.AssetKey
     table_asset: dg.AssetKey
     table: Table
     raw_prefix: str
+    first_month: str
+
+    @property
+    def assets(self) -> list[dg.AssetKey]:
+        return [self.file_asset, self.table_asset]
 
     def source(self, tlc: TlcSource, lake: Lake, partition: str) -> Source:
         """Where the file of a partition comes from, and where it goes."""
@@ -39,7 +49,17 @@ class Service:
         return Source(partition, tlc.trips_address(self.name, month), path)
 
 
-YELLOW = Service("yellow", keys.TAXI_TRIPS_FILE, keys.TAXI_TRIPS, TRIPS, "taxi_trips")
+YELLOW = Service("yellow", keys.TAXI_TRIPS_FILE, keys.TAXI_TRIPS, TRIPS, "taxi_trips", "2009-01")
+GREEN = Service(
+    "green",
+    keys.GREEN_TRIPS_FILE,
+    keys.GREEN_TRIPS,
+    GREEN_TRIPS,
+    "green_trips",
+    GREEN_FIRST_MONTH,
+)
+
+EVERY_COLUMN_DESCRIBED = "every_column_described"
 
 
 def trip_assets(service: Service) -> dg.AssetsDefinition:
@@ -65,22 +85,34 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
                 metadata={"dagster/column_schema": service.table.dagster_schema()},
             ),
         ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                EVERY_COLUMN_DESCRIBED,
+                asset=service.table_asset,
+                description="TLC's newest file and those just loaded have no column that the "
+                "platform does not describe. A new column does not stop the load.",
+            )
+        ],
         partitions_def=monthly(),
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
     )
     def assets(
         context: dg.AssetExecutionContext, tlc: TlcSource, database: LakeDatabase
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         sources = [service.source(tlc, database.lake, key) for key in context.partition_keys]
         report = RangeReport(context)
+        undescribed: dict[str, tuple[str, ...]] = {}
         with database.get_connection() as con:
             for fetched in _fetched(context, service, tlc, sources):
                 usable = _report_file(con, report, service, fetched)
                 if usable and service.table_asset in context.selected_asset_keys:
-                    _load(con, report, service, database.lake, fetched)
+                    undescribed |= _load(con, report, service, database.lake, fetched)
+            undescribed |= _undescribed_in_newest(con, service, database.lake)
         if service.table_asset in context.selected_asset_keys:
             database.publish()
+        if context.selected_asset_check_keys:
+            yield _described(service, undescribed)
         yield from report.results()
 
     return assets
@@ -145,22 +177,21 @@ def _load(
     service: Service,
     lake: Lake,
     fetched: Fetched,
-) -> None:
+) -> dict[str, tuple[str, ...]]:
+    """Load a month and report it; the columns by month that nobody has described."""
     source = fetched.source
     assert fetched.receipt is not None
     try:
         loaded = months.load(con, lake, service.table, source, fetched.receipt.sha256)
     except Exception as error:  # this month's, whatever it is: the others go on
         report.failed(source.partition, error)
-        return
+        return {}
     report.context.log.info(
         f"{service.table.name} {source.month}: {loaded.rows:,} rows "
         f"{'loaded' if loaded.changed else 'unchanged'} in {loaded.seconds:.1f} s"
     )
-    for column in loaded.unknown_columns:
-        report.context.log.warning(
-            f"{source.path.name} has a column {column!r} that is not described and not loaded"
-        )
+    if loaded.unknown_columns:
+        report.context.log.warning(_not_described({source.month: loaded.unknown_columns}))
     report.done(
         service.table_asset,
         source.partition,
@@ -171,6 +202,40 @@ def _load(
             "columns not loaded": list(loaded.unknown_columns),
         },
     )
+    return {source.month: loaded.unknown_columns} if loaded.unknown_columns else {}
+
+
+def _undescribed_in_newest(
+    con: duckdb.DuckDBPyConnection, service: Service, lake: Lake
+) -> dict[str, tuple[str, ...]]:
+    """The same of the newest file at hand, so that loading an older month hides no warning."""
+    newest = max(lake.root.raw.glob(f"{service.raw_prefix}_*.parquet"), default=None, key=str)
+    month = newest.stem[-7:] if newest else ""
+    try:
+        columns = months.unknown_columns(con, newest, service.table, month) if newest else ()
+    except LayoutError:
+        return {}  # told when that month was loaded
+    return {month: columns} if columns else {}
+
+
+def _described(service: Service, undescribed: Mapping[str, tuple[str, ...]]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=service.table_asset,
+        check_name=EVERY_COLUMN_DESCRIBED,
+        passed=not undescribed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=_not_described(undescribed) if undescribed else None,
+        metadata={month: list(columns) for month, columns in undescribed.items()},
+    )
+
+
+def _not_described(undescribed: Mapping[str, tuple[str, ...]]) -> str:
+    found = "; ".join(f"{month}: {', '.join(names)}" for month, names in undescribed.items())
+    return (
+        "TLC's files have columns that are not described in taxi_shared.tables and not loaded: "
+        f"{found}"
+    )
 
 
 yellow_trips = trip_assets(YELLOW)
+green_trips = trip_assets(GREEN)

@@ -1,4 +1,10 @@
-"""Taxi zones: the publisher's CSV to `raw/`, and from there into the lake's table `zones`."""
+"""Taxi zones: their shapes and TLC's lookup to `raw/`, from there into the lake's table `zones`.
+
+Trips of 2009 and 2010 are placed by this table. It is no dependency of `taxi_trips` all the same:
+months since 2011 have zones of their own, and should neither fail with the zones' publisher nor
+count as outdated whenever the zones are fetched again. Where both are in one run, the zones come
+first by their priority.
+"""
 
 import time
 
@@ -7,19 +13,26 @@ import duckdb
 from upath import UPath
 
 from ingestion.defs.resources import TlcSource
-from ingestion.lib.download import download
-from ingestion.lib.shapes import Zone, is_zones_csv, one_row_an_id
+from ingestion.lib.download import NotPublished, download
+from ingestion.lib.shapes import Zone, is_zone_lookup_csv, is_zones_csv, one_row_an_id
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.tables import ZONES
 
+BEFORE_TRIPS = {"dagster/priority": "1"}
+NO_LOOKUP = "not published: service_zone is NULL, names of zones without a shape are the platform's"
 
-@dg.asset(key=keys.TAXI_ZONES_FILE, group_name=keys.RAW_FILES, kinds={"csv"})
+
+@dg.asset(key=keys.TAXI_ZONES_FILE, group_name=keys.RAW_FILES, kinds={"csv"}, op_tags=BEFORE_TRIPS)
 def taxi_zones_file(
     context: dg.AssetExecutionContext, tlc: TlcSource, database: LakeDatabase
 ) -> dg.MaterializeResult:
-    """The taxi zones with their shapes, as published: `raw/taxi_zones.csv`."""
+    """The taxi zones with their shapes, as published: `raw/taxi_zones.csv`.
+
+    Beside it TLC's lookup of names and service zones, where there is one:
+    `raw/taxi_zone_lookup.csv`.
+    """
     begin = time.perf_counter()
     path = zones_csv(database.lake)
     done = download(tlc.zones_address(), path, check=is_zones_csv, patience=tlc.patience)
@@ -31,8 +44,22 @@ def taxi_zones_file(
             "seconds": round(time.perf_counter() - begin, 3),
             "sha256": done.receipt.sha256,
             "source": done.receipt.address,
+            "lookup": _fetch_lookup(context, tlc, database.lake),
         }
     )
+
+
+def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake) -> str:
+    """Fetch TLC's lookup; its address, or why there is none. A lookup at hand stays."""
+    path = lookup_csv(lake)
+    try:
+        done = download(
+            tlc.zone_lookup_address(), path, check=is_zone_lookup_csv, patience=tlc.patience
+        )
+    except NotPublished as error:
+        context.log.warning(f"TLC's zone lookup: {error}")
+        return f"the one at hand, for {error}" if path.is_file() else NO_LOOKUP
+    return done.receipt.address
 
 
 @dg.asset(
@@ -40,29 +67,50 @@ def taxi_zones_file(
     deps=[keys.TAXI_ZONES_FILE],
     group_name=keys.INGESTED,
     kinds={"duckdb", "parquet"},
+    op_tags=BEFORE_TRIPS,
     metadata={"dagster/column_schema": ZONES.dagster_schema()},
 )
-def taxi_zones(database: LakeDatabase) -> dg.MaterializeResult:
+def taxi_zones(context: dg.AssetExecutionContext, database: LakeDatabase) -> dg.MaterializeResult:
     """Table `zones`: one row for each zone id that trips can carry, 1 to 265."""
     begin = time.perf_counter()
     lake = database.lake
     with database.get_connection() as con:
-        zones = one_row_an_id(read_zones(con, zones_csv(lake)))
+        zones = one_row_an_id(read_zones(con, zones_csv(lake)), read_lookup(con, lookup_csv(lake)))
         write_zones(con, lake, zones)
         rows, size = lake.size(con, ZONES)
     database.publish()
+    without_service_zone = [z.zone_id for z in zones if z.service_zone is None]
+    if without_service_zone:
+        context.log.warning(f"{len(without_service_zone)} zones have no service_zone")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": rows,
             "bytes": size,
             "seconds": round(time.perf_counter() - begin, 3),
             "zones without a shape": [z.zone_id for z in zones if z.geometry is None],
+            "zones without a service zone": without_service_zone,
         }
     )
 
 
 def zones_csv(lake: Lake) -> UPath:
     return lake.root.raw / "taxi_zones.csv"
+
+
+def lookup_csv(lake: Lake) -> UPath:
+    return lake.root.raw / "taxi_zone_lookup.csv"
+
+
+def read_lookup(con: duckdb.DuckDBPyConnection, path: UPath) -> list[Zone]:
+    """The rows of TLC's lookup, texts as TLC writes them ("N/A", "NA" too); none without a file."""
+    if not path.is_file():
+        return []
+    rows = con.execute(
+        "SELECT CAST(LocationID AS INTEGER), Zone, Borough, NULL, service_zone "
+        "FROM read_csv($file, header = true, all_varchar = true)",
+        {"file": str(path)},
+    ).fetchall()
+    return [Zone(*row) for row in rows]
 
 
 def read_zones(con: duckdb.DuckDBPyConnection, path: UPath) -> list[Zone]:
@@ -79,7 +127,7 @@ def write_zones(con: duckdb.DuckDBPyConnection, lake: Lake, zones: list[Zone]) -
     lake.write(
         con,
         ZONES,
-        "SELECT CAST(z.zone_id AS INTEGER) AS zone_id, z.zone, z.borough, z.geometry "
-        "FROM (SELECT UNNEST($zones) AS z) ORDER BY zone_id",
+        "SELECT CAST(z.zone_id AS INTEGER) AS zone_id, z.zone, z.borough, z.service_zone, "
+        "z.geometry FROM (SELECT UNNEST($zones) AS z) ORDER BY zone_id",
         {"zones": [vars(zone) for zone in zones]},
     )

@@ -4,14 +4,14 @@ The statement is made from the descriptions in `taxi_shared.tables` and the sche
 hand, so that every physical type that TLC has used for a column is read the same way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import duckdb
 
+from ingestion.lib.placement import Placement
 from taxi_shared.tables import Column, Table
 
-FIRST_MONTH = "2011-01"
 STRAY_COLUMNS = frozenset({"__index_level_0__"})  # left by pandas in 2010-02 and 2010-03
 
 _INTEGERS = frozenset(
@@ -48,45 +48,76 @@ class Reading:
 class Conformed:
     """How to read a file.
 
-    query:           gives the rows of the table; takes the parameter `$file`
+    rows:            query of the rows as they are in the file, with their `file_row_number`; takes
+                     the parameter `$file`, and where there are placements, all that
+                     `placement.placed` gives
     readings:        the columns that come from the file
+    placements:      the columns that its points tell
+    derived:         the columns that follow from others
     unknown_columns: the file's columns that nobody has described
     """
 
-    query: str
+    rows: str
     readings: tuple[Reading, ...]
+    placements: tuple[Placement, ...]
+    derived: tuple[Column, ...]
     unknown_columns: tuple[str, ...]
+
+    @property
+    def query(self) -> str:
+        """The query of the table's rows."""
+        return self.in_order(self.rows)
+
+    def in_order(self, rows: str) -> str:
+        """The table's rows by time of pickup, from a query of those of `rows`."""
+        derived = ", ".join(f"CAST({c.formula} AS {c.type}) AS {c.name}" for c in self.derived)
+        # The row number settles ties in time, so that the same file always gives the same bytes.
+        return (
+            f"SELECT * EXCLUDE (file_row_number), {derived} FROM ({rows}) "
+            "ORDER BY pickup_datetime, file_row_number"
+        )
+
+    @property
+    def points(self) -> str:
+        """The query of the points to place, for `placement.placed`."""
+        names = {name for p in self.placements for name in (p.longitude, p.latitude)}
+        return f"{_rows(r for r in self.readings if r.column.name in names)} {_PART}"
 
 
 def conform(file: str, schema: Mapping[str, str], table: Table, month: str) -> Conformed:
-    """The query that reads the file of a month (`2023-03`) as rows of `table`, by time of pickup.
+    """How to read the file of a month (`2023-03`) as rows of `table`.
 
     `schema` is the file's columns and DuckDB types. Raises LayoutError naming file, column,
     expected and found.
     """
-    if month < FIRST_MONTH:
-        raise LayoutError(f"{file}: layouts before {FIRST_MONTH} cannot be loaded, found {month}")
     readings = tuple(
         Reading(column, source, _expression(column, source, schema))
         for column in table.columns
         if not column.formula
         for source in (_source(file, schema, column, month),)
     )
-    conformed = ", ".join(f"{r.expression} AS {r.column.name}" for r in readings)
-    derived = ", ".join(
-        f"CAST({column.formula} AS {column.type}) AS {column.name}"
+    read = {reading.column.name for reading in readings if reading.source}
+    placements = tuple(
+        Placement(column.name, *column.placed_by)
         for column in table.columns
-        if column.formula
+        if column.placed_by and column.name not in read and read.issuperset(column.placed_by)
     )
-    # The row number settles ties in time, so that the same file always gives the same bytes.
-    query = (
-        f"SELECT * EXCLUDE (file_row_number), {derived} FROM "
-        f"(SELECT {conformed}, file_row_number "
-        "FROM read_parquet($file, file_row_number = true)) "
-        "ORDER BY pickup_datetime, file_row_number"
-    )
+    rows = _rows(readings)
+    if placements:
+        places = ", ".join(f"{p.expression} AS {p.column}" for p in placements)
+        joins = " ".join(p.joins for p in placements)
+        rows = f"SELECT trip.* REPLACE ({places}) FROM ({rows} {_PART}) AS trip {joins}"
     unknown = set(schema) - {r.source for r in readings} - STRAY_COLUMNS
-    return Conformed(query, readings, tuple(sorted(unknown)))
+    derived = tuple(column for column in table.columns if column.formula)
+    return Conformed(rows, readings, placements, derived, tuple(sorted(unknown)))
+
+
+_PART = "WHERE file_row_number >= $first AND file_row_number < $end"
+
+
+def _rows(readings: Iterable[Reading]) -> str:
+    columns = ", ".join(f"{r.expression} AS {r.column.name}" for r in readings)
+    return f"SELECT {columns}, file_row_number FROM read_parquet($file, file_row_number = true)"
 
 
 def first_unreadable(con: duckdb.DuckDBPyConnection, file: str, conformed: Conformed) -> str:

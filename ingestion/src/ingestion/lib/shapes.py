@@ -7,21 +7,26 @@ Island): TLC's ids 57, 104 and 105 under a neighbour's number. Trips carry all o
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingestion.lib.download import DownloadError
 
+LOOKUP_HEADER = b"LocationID,Borough,Zone,service_zone"
 ISLANDS = "Governor's Island/Ellis Island/Liberty Island"
 
 
 @dataclass(frozen=True)
 class Zone:
-    """A taxi zone; geometry is WKT in longitude and latitude, None where the zone has no shape."""
+    """A taxi zone; geometry is WKT in longitude and latitude, None where the zone has no shape.
+
+    service_zone is None where TLC's lookup does not tell it.
+    """
 
     zone_id: int
     zone: str
     borough: str
     geometry: str | None
+    service_zone: str | None = None
 
 
 WITHOUT_SHAPE = (
@@ -33,14 +38,25 @@ WITHOUT_SHAPE = (
 )
 
 
-def one_row_an_id(rows: Iterable[Zone]) -> list[Zone]:
-    """Unite the shapes of rows with the same id, add the ids the source leaves out, sort by id."""
+def one_row_an_id(rows: Iterable[Zone], lookup: Iterable[Zone] = ()) -> list[Zone]:
+    """Unite the shapes of rows with the same id, add the ids the source leaves out, sort by id.
+
+    `lookup` has the rows of TLC's lookup: they tell the service zone of every id, and name and
+    borough of the ids that `rows` leaves out.
+    """
     by_id: dict[int, list[Zone]] = defaultdict(list)
     for row in rows:
         by_id[row.zone_id].append(row)
-    for zone in WITHOUT_SHAPE:
+    looked_up = {zone.zone_id: zone for zone in lookup}
+    for zone in (*looked_up.values(), *WITHOUT_SHAPE):
         by_id.setdefault(zone.zone_id, [zone])
-    return [_united(by_id[zone_id]) for zone_id in sorted(by_id)]
+    united = (_united(by_id[zone_id]) for zone_id in sorted(by_id))
+    return [
+        replace(zone, service_zone=looked_up[zone.zone_id].service_zone)
+        if zone.zone_id in looked_up
+        else zone
+        for zone in united
+    ]
 
 
 def _united(rows: list[Zone]) -> Zone:
@@ -59,4 +75,14 @@ def is_zones_csv(address: str, head: bytes, tail: bytes) -> None:
     if b"," not in head or head.lstrip()[:1] in (b"<", b"{"):
         raise DownloadError(
             f"{address} is not the zones CSV: it begins with {head[:20]!r}, expected column names"
+        )
+
+
+def is_zone_lookup_csv(address: str, head: bytes, tail: bytes) -> None:
+    """The same for TLC's lookup, whose columns have fixed names."""
+    header = head.splitlines()[0].replace(b'"', b"").removeprefix(b"\xef\xbb\xbf") if head else b""
+    if header != LOOKUP_HEADER:
+        raise DownloadError(
+            f"{address} is not TLC's zone lookup: it begins with {header[:50]!r}, "
+            f"expected {LOOKUP_HEADER!r}"
         )

@@ -1,0 +1,201 @@
+"""Layouts with text, with points instead of zones, and of green trips, loaded into a lake."""
+
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from upath import UPath
+
+from ingestion.defs.zones import write_zones
+from ingestion.lib import months
+from ingestion.lib.conform import ValueNotReadable
+from ingestion.lib.placement import ZonesMissing
+from ingestion.lib.shapes import Zone
+from taxi_shared.columns import page
+from taxi_shared.database import LakeDatabase
+from taxi_shared.tables import GREEN_TRIPS, TRIPS, Table
+
+from .layouts import DROPOFF, PICKUP, green, parquet, yellow, yellow_2009, yellow_2010
+
+WEST = Zone(7, "West", "Queens", "POLYGON ((-74 40.7, -73.9 40.7, -73.9 40.8, -74 40.8, -74 40.7))")
+EAST = Zone(
+    5, "East", "Queens", "POLYGON ((-73.9 40.7, -73.8 40.7, -73.8 40.8, -73.9 40.8, -73.9 40.7))"
+)
+
+TEXT_LAYOUTS = {
+    "2009-01": yellow_2009(),
+    **{month: yellow_2010(month) for month in ("2010-01", "2010-02", "2010-03", "2010-12")},
+}
+
+
+@pytest.fixture
+def database(tmp_path):
+    return LakeDatabase(data_root=str(tmp_path / "data"))
+
+
+@pytest.fixture
+def zones(database):
+    with database.get_connection() as con:
+        write_zones(con, database.lake, [EAST, WEST])
+
+
+def load(
+    database: LakeDatabase, file: Path, month: str, table: Table = TRIPS, sha256: str = ""
+) -> months.Loaded:
+    source = months.Source(f"{month}-01", "", UPath(file))
+    with database.get_connection() as con:
+        return months.load(con, database.lake, table, source, sha256)
+
+
+def rows(database: LakeDatabase, table: Table = TRIPS) -> list[dict[str, object]]:
+    with database.get_connection() as con:
+        return con.execute(f"SELECT * FROM {table.name}").to_arrow_table().to_pylist()
+
+
+def load_table(database: LakeDatabase, content: pa.Table, month: str, table: Table = TRIPS):
+    file = Path(database.data_root).parent / "file.parquet"
+    file.write_bytes(parquet(content))
+    assert load(database, file, month, table).unknown_columns == ()
+    return rows(database, table)
+
+
+@pytest.mark.parametrize("month", TEXT_LAYOUTS)
+def test_a_month_with_text_and_points_is_read_value_by_value(database, zones, month):
+    got = load_table(database, TEXT_LAYOUTS[month], month)
+
+    def column(name: str) -> list[object]:
+        return [row[name] for row in got]
+
+    year = 2009 if month < "2010" else 2010
+    pickup = datetime(2009, 6, 7, 23, 59, 59) if year == 2009 else datetime(2010, 3, 7, 23, 59, 59)
+    dropoff = datetime(2009, 6, 8, 0, 10, 1) if year == 2009 else datetime(2010, 3, 8, 0, 10, 1)
+    assert column("vendor_id") == [2, 1, 3, 2]
+    assert column("pickup_datetime") == [pickup] * 4
+    assert column("dropoff_datetime") == [dropoff] * 4
+    assert column("passenger_count") == [1, 0, 208, None]
+    assert column("rate_code_id") == ([None, 1, None, None] if year == 2009 else [1, None, 2, None])
+    assert column("store_and_fwd_flag") == [None, "N", "Y", None]
+    assert column("payment_type") == [2, 1, 3, 4]
+    assert column("pickup_zone_id") == [7, 5, None, None]
+    assert column("dropoff_zone_id") == [5, 5, None, None]
+    assert column("pickup_longitude") == [-73.95, -73.85, 0.0, None]
+    assert column("dropoff_latitude") == [40.75, 40.75, 1e300, 41.5]
+    source = TEXT_LAYOUTS[month].to_pylist()
+    for name, old in {
+        "trip_distance": "Trip_Distance",
+        "fare_amount": "Fare_Amt",
+        "extra": "surcharge",
+        "mta_tax": "mta_tax",
+        "tip_amount": "Tip_Amt",
+        "tolls_amount": "Tolls_Amt",
+        "total_amount": "Total_Amt",
+    }.items():
+        values = [row.get(old, row.get(name, row.get("surcharge"))) for row in source]
+        assert column(name) == [None if v is None else Decimal(str(v)) for v in values], name
+    for name in ("improvement_surcharge", "airport_fee", "cbd_congestion_fee", "request_source"):
+        assert column(name) == [None] * 4
+
+
+@pytest.mark.parametrize("month", ["2014-01", "2019-01", "2023-02", "2025-01"])
+def test_a_month_of_green_trips_is_read_value_by_value(database, month):
+    got = load_table(database, green(month), month, GREEN_TRIPS)
+
+    def column(name: str) -> list[object]:
+        return [row[name] for row in got]
+
+    assert column("vendor_id") == [2, 1, 2]
+    assert column("pickup_datetime") == [PICKUP] * 3
+    assert column("dropoff_datetime") == [DROPOFF] * 3
+    assert column("pickup_zone_id") == [74, 265, 132]
+    assert column("rate_code_id") == [1, 5, None]
+    assert column("payment_type") == column("trip_type") == [1, 2, None]
+    assert column("total_amount") == [Decimal("14.16"), Decimal("-62.55"), Decimal("398469.20")]
+    assert column("ehail_fee") == column("airport_fee") == column("pickup_longitude") == [None] * 3
+
+
+def test_green_trips_have_the_columns_of_yellow_ones_and_two_of_their_own():
+    yellow_names = {column.name: column.type for column in TRIPS.all_columns}
+    green_names = {column.name: column.type for column in GREEN_TRIPS.all_columns}
+    own = {name: kind for name, kind in green_names.items() if name not in yellow_names}
+    assert set(own) == {"ehail_fee", "trip_type"}
+    assert {**yellow_names, **own} == green_names
+
+
+def test_points_without_zones_fail_with_what_to_do(database, tmp_path):
+    with pytest.raises(ZonesMissing, match="materialize taxi_zones, then this month again"):
+        load_table(database, yellow_2009(), "2009-06")
+
+
+def test_a_month_without_trips_is_an_empty_partition(database, zones):
+    assert load_table(database, yellow_2009(rows=0), "2009-06") == []
+
+
+def test_points_are_placed_again_when_the_zones_have_changed(database, zones, tmp_path):
+    file = tmp_path / "file.parquet"
+    file.write_bytes(parquet(yellow_2009()))
+    later = tmp_path / "later.parquet"
+    later.write_bytes(parquet(yellow("2011-01")))
+    assert load(database, file, "2009-06").changed
+    assert load(database, later, "2011-01").changed
+    assert not load(database, file, "2009-06").changed
+    with database.get_connection() as con:
+        write_zones(con, database.lake, [Zone(9, "All", "Queens", WEST.geometry)])
+    assert load(database, file, "2009-06").changed
+    assert not load(database, later, "2011-01").changed
+    assert rows(database)[0]["pickup_zone_id"] == 9
+
+
+def test_a_file_damaged_inside_is_named_and_the_lake_keeps_what_it_had(database, tmp_path):
+    file = tmp_path / "damaged.parquet"
+    content = bytearray(parquet(yellow("2023-03")))
+    file.write_bytes(content)
+    load(database, file, "2023-03")
+    content[4:400] = bytes(396)
+    file.write_bytes(content)
+    with pytest.raises(months.LoadError, match=r"damaged\.parquet could not be loaded"):
+        load(database, file, "2023-03", sha256="another")
+    assert len(rows(database)) == 3
+
+
+def test_an_unreadable_text_of_2010_is_named_with_its_column(database, zones, tmp_path):
+    content = yellow_2010("2010-01")
+    index = content.column_names.index("rate_code")
+    content = content.set_column(index, "rate_code", pa.array(["1", "JFK", "", None]))
+    with pytest.raises(ValueNotReadable, match=r"rate_code do not fit .* the first is 'JFK'"):
+        load_table(database, content, "2010-01")
+
+
+REAL = [
+    *(("yellow", f"20{month}") for month in ("09-06", "18-06", "18-07", "20-03", "22-03", "25-01")),
+    ("green", "2024-01"),
+    ("green", "2025-01"),
+]
+ROWS = {("green", "2024-01"): 56_551, ("green", "2025-01"): 48_326, ("yellow", "2022-03"): 987}
+
+
+@pytest.mark.parametrize(("service", "month"), REAL)
+def test_tlc_s_own_files_lose_no_row_and_no_cent(database, zones, real_files, service, month):
+    path = real_files / "trip-data" / f"{service}_tripdata_{month}.parquet"
+    table = GREEN_TRIPS if service == "green" else TRIPS
+    loaded = load(database, path, month, table)
+    assert loaded.unknown_columns == ()
+    assert loaded.rows == ROWS.get((service, month), 10_000) == pq.read_metadata(path).num_rows
+    source = pq.read_table(path)
+    names = {name.lower(): name for name in source.column_names}
+    with database.get_connection() as con:
+        for column in (c for c in table.columns if c.type.startswith("DECIMAL")):
+            name = next((names[s.lower()] for s in column.sources if s.lower() in names), None)
+            values = source.column(name).to_pylist() if name else []
+            expected = [Decimal(str(v)) for v in values if v is not None]
+            total, count = con.execute(
+                f"SELECT coalesce(sum({column.name}), 0), count({column.name}) FROM {table.name}"
+            ).fetchone()
+            assert (total, count) == (sum(expected), len(expected)), column.name
+
+
+def test_the_page_of_columns_is_up_to_date():
+    written = Path(__file__).resolve().parents[2] / "docs" / "columns.md"
+    assert written.read_text() == page(), "run: python -m taxi_shared.columns"

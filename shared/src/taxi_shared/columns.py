@@ -1,0 +1,54 @@
+"""The lake's columns as a page of documentation, made from their descriptions.
+
+`python -m taxi_shared.columns` writes `docs/columns.md`.
+"""
+
+from pathlib import Path
+
+from taxi_shared.tables import TABLES, Column, Table
+
+PAGE = Path("docs/columns.md")
+HEADINGS = ("Column", "Type", "Meaning", "In TLC's files", "First month", "Last month")
+INTRODUCTION = """# Columns of the lake
+
+Made from `shared/src/taxi_shared/tables.py` by `python -m taxi_shared.columns`; change it there.
+Months are those whose files must have the column; an empty last month means that they still do.
+"""
+
+
+def page() -> str:
+    """The page, in Markdown."""
+    return "\n".join([INTRODUCTION, *(_section(table) for table in TABLES)])
+
+
+def _section(table: Table) -> str:
+    rows = [HEADINGS, ("---",) * len(HEADINGS), *(_row(column) for column in table.all_columns)]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"## {table.name}\n\n{lines}\n"
+
+
+def _row(column: Column) -> tuple[str, ...]:
+    first = (column.first or "where there") if column.sources else ""
+    meaning = column.meaning
+    if column.placed_by:
+        meaning += f" Before {column.first} from {' and '.join(column.placed_by)}."
+    return (
+        f"`{column.name}`",
+        column.type,
+        meaning,
+        _origin(column),
+        first,
+        (column.last or "") if column.sources else "",
+    )
+
+
+def _origin(column: Column) -> str:
+    if column.formula:
+        return f"computed: `{column.formula}`"
+    names = ", ".join(f"`{name}`" for name in column.sources)
+    codes = ", ".join(f"{text} {code}" for text, code in column.codes.items())
+    return f"{names}; texts {codes}" if codes else names
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
