@@ -47,7 +47,7 @@ def test_a_location_installs_what_it_uses_and_no_more(name, absent):
     assert not absent & installed
 
 
-def test_only_the_platform_s_root_is_asked_for_geopandas_by_analytics():
+def test_analytics_alone_depends_on_geopandas():
     for name in NAMES:
         dependencies = tomllib.loads((ROOT / name / "pyproject.toml").read_text())["project"][
             "dependencies"

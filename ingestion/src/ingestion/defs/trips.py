@@ -108,7 +108,8 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
                 usable = _report_file(con, report, service, fetched)
                 if usable and service.table_asset in context.selected_asset_keys:
                     undescribed |= _load(con, report, service, database.lake, fetched)
-            undescribed |= _undescribed_in_newest(con, service, database.lake)
+            if context.selected_asset_check_keys:
+                undescribed |= _undescribed_in_newest(con, service, database.lake)
         if service.table_asset in context.selected_asset_keys:
             database.publish()
         if context.selected_asset_check_keys:
