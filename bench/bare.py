@@ -1,13 +1,13 @@
 """The first rival: a script without Dagster that downloads months and writes the same Parquet.
 
-It has what somebody in a hurry would write: no retries, no checks, no hashes, no record of what was
-done. Downloads run side by side, four as the platform's, while DuckDB writes the months that came.
+It has what somebody in a hurry would write: no retries, no checks, no hashes, no counts of strange
+rows, no record of what was done, DuckDB's own settings for memory and threads. Downloads run side by
+side, four as the platform's, while DuckDB writes the months that came.
 """
 
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 import requests
@@ -17,14 +17,10 @@ CHUNK_BYTES = 1 << 20
 LATER_COLUMNS = ("cbd_congestion_fee", "request_source")
 
 
-def main(source: str, target: Path, memory_limit: str, months: list[str]) -> None:
+def main(source: str, target: Path, months: list[str]) -> None:
     """Bring months (`2023-01`) from a publisher into `raw/` and `staging/trips/` of a folder."""
     (target / "raw").mkdir(parents=True)
-    with (
-        TemporaryDirectory(prefix="bare-") as spill,
-        duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": spill}) as con,
-        ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool,
-    ):
+    with duckdb.connect() as con, ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
         downloads = {pool.submit(download, source, target, month): month for month in months}
         for done in as_completed(downloads):
             load(con, done.result(), target, downloads[done])
@@ -56,4 +52,4 @@ def load(con: duckdb.DuckDBPyConnection, file: Path, target: Path, month: str) -
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4:])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -1,4 +1,4 @@
--- A month of TLC's yellow trips as the platform's lake has them. Grain: one trip, by time of pickup.
+-- A month of TLC's yellow trips as the platform's lake has them. Grain: one trip, in the order of the file.
 -- The columns in braces are those that only later months have.
 SELECT
     CAST(VendorID AS INTEGER) AS vendor_id,
@@ -31,5 +31,4 @@ SELECT
     CAST(EXTRACT(DOW FROM tpep_pickup_datetime) AS INTEGER) AS pickup_weekday,
     CAST(tpep_pickup_datetime AS DATE)
     - CAST(EXTRACT(DOW FROM tpep_pickup_datetime) AS INTEGER) AS week_start
-FROM read_parquet($file, file_row_number = true)
-ORDER BY tpep_pickup_datetime, file_row_number
+FROM read_parquet($file)

@@ -14,9 +14,7 @@ from bench.runs import BenchError, wait_until
 from bench.scale import fresh, month_range
 from taxi_platform.graphql import GraphQL
 from taxi_platform.instance import free_port
-from taxi_shared import settings
 
-MEMORY_LIMIT = settings.DEFAULTS[settings.MEMORY_LIMIT]
 START_SECONDS = 180
 
 
@@ -24,7 +22,7 @@ def run_bare(target: Path, publisher: str, months: int) -> tuple[float, Memory]:
     """The bare script from its start to its end: seconds and memory."""
     fresh(target)
     names = [f"{month:%Y-%m}" for month in month_range(months).months]
-    command = [sys.executable, "-m", "bench.bare", publisher, str(target), MEMORY_LIMIT, *names]
+    command = [sys.executable, "-m", "bench.bare", publisher, str(target), *names]
     begin = time.perf_counter()
     script = start(command, stderr=subprocess.PIPE)
     with ended(script), peak_memory(script.pid, only_new=False) as memory:

@@ -249,7 +249,7 @@ def test_another_service_is_a_description(ingestion):
         rows = con.execute(
             "SELECT base, dropoff_zone_id FROM read_parquet($file)", {"file": str(file)}
         ).fetchall()
-    assert rows == [("B00013", None), ("B00009", 1)]
+    assert rows == [("B00009", 1), ("B00013", None)]
 
 
 def described(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:

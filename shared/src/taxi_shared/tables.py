@@ -69,7 +69,8 @@ class Table:
     name:         name of the view in DuckDB and of the folder below `staging/`
     columns:      in their order in the file; the partition column is not in the file
     partition_by: column that a folder's name holds, as in `partition_date=2023-03-01`
-    days:         for a table of trips, the table that says which days each of its files holds
+    days:         for a table of trips, the table that says which days each of its files holds, and
+                  how many trips of a day are strange; its formulas are over the rows of a day
     """
 
     name: str
@@ -296,12 +297,53 @@ _TRIPS = (
 )
 
 
+def _count(name: str, meaning: str, condition: str) -> Column:
+    return Column(name, "BIGINT", meaning, formula=f"count_if({condition})")
+
+
+def _unknown_zone(event: str, name: str) -> Column:
+    # 264 and 265 are the ids above those of the zones that have a place.
+    zone = f"{event}_zone_id"
+    return _count(
+        f"num_unknown_{event}_zones",
+        f"Trips whose {name} has no zone: NULL, 264 (unknown), 265 (outside New York), or no id.",
+        f"{zone} IS NULL OR {zone} NOT BETWEEN 1 AND 263",
+    )
+
+
 def _trip_days(name: str) -> Table:
     return Table(
         name,
         (
-            Column("pickup_date", "DATE", "Day of pickup; NULL where a trip has no pickup time."),
-            Column("num_trips", "BIGINT", "Trips of the file that were picked up on that day."),
+            Column(
+                "pickup_date",
+                "DATE",
+                "Day of pickup; NULL where a trip has no pickup time.",
+                formula="pickup_date",
+            ),
+            Column(
+                "num_trips",
+                "BIGINT",
+                "Trips of the file that were picked up on that day.",
+                formula="count(*)",
+            ),
+            _count(
+                "num_negative_totals", "Trips with a negative total: refunds.", "total_amount < 0"
+            ),
+            _count("num_zero_totals", "Trips with a total of zero.", "total_amount = 0"),
+            _count(
+                "num_dropoffs_before_pickup",
+                "Trips whose drop-off is before their pickup.",
+                "dropoff_datetime < pickup_datetime",
+            ),
+            _count(
+                "num_over_24_hours",
+                "Trips that took more than 24 hours.",
+                "epoch(dropoff_datetime) - epoch(pickup_datetime) > 86400",
+            ),
+            _count("num_over_200_miles", "Trips of more than 200 miles.", "trip_distance > 200"),
+            _unknown_zone("pickup", "pickup"),
+            _unknown_zone("dropoff", "drop-off"),
         ),
         PARTITION_DATE,
     )

@@ -4,8 +4,10 @@ Both assets of a service are one step: a month is loaded while the next ones are
 way, and a month that fails holds up no other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from functools import partial
 
 import dagster as dg
 import duckdb
@@ -13,8 +15,8 @@ import duckdb
 from ingestion.defs.resources import TlcSource
 from ingestion.lib import months
 from ingestion.lib.conform import LayoutError
-from ingestion.lib.download import NotPublished
-from ingestion.lib.months import Fetched, Source
+from ingestion.lib.download import NotPublished, Receipt
+from ingestion.lib.months import Fetched, Loaded, Month, Source
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, parquet_rows
@@ -79,7 +81,7 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
                 service.table_asset,
                 deps=[service.file_asset],
                 description=f"Table `{service.table.name}`: the {service.name} trips of a month's "
-                "file under canonical column names, in order of pickup.",
+                "file under canonical column names, in the order of the file.",
                 group_name=keys.INGESTED,
                 kinds={"duckdb", "parquet"},
                 metadata={"dagster/column_schema": service.table.dagster_schema()},
@@ -104,10 +106,20 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         report = RangeReport(context)
         undescribed: dict[str, tuple[str, ...]] = {}
         with database.get_connection() as con:
-            for fetched in _fetched(context, service, tlc, sources):
-                usable = _report_file(con, report, service, fetched)
-                if usable and service.table_asset in context.selected_asset_keys:
-                    undescribed |= _load(con, report, service, database.lake, fetched)
+            # A month is one thread's: its rows stream through in the order of TLC's file, and
+            # several months are loaded at once.
+            con.execute("SET threads = 1")
+            bring = partial(
+                _bring,
+                con,
+                service,
+                tlc,
+                database.lake,
+                threading.Semaphore(months.LOADS_AT_ONCE),
+                context.selected_asset_keys,
+            )
+            for month in months.side_by_side(sources, bring):
+                undescribed |= _report(con, report, service, month)
             if context.selected_asset_check_keys:
                 undescribed |= _undescribed_in_newest(con, service, database.lake)
         if service.table_asset in context.selected_asset_keys:
@@ -119,32 +131,62 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
     return assets
 
 
-def _fetched(
-    context: dg.AssetExecutionContext,
+def _bring(
+    con: duckdb.DuckDBPyConnection,
     service: Service,
     tlc: TlcSource,
-    sources: Sequence[Source],
-) -> Iterator[Fetched]:
-    if service.file_asset in context.selected_asset_keys:
-        return months.fetch(sources, tlc.patience)
-    return months.fetched_before(sources)
+    lake: Lake,
+    loads: threading.Semaphore,
+    selected: Set[dg.AssetKey],
+    source: Source,
+    stop: threading.Event,
+) -> Month:
+    """A month's file and its rows, as far as they are selected."""
+    if service.file_asset in selected:
+        fetched = months.fetch(source, tlc.patience, stop)
+    else:
+        fetched = months.fetched_before(source)
+    if fetched.receipt is None or service.table_asset not in selected:
+        return Month(source, fetched)
+    with loads:
+        try:
+            sha256 = fetched.receipt.sha256
+            loaded = months.load(con.cursor(), lake, service.table, source, sha256)
+        except Exception as error:  # this month's, whatever it is: the others go on
+            return Month(source, fetched, error=error)
+    return Month(source, fetched, loaded)
+
+
+def _report(
+    con: duckdb.DuckDBPyConnection, report: RangeReport, service: Service, month: Month
+) -> dict[str, tuple[str, ...]]:
+    """Report a month's file and rows; its columns that nobody has described, by the month."""
+    partition, fetched, loaded = month.source.partition, month.fetched, month.loaded
+    if fetched.receipt is None:
+        report.failed(partition, _explained(service, month))
+        return {}
+    if service.file_asset in report.context.selected_asset_keys:
+        try:
+            _report_file(con, report, service, month.source, fetched, fetched.receipt)
+        except duckdb.Error as error:
+            report.failed(partition, error)
+            return {}
+    if month.error:
+        report.failed(partition, month.error)
+    if loaded is None:
+        return {}
+    return _report_rows(report, service, month.source, loaded)
 
 
 def _report_file(
-    con: duckdb.DuckDBPyConnection, report: RangeReport, service: Service, fetched: Fetched
-) -> bool:
-    """Report a month's file; whether it can be loaded."""
-    source, receipt = fetched.source, fetched.receipt
-    if receipt is None:
-        report.failed(source.partition, _explained(service, fetched))
-        return False
-    if service.file_asset not in report.context.selected_asset_keys:
-        return True
-    try:
-        rows = parquet_rows(con, source.path)
-    except duckdb.Error as error:
-        report.failed(source.partition, error)
-        return False
+    con: duckdb.DuckDBPyConnection,
+    report: RangeReport,
+    service: Service,
+    source: Source,
+    fetched: Fetched,
+    receipt: Receipt,
+) -> None:
+    rows = parquet_rows(con, source.path)
     report.context.log.info(
         f"{source.path.name}: {receipt.bytes / 1e6:.1f} MB "
         f"{'fetched' if fetched.changed else 'unchanged'} in {fetched.seconds:.1f} s"
@@ -160,39 +202,15 @@ def _report_file(
             "source": receipt.address,
         },
     )
-    return True
 
 
-def _explained(service: Service, fetched: Fetched) -> Exception:
-    if isinstance(fetched.error, NotPublished):
-        month = fetched.source.month
-        return NotPublished(
-            f"TLC has not published the {service.name} trips of {month}: {fetched.error}"
-        )
-    return fetched.error or RuntimeError("nothing was fetched")
-
-
-def _load(
-    con: duckdb.DuckDBPyConnection,
-    report: RangeReport,
-    service: Service,
-    lake: Lake,
-    fetched: Fetched,
+def _report_rows(
+    report: RangeReport, service: Service, source: Source, loaded: Loaded
 ) -> dict[str, tuple[str, ...]]:
-    """Load a month and report it; the columns by month that nobody has described."""
-    source = fetched.source
-    assert fetched.receipt is not None
-    try:
-        loaded = months.load(con, lake, service.table, source, fetched.receipt.sha256)
-    except Exception as error:  # this month's, whatever it is: the others go on
-        report.failed(source.partition, error)
-        return {}
     report.context.log.info(
         f"{service.table.name} {source.month}: {loaded.rows:,} rows "
         f"{'loaded' if loaded.changed else 'unchanged'} in {loaded.seconds:.1f} s"
     )
-    if loaded.unknown_columns:
-        report.context.log.warning(_not_described({source.month: loaded.unknown_columns}))
     report.done(
         service.table_asset,
         source.partition,
@@ -200,10 +218,24 @@ def _load(
             "dagster/row_count": loaded.rows,
             "bytes": loaded.bytes,
             "seconds": round(loaded.seconds, 3),
+            **loaded.quality,
             "columns not loaded": list(loaded.unknown_columns),
         },
     )
-    return {source.month: loaded.unknown_columns} if loaded.unknown_columns else {}
+    if not loaded.unknown_columns:
+        return {}
+    undescribed = {source.month: loaded.unknown_columns}
+    report.context.log.warning(_not_described(undescribed))
+    return undescribed
+
+
+def _explained(service: Service, month: Month) -> Exception:
+    error = month.fetched.error
+    if isinstance(error, NotPublished):
+        return NotPublished(
+            f"TLC has not published the {service.name} trips of {month.source.month}: {error}"
+        )
+    return error or RuntimeError("nothing was fetched")
 
 
 def _undescribed_in_newest(

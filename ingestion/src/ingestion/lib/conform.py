@@ -48,16 +48,12 @@ class Reading:
 class Conformed:
     """How to read a file.
 
-    rows:            query of the rows as they are in the file, with their `file_row_number`; takes
-                     the parameter `$file`, and where there are placements, all that
-                     `placement.placed` gives
-    readings:        the columns that come from the file
-    placements:      the columns that its points tell
+    readings:        the columns in the table's order, but for those that follow from others
+    placements:      the columns among them that the file's points tell
     derived:         the columns that follow from others
     unknown_columns: the file's columns that nobody has described
     """
 
-    rows: str
     readings: tuple[Reading, ...]
     placements: tuple[Placement, ...]
     derived: tuple[Column, ...]
@@ -65,23 +61,24 @@ class Conformed:
 
     @property
     def query(self) -> str:
-        """The query of the table's rows."""
-        return self.in_order(self.rows)
+        """The table's rows in the order of the file's, which is the parameter `$file`.
 
-    def in_order(self, rows: str) -> str:
-        """The table's rows by time of pickup, from a query of those of `rows`."""
+        Where there are placements, a view `placed` has to have their columns in the same order.
+        """
+        placed = " POSITIONAL JOIN placed" if self.placements else ""
         derived = ", ".join(f"CAST({c.formula} AS {c.type}) AS {c.name}" for c in self.derived)
-        # The row number settles ties in time, so that the same file always gives the same bytes.
-        return (
-            f"SELECT * EXCLUDE (file_row_number), {derived} FROM ({rows}) "
-            "ORDER BY pickup_datetime, file_row_number"
-        )
+        rows = f"SELECT {_columns(self.readings)} FROM read_parquet($file) AS file{placed}"
+        return f"SELECT *, {derived} FROM ({rows})"
 
     @property
     def points(self) -> str:
-        """The query of the points to place, for `placement.placed`."""
+        """The points of the rows from number `$first` to before `$end`, for `placement.place`."""
         names = {name for p in self.placements for name in (p.longitude, p.latitude)}
-        return f"{_rows(r for r in self.readings if r.column.name in names)} {_PART}"
+        return (
+            f"SELECT {_columns(r for r in self.readings if r.column.name in names)} "
+            "FROM read_parquet($file, file_row_number = true) AS file "
+            "WHERE file_row_number >= $first AND file_row_number < $end"
+        )
 
 
 def conform(file: str, schema: Mapping[str, str], table: Table, month: str) -> Conformed:
@@ -90,34 +87,37 @@ def conform(file: str, schema: Mapping[str, str], table: Table, month: str) -> C
     `schema` is the file's columns and DuckDB types. Raises LayoutError naming file, column,
     expected and found.
     """
-    readings = tuple(
-        Reading(column, source, _expression(column, source, schema))
+    sources = {
+        column.name: _source(file, schema, column, month)
         for column in table.columns
         if not column.formula
-        for source in (_source(file, schema, column, month),)
-    )
-    read = {reading.column.name for reading in readings if reading.source}
-    placements = tuple(
-        Placement(column.name, *column.placed_by)
+    }
+    placements = {
+        column.name: Placement(column.name, *column.placed_by)
         for column in table.columns
-        if column.placed_by and column.name not in read and read.issuperset(column.placed_by)
+        if column.placed_by and not sources[column.name] and all(map(sources.get, column.placed_by))
+    }
+    readings = tuple(
+        Reading(
+            column,
+            sources[column.name],
+            f"CAST(NULLIF(placed.{column.name}, 0) AS {column.type})"
+            if column.name in placements
+            else _expression(column, sources[column.name], schema),
+        )
+        for column in table.columns
+        if not column.formula
     )
-    rows = _rows(readings)
-    if placements:
-        places = ", ".join(f"{p.expression} AS {p.column}" for p in placements)
-        joins = " ".join(p.joins for p in placements)
-        rows = f"SELECT trip.* REPLACE ({places}) FROM ({rows} {_PART}) AS trip {joins}"
-    unknown = set(schema) - {r.source for r in readings} - STRAY_COLUMNS
-    derived = tuple(column for column in table.columns if column.formula)
-    return Conformed(rows, readings, placements, derived, tuple(sorted(unknown)))
+    return Conformed(
+        readings,
+        tuple(placements.values()),
+        derived=tuple(column for column in table.columns if column.formula),
+        unknown_columns=tuple(sorted(set(schema) - set(sources.values()) - STRAY_COLUMNS)),
+    )
 
 
-_PART = "WHERE file_row_number >= $first AND file_row_number < $end"
-
-
-def _rows(readings: Iterable[Reading]) -> str:
-    columns = ", ".join(f"{r.expression} AS {r.column.name}" for r in readings)
-    return f"SELECT {columns}, file_row_number FROM read_parquet($file, file_row_number = true)"
+def _columns(readings: Iterable[Reading]) -> str:
+    return ", ".join(f"{r.expression} AS {r.column.name}" for r in readings)
 
 
 def first_unreadable(con: duckdb.DuckDBPyConnection, file: str, conformed: Conformed) -> str:
@@ -126,7 +126,7 @@ def first_unreadable(con: duckdb.DuckDBPyConnection, file: str, conformed: Confo
         if reading.source is None:
             continue
         found = con.execute(
-            f'SELECT "{reading.source}", count(*) OVER () FROM read_parquet($file) '
+            f'SELECT "{reading.source}", count(*) OVER () FROM read_parquet($file) AS file '
             f'WHERE TRY({reading.expression}) IS NULL AND "{reading.source}" IS NOT NULL '
             f"AND TRIM(CAST(\"{reading.source}\" AS VARCHAR)) NOT IN ('', 'nan') LIMIT 1",
             {"file": file},
@@ -171,7 +171,7 @@ def _source(file: str, schema: Mapping[str, str], column: Column, month: str) ->
 def _expression(column: Column, source: str | None, schema: Mapping[str, str]) -> str:
     if source is None:
         return f"CAST(NULL AS {column.type})"
-    value = f'"{source}"'
+    value = f'file."{source}"'
     kind = _kind(schema[source])
     if kind in ("FLOAT", "DOUBLE"):
         value = f"NULLIF({value}, CAST('NaN' AS DOUBLE))"

@@ -6,21 +6,22 @@ A month that fails does not hold up the others, and a month that is already done
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
 from upath import UPath
 
-from ingestion.lib import conform
+from ingestion.lib import conform, quality
 from ingestion.lib.download import Patience, Receipt, download, is_parquet
-from ingestion.lib.placement import ZoneShapes, placed
-from taxi_shared.lake import Lake
+from ingestion.lib.placement import ZoneShapes, place
+from taxi_shared.lake import Lake, parquet_rows
 from taxi_shared.tables import Table
 
-DOWNLOADS_AT_ONCE = 4
+# While two months are loaded, the next ones are fetched. A load takes one core, and memory that does
+# not depend on the size of the month.
+MONTHS_AT_ONCE, LOADS_AT_ONCE = 4, 2
 
 
 class LoadError(Exception):
@@ -47,7 +48,6 @@ class Fetched:
     `changed` is False where the file was there already.
     """
 
-    source: Source
     receipt: Receipt | None
     error: Exception | None
     seconds: float
@@ -56,31 +56,39 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A month in the lake. `changed` is False where the lake held this very content before."""
+    """A month in the lake, with the report of what is strange in it.
+
+    `changed` is False where the lake held this very content before.
+    """
 
     rows: int
     bytes: int
     seconds: float
     unknown_columns: tuple[str, ...]
+    quality: Mapping[str, int]
     changed: bool
 
 
-def fetch(sources: Sequence[Source], patience: Patience) -> Iterator[Fetched]:
-    """Fetch months side by side; yields each when it is done or has failed."""
+@dataclass(frozen=True)
+class Month:
+    """What became of a month: its file, and its rows, or why they are not in the lake."""
+
+    source: Source
+    fetched: Fetched
+    loaded: Loaded | None = None
+    error: Exception | None = None
+
+
+def side_by_side(
+    sources: Sequence[Source], bring: Callable[[Source, threading.Event], Month]
+) -> Iterator[Month]:
+    """Bring months, each in a thread of its own; yields each when it is done or has failed.
+
+    The event is set when nobody waits for the months any more: bring nothing then.
+    """
     stop = threading.Event()
-
-    def one(source: Source) -> Fetched:
-        begin = time.perf_counter()
-        try:
-            done = download(
-                source.address, source.path, check=is_parquet, patience=patience, stop=stop
-            )
-        except Exception as error:  # whatever it is, it is this month's; the caller reports it
-            return Fetched(source, None, error, time.perf_counter() - begin, changed=False)
-        return Fetched(source, done.receipt, None, time.perf_counter() - begin, done.fetched)
-
-    with ThreadPoolExecutor(DOWNLOADS_AT_ONCE, thread_name_prefix="download") as pool:
-        futures = [pool.submit(one, source) for source in sources]
+    with ThreadPoolExecutor(MONTHS_AT_ONCE, thread_name_prefix="month") as pool:
+        futures = [pool.submit(bring, source, stop) for source in sources]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -89,18 +97,23 @@ def fetch(sources: Sequence[Source], patience: Patience) -> Iterator[Fetched]:
             pool.shutdown(cancel_futures=True)
 
 
-def fetched_before(sources: Sequence[Source]) -> Iterator[Fetched]:
-    """Months whose files are at hand; one that is not is an error that says what to do."""
-    for source in sources:
-        receipt = Receipt.of(source.path)
-        error = (
-            None
-            if receipt
-            else FileNotFoundError(
-                f"{source.path} is not there or not whole: materialize the file's asset first"
-            )
-        )
-        yield Fetched(source, receipt, error, 0.0, changed=False)
+def fetch(source: Source, patience: Patience, stop: threading.Event) -> Fetched:
+    """Fetch a month's file unless it is the one at hand."""
+    begin = time.perf_counter()
+    try:
+        done = download(source.address, source.path, check=is_parquet, patience=patience, stop=stop)
+    except Exception as error:  # whatever it is, it is this month's; the caller reports it
+        return Fetched(None, error, time.perf_counter() - begin, changed=False)
+    return Fetched(done.receipt, None, time.perf_counter() - begin, done.fetched)
+
+
+def fetched_before(source: Source) -> Fetched:
+    """A month's file at hand; where it is not, an error that says what to do."""
+    receipt = Receipt.of(source.path)
+    error = FileNotFoundError(
+        f"{source.path} is not there or not whole: materialize the file's asset first"
+    )
+    return Fetched(receipt, None if receipt else error, 0.0, changed=False)
 
 
 def load(
@@ -118,14 +131,17 @@ def load(
     conformed = conform.conform(file, conform.schema_of(con, file), table, source.month)
     zones = ZoneShapes.of(con) if conformed.placements else None
     made_from = hashlib.sha256(
-        f"{sha256} {conformed.query} {zones.fingerprint if zones else ''}".encode()
+        f"{sha256} {conformed.query} {zones.fingerprint if zones else ''} {table.days}".encode()
     ).hexdigest()
     tables = (table, table.days) if table.days else (table,)
     changed = any(lake.note(con, t, partition) != made_from for t in tables)
     if changed:
         try:
-            with _rows_to_sort(con, zones, conformed, source.path) as (select, parameters):
-                lake.write(con, table, conformed.in_order(select), parameters, partition, made_from)
+            if zones:
+                rows = parquet_rows(con, source.path)
+                placed = place(con, zones, conformed.placements, conformed.points, file, rows)
+                con.register("placed", placed)
+            lake.write(con, table, conformed.query, {"file": file}, partition, made_from)
         except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
             reason = conform.first_unreadable(con, file, conformed)
             raise conform.ValueNotReadable(reason) from error
@@ -135,9 +151,16 @@ def load(
                 "delete it, and materialize it again"
             ) from error
         if table.days:
-            _write_days(con, lake, table, partition, made_from)
+            quality.write_days(con, lake, table, table.days, partition, made_from)
     rows, size = lake.size(con, table, partition)
-    return Loaded(rows, size, time.perf_counter() - begin, conformed.unknown_columns, changed)
+    return Loaded(
+        rows,
+        size,
+        time.perf_counter() - begin,
+        conformed.unknown_columns,
+        quality.report(con, lake, table, partition),
+        changed,
+    )
 
 
 def unknown_columns(
@@ -147,39 +170,3 @@ def unknown_columns(
     return conform.conform(
         str(file), conform.schema_of(con, str(file)), table, month
     ).unknown_columns
-
-
-@contextmanager
-def _rows_to_sort(
-    con: duckdb.DuckDBPyConnection,
-    zones: ZoneShapes | None,
-    conformed: conform.Conformed,
-    file: UPath,
-) -> Iterator[tuple[str, dict[str, object]]]:
-    """A query of the month's rows, and its parameters.
-
-    Rows with points are placed beforehand: the tables that place them and the sort of a large month
-    do not fit side by side in the memory that DuckDB is given.
-    """
-    if zones is None:
-        yield conformed.rows, {"file": str(file)}
-        return
-    with placed(
-        con, zones, conformed.placements, file, conformed.rows, conformed.points
-    ) as pattern:
-        yield "SELECT * FROM read_parquet($placed)", {"placed": pattern}
-
-
-def _write_days(
-    con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, partition: str, note: str
-) -> None:
-    assert table.days is not None
-    lake.write(
-        con,
-        table.days,
-        "SELECT pickup_date, count(*) AS num_trips FROM read_parquet($file) "
-        "GROUP BY pickup_date ORDER BY pickup_date",
-        {"file": str(lake.file(table, partition))},
-        partition,
-        note,
-    )

@@ -9,28 +9,27 @@ multiples of a power of two, so that a point's cell is computed without rounding
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-from upath import UPath
-
-from taxi_shared.lake import parquet_rows
 
 if TYPE_CHECKING:
+    # Imported by the functions that use them: only months of 2009 and 2010 have points.
     from numpy.typing import NDArray
 
 # Finer cells leave fewer points to the exact test, and make a larger grid. 2 ** 11 a degree is some
-# 50 m: 360,000 cells in 2 s. A quarter of the points is left, for cabs stop in streets, and streets
-# are borders.
+# 50 m: a million cells in 0.6 s. A sixth of the points is left, for cabs stop in streets, and
+# streets are borders.
 FINEST, COARSEST = 11, 5
 CELLS_PER_DEGREE = 2**FINEST
-ROW_OF_CELLS = 2**20  # more than the cells from pole to pole: a cell's number is unique
+AT_BORDER = -1
 ROWS_AT_ONCE = 1_000_000  # keeps memory the same for a month of any size
+# Months are loaded side by side, and GEOS completes a prepared shape when it is first used.
+_one_at_a_time = threading.Lock()
 
 
 class ZonesMissing(Exception):
@@ -44,30 +43,6 @@ class Placement:
     column: str
     longitude: str
     latitude: str
-
-    @property
-    def expression(self) -> str:
-        """The zone's id, in a query that has `joins`."""
-        return f"COALESCE({self.column}_cell.zone_id, {self.column}_border.zone_id)"
-
-    @property
-    def joins(self) -> str:
-        """To the tables that `placed` makes, for a query on rows `trip` with `file_row_number`."""
-        return (
-            f"LEFT JOIN zone_cells AS {self.column}_cell ON {self.column}_cell.cell = {self.cell} "
-            f"LEFT JOIN {self.column}_borders AS {self.column}_border "
-            f"ON {self.column}_border.file_row_number = trip.file_row_number"
-        )
-
-    @property
-    def cell(self) -> str:
-        """The number of the cell of a point of a row `trip`; NULL where it is not on the globe."""
-        longitude, latitude = f"trip.{self.longitude}", f"trip.{self.latitude}"
-        return (
-            f"CASE WHEN {longitude} BETWEEN -180 AND 180 AND {latitude} BETWEEN -90 AND 90 "
-            f"THEN CAST(FLOOR({longitude} * {CELLS_PER_DEGREE}) AS BIGINT) * {ROW_OF_CELLS} "
-            f"+ CAST(FLOOR({latitude} * {CELLS_PER_DEGREE}) AS BIGINT) END"
-        )
 
 
 @dataclass(frozen=True)
@@ -97,75 +72,72 @@ class ZoneShapes:
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells by number. `of_one_zone`: cell, zone_id; `at_borders`: cell, and each zone_id near."""
+    """Which zones a cell may belong to.
 
-    of_one_zone: "dict[str, NDArray]"
-    at_borders: "dict[str, NDArray]"
+    west, south: number of the first cell of `owner`, counted from 0 degrees
+    owner:       by column and row of cells: the id of the zone that has the cell to itself, 0 where
+                 no zone is near, AT_BORDER
+    border_cells, border_zones: each cell at a border and each zone that touches it, by cell; a cell
+                 is its index in `owner`, flattened
+    """
+
+    west: int
+    south: int
+    owner: "NDArray"
+    border_cells: "NDArray"
+    border_zones: "NDArray"
 
 
-@contextmanager
-def placed(
+def place(
     con: duckdb.DuckDBPyConnection,
     zones: ZoneShapes,
     placements: Sequence[Placement],
-    file: UPath,
-    rows: str,
     points: str,
-) -> Iterator[str]:
-    """The rows of a file, placed, as Parquet files that are there during the block: their pattern.
+    file: str,
+    rows: int,
+) -> "dict[str, NDArray]":
+    """The zone ids of each placement's column, in the order of the file's rows; 0 for none.
 
-    `rows` and `points` are queries with the parameters `$file`, `$first` and `$end` (row numbers):
-    of rows, by the placements' SQL, and of their `file_row_number`, longitudes and latitudes.
+    `points` is a query of the longitudes and latitudes with the parameters `$file`, `$first` and
+    `$end` (row numbers).
     """
-    with TemporaryDirectory(prefix="taxi-placed-") as folder:
-        _create_grid(con, zones)
-        for first in range(0, max(1, parquet_rows(con, file)), ROWS_AT_ONCE):
-            part = {"file": str(file), "first": first, "end": first + ROWS_AT_ONCE}
-            for placement in placements:
-                _create_borders(con, zones, placement, points, part)
-            target = f"{folder}/{first:012}.parquet"
-            con.execute(f"COPY ({rows}) TO $target (FORMAT parquet)", {**part, "target": target})
-        for table in ("zone_cells", "border_cells", *(f"{p.column}_borders" for p in placements)):
-            con.execute(f"DROP TABLE IF EXISTS temp.{table}")
-        yield f"{folder}/*.parquet"
+    import numpy as np
+
+    placed = {p.column: np.zeros(rows, np.int16) for p in placements}
+    for first in range(0, rows, ROWS_AT_ONCE):
+        end = min(first + ROWS_AT_ONCE, rows)
+        part = con.execute(points, {"file": file, "first": first, "end": end}).fetchnumpy()
+        for p in placements:
+            axes = (np.ma.filled(part[axis], np.nan) for axis in (p.longitude, p.latitude))
+            with _one_at_a_time:
+                placed[p.column][first:end] = zones_of(zones, *axes)
+    return placed
 
 
-def _create_grid(con: duckdb.DuckDBPyConnection, zones: ZoneShapes) -> None:
-    """`zone_cells`: the zone of each cell that is one zone's; `border_cells`: cells, zones near."""
+def zones_of(zones: ZoneShapes, longitudes: "NDArray", latitudes: "NDArray") -> "NDArray":
+    """The zone ids of points in degrees, 0 for none; NaN is nowhere."""
+    import numpy as np
+
     grid = _grid(zones)
-    _create(con, "zone_cells", grid.of_one_zone, "SELECT cell, zone_id FROM given")
-    _create(con, "border_cells", grid.at_borders, "SELECT cell, zone_id FROM given")
-
-
-def _create_borders(
-    con: duckdb.DuckDBPyConnection,
-    zones: ZoneShapes,
-    placement: Placement,
-    points: str,
-    parameters: Mapping[str, object],
-) -> None:
-    """`<column>_borders`: the zone, by the exact test, of each point in a cell with a border."""
-    near = con.execute(
-        f"SELECT trip.file_row_number, trip.{placement.longitude} AS longitude, "
-        f"trip.{placement.latitude} AS latitude, border_cells.zone_id FROM ({points}) AS trip "
-        f"JOIN border_cells ON border_cells.cell = {placement.cell}",
-        parameters,
-    ).fetchnumpy()
-    inside = _is_inside(zones, near["zone_id"], near["longitude"], near["latitude"])
-    _create(
-        con,
-        f"{placement.column}_borders",
-        {name: near[name][inside] for name in ("file_row_number", "zone_id")},
-        "SELECT file_row_number, min(zone_id) AS zone_id FROM given GROUP BY file_row_number",
-    )
-
-
-def _create(
-    con: duckdb.DuckDBPyConnection, table: str, given: "dict[str, NDArray]", query: str
-) -> None:
-    con.register("given", given)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
-    con.unregister("given")
+    x = np.floor(longitudes * CELLS_PER_DEGREE) - grid.west
+    y = np.floor(latitudes * CELLS_PER_DEGREE) - grid.south
+    columns, rows = grid.owner.shape
+    near = np.flatnonzero((x >= 0) & (x < columns) & (y >= 0) & (y < rows))
+    cells = x[near].astype(np.int64) * rows + y[near].astype(np.int64)
+    found = np.zeros(len(longitudes), np.int16)
+    found[near] = grid.owner.ravel()[cells]
+    at_border = found[near] == AT_BORDER
+    points, cells = near[at_border], cells[at_border]
+    # Each of these points with each of the zones that touch its cell.
+    first, end = (np.searchsorted(grid.border_cells, cells, side) for side in ("left", "right"))
+    count = end - first
+    pair = np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
+    candidates, points_of = grid.border_zones[pair], np.repeat(points, count)
+    inside = _is_inside(zones, candidates, longitudes[points_of], latitudes[points_of])
+    found[points] = np.iinfo(np.int16).max
+    np.minimum.at(found, points_of[inside], candidates[inside])
+    found[found == np.iinfo(np.int16).max] = 0
+    return found
 
 
 def _is_inside(
@@ -203,41 +175,39 @@ def _grid(zones: ZoneShapes) -> Grid:
     import numpy as np
     import shapely
 
-    shapes, ids = _geometries(zones), np.array(zones.ids, dtype=np.int32)
-    west, south, east, north = np.floor(shapely.total_bounds(shapes) * 2**COARSEST)
-    x, y = (
-        axis.ravel() for axis in np.meshgrid(np.arange(west, east + 1), np.arange(south, north + 1))
+    shapes, ids = _geometries(zones), np.array(zones.ids, dtype=np.int16)
+    west, south, east, north = np.floor(shapely.total_bounds(shapes) * 2**COARSEST).astype(int)
+    cells_of_square = 2 ** (FINEST - COARSEST)
+    owner = np.zeros(
+        ((east - west + 1) * cells_of_square, (north - south + 1) * cells_of_square), np.int16
     )
-    cells: list[NDArray] = []
-    owners: list[NDArray] = []
+    # Squares by number of column and row, from the south-western corner.
+    x, y = (axis.ravel() for axis in np.indices((east - west + 1, north - south + 1)))
     for level in range(COARSEST, FINEST + 1):
-        side = 2.0**-level
-        squares = shapely.STRtree(shapely.box(x * side, y * side, (x + 1) * side, (y + 1) * side))
-        near, touched = squares.query(shapes, predicate="intersects")
+        parts = 2 ** (level - COARSEST)
+        left, low = (west * parts + x) * 2.0**-level, (south * parts + y) * 2.0**-level
+        squares = shapely.STRtree(shapely.box(left, low, left + 2.0**-level, low + 2.0**-level))
+        zone, touched = squares.query(shapes, predicate="intersects")
         touches = np.bincount(touched, minlength=len(x))
-        owner, covered = squares.query(shapes, predicate="covers")
+        coverer, covered = squares.query(shapes, predicate="covers")
         alone = touches[covered] == 1
-        owner, covered = owner[alone], covered[alone]
-        numbers = _cells_of(x[covered], y[covered], 2 ** (FINEST - level))
-        cells.append(numbers.ravel())
-        owners.append(np.repeat(ids[owner], numbers.shape[1]))
+        coverer, covered = coverer[alone], covered[alone]
+        side = 2 ** (FINEST - level)
+        blocks = owner.reshape(owner.shape[0] // side, side, owner.shape[1] // side, side)
+        blocks[x[covered], :, y[covered], :] = ids[coverer, None, None]
         bordered = touches > 0
         bordered[covered] = False
         if level < FINEST:
             x = (2 * x[bordered, None] + [0, 1, 0, 1]).ravel()
             y = (2 * y[bordered, None] + [0, 0, 1, 1]).ravel()
-    at_border = bordered[touched]
-    near, touched = near[at_border], touched[at_border]
+    owner[x[bordered], y[bordered]] = AT_BORDER
+    kept = bordered[touched]
+    cells = x[touched[kept]] * owner.shape[1] + y[touched[kept]]
+    by_cell = np.argsort(cells, kind="stable")
     return Grid(
-        {"cell": np.concatenate(cells), "zone_id": np.concatenate(owners)},
-        {"cell": _cells_of(x[touched], y[touched], 1).ravel(), "zone_id": ids[near]},
+        west=int(west) * cells_of_square,
+        south=int(south) * cells_of_square,
+        owner=owner,
+        border_cells=cells[by_cell],
+        border_zones=ids[zone[kept]][by_cell],
     )
-
-
-def _cells_of(x: "NDArray", y: "NDArray", parts: int) -> "NDArray":
-    """The numbers of the cells in squares of `parts` by `parts` cells, a row for each square."""
-    import numpy as np
-
-    along, up = (axis.ravel() for axis in np.meshgrid(np.arange(parts), np.arange(parts)))
-    numbers = (x[:, None] * parts + along) * ROW_OF_CELLS + (y[:, None] * parts + up)
-    return numbers.astype(np.int64)
