@@ -1,8 +1,8 @@
 """The first rival: a script without Dagster that downloads months and writes the same Parquet.
 
 It has what somebody in a hurry would write: no retries, no checks, no hashes, no counts of strange
-rows, no record of what was done, DuckDB's own settings for memory and threads. Downloads run side by
-side, four as the platform's, while DuckDB writes the months that came.
+rows, no record of what was done, DuckDB's own settings for memory and threads. Downloads run four
+side by side, as the platform's, while DuckDB writes the months that came.
 """
 
 import sys

@@ -115,7 +115,6 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
                 service,
                 tlc,
                 database.lake,
-                threading.Semaphore(months.LOADS_AT_ONCE),
                 context.selected_asset_keys,
             )
             for month in months.side_by_side(sources, bring):
@@ -136,7 +135,6 @@ def _bring(
     service: Service,
     tlc: TlcSource,
     lake: Lake,
-    loads: threading.Semaphore,
     selected: Set[dg.AssetKey],
     source: Source,
     stop: threading.Event,
@@ -148,12 +146,10 @@ def _bring(
         fetched = months.fetched_before(source)
     if fetched.receipt is None or service.table_asset not in selected:
         return Month(source, fetched)
-    with loads:
-        try:
-            sha256 = fetched.receipt.sha256
-            loaded = months.load(con.cursor(), lake, service.table, source, sha256)
-        except Exception as error:  # this month's, whatever it is: the others go on
-            return Month(source, fetched, error=error)
+    try:
+        loaded = months.load(con.cursor(), lake, service.table, source, fetched.receipt.sha256)
+    except Exception as error:  # this month's, whatever it is: the others go on
+        return Month(source, fetched, error=error)
     return Month(source, fetched, loaded)
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import duckdb
@@ -19,9 +20,11 @@ from ingestion.lib.placement import ZoneShapes, place
 from taxi_shared.lake import Lake, parquet_rows
 from taxi_shared.tables import Table
 
-# While two months are loaded, the next ones are fetched. A load takes one core, and memory that does
-# not depend on the size of the month.
-MONTHS_AT_ONCE, LOADS_AT_ONCE = 4, 2
+# While two months are loaded, each by one core, the next ones are fetched. Of large months there is
+# one at a time: some memory grows with the rows.
+MONTHS_AT_ONCE = 4
+LARGE_MONTH = 8_000_000
+_loads, _large = threading.Semaphore(2), threading.Semaphore(1)
 
 
 class LoadError(Exception):
@@ -126,7 +129,6 @@ def load(
     are not those of its month, ValueNotReadable for a value that does not fit, LoadError for
     a file that is damaged, and ZonesMissing; the lake then keeps what it had.
     """
-    begin = time.perf_counter()
     file, partition = str(source.path), source.partition
     conformed = conform.conform(file, conform.schema_of(con, file), table, source.month)
     zones = ZoneShapes.of(con) if conformed.placements else None
@@ -135,32 +137,43 @@ def load(
     ).hexdigest()
     tables = (table, table.days) if table.days else (table,)
     changed = any(lake.note(con, t, partition) != made_from for t in tables)
-    if changed:
-        try:
-            if zones:
-                rows = parquet_rows(con, source.path)
-                placed = place(con, zones, conformed.placements, conformed.points, file, rows)
-                con.register("placed", placed)
-            lake.write(con, table, conformed.query, {"file": file}, partition, made_from)
-        except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
-            reason = conform.first_unreadable(con, file, conformed)
-            raise conform.ValueNotReadable(reason) from error
-        except duckdb.Error as error:  # which often does not say of which file it speaks
-            raise LoadError(
-                f"{file} could not be loaded into {table.name}: {error}; if the file is damaged, "
-                "delete it, and materialize it again"
-            ) from error
-        if table.days:
-            quality.write_days(con, lake, table, table.days, partition, made_from)
+    is_large = parquet_rows(con, source.path) > LARGE_MONTH
+    with _loads, _large if is_large else nullcontext():
+        begin = time.perf_counter()
+        if changed:
+            _write_rows(con, lake, table, source, conformed, zones, made_from)
+            if table.days:
+                quality.write_days(con, lake, table, table.days, partition, made_from)
+        report = quality.report(con, lake, table, partition)
+        seconds = time.perf_counter() - begin
     rows, size = lake.size(con, table, partition)
-    return Loaded(
-        rows,
-        size,
-        time.perf_counter() - begin,
-        conformed.unknown_columns,
-        quality.report(con, lake, table, partition),
-        changed,
-    )
+    return Loaded(rows, size, seconds, conformed.unknown_columns, report, changed)
+
+
+def _write_rows(
+    con: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    table: Table,
+    source: Source,
+    conformed: conform.Conformed,
+    zones: ZoneShapes | None,
+    made_from: str,
+) -> None:
+    file = str(source.path)
+    try:
+        if zones:
+            rows = parquet_rows(con, source.path)
+            placed = place(con, zones, conformed.placements, conformed.points, file, rows)
+            con.register("placed", placed)
+        lake.write(con, table, conformed.query, {"file": file}, source.partition, made_from)
+    except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
+        reason = conform.first_unreadable(con, file, conformed)
+        raise conform.ValueNotReadable(reason) from error
+    except duckdb.Error as error:  # which often does not say of which file it speaks
+        raise LoadError(
+            f"{file} could not be loaded into {table.name}: {error}; if the file is damaged, "
+            "delete it, and materialize it again"
+        ) from error
 
 
 def unknown_columns(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FINEST, COARSEST = 11, 5
 CELLS_PER_DEGREE = 2**FINEST
 AT_BORDER = -1
-ROWS_AT_ONCE = 1_000_000  # keeps memory the same for a month of any size
+ROWS_AT_ONCE = 500_000  # keeps memory the same for a month of any size
 # Months are loaded side by side, and GEOS completes a prepared shape when it is first used.
 _one_at_a_time = threading.Lock()
 

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from datetime import date
 
 import duckdb
+from upath import UPath
 
-from taxi_shared.lake import Lake
+from taxi_shared.lake import Lake, parquet_rows
 from taxi_shared.tables import Table
 
+HASHES_AT_ONCE = 16_000_000  # keeps memory the same for a month of any size
 NOT_COUNTED = ("pickup_date", "num_trips")
 
 
@@ -41,13 +43,13 @@ def report(
 ) -> Mapping[str, int]:
     """How many trips of a month are strange in which way, and how many values are missing.
 
-    `nulls in …` is there for the columns that the month's file has values of.
+    `nulls in …` is there for the columns that TLC's file has values of.
     """
     file = str(lake.file(table, partition))
     return {
         **(_sums(con, lake, table.days, partition) if table.days else {}),
         "exact duplicates": repeated_rows(con, file, table),
-        **{f"nulls in {name}": count for name, count in _nulls(con, file).items()},
+        **{f"nulls in {name}": count for name, count in _nulls(con, file, table).items()},
     }
 
 
@@ -76,19 +78,26 @@ def repeated_rows(con: duckdb.DuckDBPyConnection, file: str, table: Table) -> in
     import numpy as np
 
     columns = ", ".join(column.name for column in table.columns if not column.formula)
-    hashes = con.execute(
-        f"SELECT hash({columns}) AS row FROM read_parquet($file)", {"file": file}
-    ).fetchnumpy()["row"]
-    hashes.sort()
-    return int(np.count_nonzero(hashes[1:] == hashes[:-1]))
+    parts = 1 + parquet_rows(con, UPath(file)) // HASHES_AT_ONCE
+    repeated = 0
+    for part in range(parts):
+        hashes = con.execute(
+            f"SELECT row FROM (SELECT hash({columns}) AS row FROM read_parquet($file)) "
+            "WHERE row % CAST($parts AS UBIGINT) = $part",
+            {"file": file, "parts": parts, "part": part},
+        ).fetchnumpy()["row"]
+        hashes.sort()
+        repeated += int(np.count_nonzero(hashes[1:] == hashes[:-1]))
+    return repeated
 
 
-def _nulls(con: duckdb.DuckDBPyConnection, file: str) -> dict[str, int]:
-    """The number of NULLs of each column with values, by the file's footer."""
+def _nulls(con: duckdb.DuckDBPyConnection, file: str, table: Table) -> dict[str, int]:
+    """The number of NULLs of each column with values, by the footer of a file of the lake."""
     found = con.execute(
         "SELECT path_in_schema, CAST(sum(stats_null_count) AS BIGINT) AS nulls, "
         "sum(num_values) AS rows FROM parquet_metadata($file) "
         "GROUP BY path_in_schema HAVING nulls < rows OR rows = 0 ORDER BY min(column_id)",
         {"file": file},
     ).fetchall()
-    return {name: nulls for name, nulls, _ in found}
+    derived = {column.name for column in table.columns if column.formula}
+    return {name: nulls for name, nulls, _ in found if name not in derived}
