@@ -4,15 +4,15 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from small_lake import square, write_zones
+from small_lake import Trip, square, write_month, write_zones
 
 from analytics.definitions import defs
-from analytics.defs import manhattan
 from analytics.defs.jobs import weekly_update_schedule
-from analytics.defs.resources import resources
+from analytics.lib.weeks import months_of
 from taxi_shared import keys
 from taxi_shared.lake import Lake
 from taxi_shared.partitions import monthly
+from taxi_shared.partitions import weekly as weekly_partitions
 
 MONDAY = datetime(2019, 3, 11, tzinfo=UTC)
 
@@ -88,17 +88,12 @@ class Platform:
     """The sensor's view of all locations; what it asks for is run at once."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
-        trips = dg.AssetSpec(keys.TAXI_TRIPS, partitions_def=monthly())
         self.instance = instance
-        self.defs = dg.Definitions(
-            [trips, manhattan.taxi_zones, manhattan.manhattan_stats, manhattan.manhattan_map],
-            resources=resources(),
-        )
         self.cursor: Any = None
 
     def requested(self) -> list[str]:
         """What the sensor's next evaluation asks for."""
-        found = dg.evaluate_automation_conditions(self.defs, self.instance, cursor=self.cursor)
+        found = dg.evaluate_automation_conditions(defs, self.instance, cursor=self.cursor)
         self.cursor = found.cursor
         asked = [
             key
@@ -174,3 +169,95 @@ def test_a_month_that_comes_right_after_a_request_is_not_forgotten(platform: Pla
     report(platform.instance, keys.TAXI_TRIPS, "2019-02-01")
     assert platform.requested() == ["manhattan_stats", "manhattan_map"]
     assert platform.requested() == []
+
+
+class Weeks:
+    """The sensor's view of months and weeks; the weeks that it asks for are made at once."""
+
+    def __init__(self, instance: dg.DagsterInstance, lake: Lake) -> None:
+        self.instance, self.lake = instance, lake
+        self.cursor: Any = None
+
+    def load(self, month: str, *pickups: str) -> None:
+        write_month(self.lake, month, [Trip(f"{day} 10:00:00") for day in pickups])
+        report(self.instance, keys.TAXI_TRIPS, month)
+
+    def requested(self) -> list[str]:
+        found = dg.evaluate_automation_conditions(defs, self.instance, cursor=self.cursor)
+        self.cursor = found.cursor
+        asked = sorted(found.get_requested_partitions(keys.TRIPS_BY_WEEK))
+        if asked:
+            report(self.instance, keys.TRIPS_BY_WEEK, *asked)
+        return asked
+
+
+@pytest.fixture
+def weeks(instance: dg.DagsterInstance, lake: Lake) -> Weeks:
+    return Weeks(instance, lake)
+
+
+def test_a_week_is_made_when_all_the_months_that_it_touches_are_there(weeks: Weeks) -> None:
+    assert weeks.requested() == []
+    weeks.load("2019-01-01", "2019-01-05")
+    # The first week begins in December, before the first month; the last touches February.
+    assert weeks.requested() == ["2018-12-30", "2019-01-06", "2019-01-13", "2019-01-20"]
+    assert weeks.requested() == []
+    weeks.load("2019-02-01", "2019-02-05")
+    assert weeks.requested()[:2] == ["2019-01-27", "2019-02-03"]
+    assert weeks.requested() == []
+
+
+def test_months_that_come_together_make_each_week_once(weeks: Weeks) -> None:
+    for month in range(1, 13):
+        weeks.load(f"2019-{month:02}-01", f"2019-{month:02}-20")
+    made = weeks.requested()
+    assert (made[0], made[-1], len(made)) == ("2018-12-30", "2019-12-22", 52)
+    assert weeks.requested() == []
+
+
+def test_a_week_whose_month_has_no_partition_yet_is_not_made(weeks: Weeks) -> None:
+    last = monthly().get_last_partition_key()
+    assert last is not None
+    for month in monthly().get_partition_keys():
+        weeks.load(month, month)
+    made = weeks.requested()
+    after = weekly_partitions().get_partition_keys()[-1]
+    assert made[-1] < after  # that week is over, and some of its days are in a month that is not
+    assert all(day[:7] <= last[:7] for week in made for day in months_of(week))
+
+
+def test_strays_of_a_new_month_make_their_week_again(weeks: Weeks) -> None:
+    weeks.load("2019-01-01", "2019-01-05")
+    weeks.requested()
+    weeks.load("2019-02-01", "2019-02-20", "2019-01-09", "2002-12-31", "2088-01-24")
+    assert weeks.requested() == [
+        "2019-01-06",
+        "2019-01-27",
+        "2019-02-03",
+        "2019-02-10",
+        "2019-02-17",
+    ]
+
+
+def test_a_month_that_is_replaced_makes_its_weeks_again_once(weeks: Weeks) -> None:
+    days = [f"2019-01-{day:02}" for day in range(1, 32)]
+    weeks.load("2019-01-01", *days)
+    weeks.load("2019-02-01", "2019-02-20")
+    weeks.requested()
+    weeks.load("2019-01-01", *days, "2019-01-31")
+    again = ["2018-12-30", "2019-01-06", "2019-01-13", "2019-01-20", "2019-01-27"]
+    assert weeks.requested() == again
+    assert weeks.requested() == []
+
+
+def test_a_month_that_is_loaded_again_and_is_the_same_makes_nothing(weeks: Weeks) -> None:
+    weeks.load("2019-01-01", "2019-01-05")
+    weeks.requested()
+    report(weeks.instance, keys.TAXI_TRIPS, "2019-01-01")  # as a load that left the file alone
+    assert weeks.requested() == []
+
+
+def test_weeks_that_are_there_at_the_first_look_are_not_made_again(weeks: Weeks) -> None:
+    weeks.load("2019-01-01", "2019-01-05")
+    report(weeks.instance, keys.TRIPS_BY_WEEK, "2018-12-30", "2019-01-06")
+    assert weeks.requested() == ["2019-01-13", "2019-01-20"]

@@ -57,14 +57,6 @@ def test_with_every_week_made_the_reason_says_so() -> None:
     assert outlook(made=WEEKS).reason_to_wait == "Every week so far is made."
 
 
-def test_weeks_side_by_side_are_one_stretch_and_a_gap_begins_another() -> None:
-    assert weeks.stretches(["2019-01-13", "2019-01-06", "2019-01-27"]) == [
-        ("2019-01-06", "2019-01-13"),
-        ("2019-01-27", "2019-01-27"),
-    ]
-    assert weeks.stretches([]) == []
-
-
 def test_a_week_without_trips_has_zeros_with_the_scale_of_money() -> None:
     totals = [(date(2019, 1, 6), 2, Decimal("30.10"), Decimal("4.00"), 3)]
     frame = weeks.one_row_a_week(totals, ["2019-01-13", "2019-01-06"])

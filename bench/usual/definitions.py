@@ -1,14 +1,16 @@
 """TLC's trips into DuckDB in the pattern of a Dagster course's finished project.
 
-Monthly assets, one run a partition; the file is fetched whole into memory and written; SQL creates
-the table if it is missing, deletes the partition's old rows and inserts the new ones. Executor, run
-queue, sensors and daemon are Dagster's defaults, and `dagster dev` starts it all.
+Monthly assets, one run a partition, a process a step; the file is fetched whole into memory and
+written; pandas reads it and names its columns; SQL creates the table if it is missing, deletes the
+partition's old rows and inserts the new ones. Executor, run queue, sensors and daemon are Dagster's
+defaults, and `dagster dev` starts it all.
 """
 
 import os
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 import requests
 from dagster_duckdb import DuckDBResource
 
@@ -16,6 +18,15 @@ SOURCE = os.environ["TLC_SOURCE_URL"]
 DATA = Path(os.environ["TAXI_DATA_ROOT"])
 
 monthly_partition = dg.MonthlyPartitionsDefinition(start_date="2023-01-01")
+NAMES = {
+    "VendorID": "vendor_id",
+    "tpep_pickup_datetime": "pickup_datetime",
+    "tpep_dropoff_datetime": "dropoff_datetime",
+    "RatecodeID": "rate_code_id",
+    "PULocationID": "pickup_zone_id",
+    "DOLocationID": "dropoff_zone_id",
+    "Airport_fee": "airport_fee",
+}
 
 
 def raw_file(month: str) -> Path:
@@ -35,26 +46,12 @@ def taxi_trips_file(context: dg.AssetExecutionContext) -> None:
 def taxi_trips(context: dg.AssetExecutionContext, database: DuckDBResource) -> None:
     """The raw trips of a month, loaded into a DuckDB database, partitioned by month."""
     partition_date = context.partition_key
-    month_to_fetch = partition_date[:-3]
-    query = f"""
-        create table if not exists trips (
-            vendor_id integer, pickup_zone_id integer, dropoff_zone_id integer,
-            rate_code_id double, payment_type integer, dropoff_datetime timestamp,
-            pickup_datetime timestamp, trip_distance double, passenger_count double,
-            total_amount double, partition_date varchar
-        );
-
-        delete from trips where partition_date = '{partition_date}';
-
-        insert into trips
-        select
-            VendorID, PULocationID, DOLocationID, RatecodeID, payment_type,
-            tpep_dropoff_datetime, tpep_pickup_datetime, trip_distance, passenger_count,
-            total_amount, '{partition_date}' as partition_date
-        from '{raw_file(month_to_fetch)}';
-    """
+    trips_of_month = pd.read_parquet(raw_file(partition_date[:-3])).rename(columns=NAMES)
+    trips_of_month["partition_date"] = partition_date
     with database.get_connection() as conn:
-        conn.execute(query)
+        conn.execute("create table if not exists trips as from trips_of_month limit 0")
+        conn.execute("delete from trips where partition_date = $1", [partition_date])
+        conn.execute("insert into trips by name select * from trips_of_month")
 
 
 defs = dg.Definitions(

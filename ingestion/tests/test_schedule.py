@@ -3,15 +3,26 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from upath import UPath
 
 from ingestion.definitions import defs
-from ingestion.defs.jobs import green_update_schedule, trip_update_schedule
+from ingestion.defs.jobs import (
+    green_update_schedule,
+    trip_publication_sensor,
+    trip_update_schedule,
+)
 from ingestion.defs.resources import TlcSource
-from ingestion.lib.publication import missing
+from ingestion.lib import publication
+from ingestion.lib.download import download
+from ingestion.lib.publication import Turn
 from taxi_shared import keys
+from taxi_shared.database import LakeDatabase
+
+from .conftest import Publisher
 
 NOW = datetime(2023, 5, 5, tzinfo=UTC)
 
@@ -31,21 +42,60 @@ def instance(tmp_path, elsewhere):
 
 
 @pytest.fixture
-def tick(publisher, instance, monkeypatch, elsewhere):
+def tick(publisher, instance, tmp_path, monkeypatch, elsewhere):
     monkeypatch.setenv("TAXI_START_DATE", "2023-01-01")
 
     def evaluate(*published: str):
-        for month in published:
-            publisher.files[f"/trip-data/yellow_tripdata_{month}.parquet"] = b"PAR1PAR1"
+        publish(publisher, *published)
         context = dg.build_schedule_context(
             instance=instance,
             scheduled_execution_time=NOW,
-            resources={"tlc": TlcSource(url=publisher.url, zones_url="")},
+            resources=resources(publisher.url, tmp_path),
             repository_def=defs.get_repository_def(),
         )
         return elsewhere(lambda: trip_update_schedule.evaluate_tick(context))
 
     return evaluate
+
+
+@pytest.fixture
+def sensor_tick(publisher, instance, tmp_path, monkeypatch, elsewhere):
+    monkeypatch.setenv("TAXI_START_DATE", "2023-01-01")
+    monkeypatch.setenv("TAXI_END_DATE", "2023-05-01")
+
+    def evaluate(cursor: str | None = None):
+        context = dg.build_sensor_context(
+            instance=instance,
+            cursor=cursor,
+            resources=resources(publisher.url, tmp_path),
+            repository_def=defs.get_repository_def(),
+        )
+        return elsewhere(lambda: trip_publication_sensor.evaluate_tick(context))
+
+    return evaluate
+
+
+def resources(url: str, root: Path) -> dict[str, object]:
+    return {
+        "tlc": TlcSource(url=url, zones_url=""),
+        "database": LakeDatabase(data_root=str(root)),
+    }
+
+
+def publish(publisher: Publisher, *months: str, etag: str = '"1"') -> None:
+    for month in months:
+        path = f"/trip-data/yellow_tripdata_{month}.parquet"
+        publisher.files[path], publisher.etags[path] = b"PAR1PAR1", etag
+
+
+def load_published(publisher: Publisher, instance: dg.DagsterInstance, root: Path) -> None:
+    """Fetch what is published, and report it as loaded."""
+    for path in publisher.files:
+        month = path[-15:-8]
+        file = UPath(root / "raw" / f"taxi_trips_{month}.parquet")
+        download(f"{publisher.url}{path}", file)
+        load(instance, f"{month}-01")
+    publisher.requests.clear()
 
 
 def load(instance: dg.DagsterInstance, *partitions: str) -> None:
@@ -82,14 +132,14 @@ def test_a_month_that_was_missed_is_caught_up(tick, instance):
 
 def test_nothing_missing_is_said(tick, instance):
     load(instance, *(f"2023-0{month}-01" for month in (1, 2, 3, 4)))
-    assert tick("2023-04").skip_message == "Every month so far is loaded."
+    assert tick("2023-04").skip_message == "Every month so far is loaded, and as it is published."
 
 
-def test_a_source_that_cannot_be_asked_is_told(instance, elsewhere):
+def test_a_source_that_cannot_be_asked_is_told(instance, tmp_path, elsewhere):
     context = dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=NOW,
-        resources={"tlc": TlcSource(url="http://127.0.0.1:9", zones_url="")},
+        resources=resources("http://127.0.0.1:9", tmp_path),
         repository_def=defs.get_repository_def(),
     )
     data = elsewhere(lambda: trip_update_schedule.evaluate_tick(context))
@@ -107,13 +157,13 @@ def test_the_jobs_are_a_service_each_and_the_zones_come_with_yellow_trips():
 
 
 def test_green_months_are_asked_for_from_the_first_that_there_is(
-    publisher, instance, monkeypatch, elsewhere
+    publisher, instance, tmp_path, monkeypatch, elsewhere
 ):
     monkeypatch.setenv("TAXI_START_DATE", "2013-11-01")
     context = dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=datetime(2014, 4, 5, tzinfo=UTC),
-        resources={"tlc": TlcSource(url=publisher.url, zones_url="")},
+        resources=resources(publisher.url, tmp_path),
         repository_def=defs.get_repository_def(),
     )
     assert green_update_schedule.cron_schedule == "0 0 5 * *"
@@ -126,8 +176,74 @@ def test_green_months_are_asked_for_from_the_first_that_there_is(
     ]
 
 
-def test_missing_months_come_oldest_first():
-    assert missing(["2023-03-01", "2023-01-01", "2023-02-01"], ["2023-02-01"]) == [
+def test_months_side_by_side_are_one_run(tick, instance):
+    load(instance, "2023-01-01")
+    (request,) = tick("2023-02", "2023-03", "2023-04").run_requests
+    assert request.partition_key_range == dg.PartitionKeyRange("2023-02-01", "2023-04-01")
+
+
+def test_a_month_that_was_replaced_is_asked_for_with_one_head_and_loaded_again(
+    tick, publisher, instance, tmp_path
+):
+    publish(publisher, "2023-01", "2023-02", "2023-03", "2023-04")
+    load_published(publisher, instance, tmp_path)
+    assert not tick().run_requests
+    assert sorted(publisher.requests) == [
+        ("HEAD", f"/trip-data/yellow_tripdata_2023-0{month}.parquet") for month in (1, 2, 3, 4)
+    ]
+    publish(publisher, "2023-02", etag='"2"')
+    requests = tick().run_requests
+    assert [request.partition_key for request in requests] == ["2023-02-01"]
+
+
+def test_the_sensor_loads_a_month_when_it_appears_and_again_when_it_is_replaced(
+    sensor_tick, publisher, instance, tmp_path
+):
+    publish(publisher, "2023-01", "2023-02", "2023-03")
+    (request,) = sensor_tick().run_requests
+    assert request.partition_key_range == dg.PartitionKeyRange("2023-01-01", "2023-03-01")
+    load_published(publisher, instance, tmp_path)
+    assert not sensor_tick().run_requests
+    publish(publisher, "2023-03", etag='"2"')
+    assert [r.partition_key for r in sensor_tick().run_requests] == ["2023-03-01"]
+
+
+def test_the_sensor_does_not_ask_again_at_its_next_look(sensor_tick, publisher, instance, tmp_path):
+    publish(publisher, "2023-01", "2023-02", "2023-03")
+    load_published(publisher, instance, tmp_path)
+    first = sensor_tick()
+    assert len(publisher.requests) == 4
+    assert not sensor_tick(first.cursor).run_requests
+    assert len(publisher.requests) == 4
+
+
+def test_the_sensor_waits_for_a_run_that_loads_months(sensor_tick, publisher, instance):
+    publish(publisher, "2023-01")
+    run = dg.DagsterRun(job_name="trip_update_job", status=dg.DagsterRunStatus.STARTED)
+    instance.add_run(run)
+    data = sensor_tick()
+    assert not data.run_requests
+    assert data.skip_message == "A run of trip_update_job is not finished yet."
+    assert publisher.requests == []
+
+
+def test_the_wait_for_a_month_that_is_not_published_doubles_to_a_day():
+    asked = publication.Outlook((), (), {"2023-04-01": "not there"})
+    turns: dict[str, Turn] = {}
+    hours = []
+    now = 0.0
+    for _ in range(7):
+        turns = publication.turns_after(["2023-03-01", "2023-04-01"], turns, asked, now)
+        assert turns["2023-03-01"].wait == 24 * 3600  # loaded: a day from the first
+        hours.append(turns["2023-04-01"].wait / 3600)
+        now = turns["2023-04-01"].next
+    assert hours == [1, 2, 4, 8, 16, 24, 24]
+
+
+def test_a_month_that_is_due_is_asked_for_at_the_next_turn_lest_its_run_fails():
+    asked = publication.Outlook(("2023-03-01",), ("2023-01-01",), {})
+    turns = publication.turns_after(["2023-01-01", "2023-03-01"], {}, asked, 0.0)
+    assert publication.turns_due(["2023-01-01", "2023-03-01"], turns, 1.0) == [
         "2023-01-01",
         "2023-03-01",
     ]

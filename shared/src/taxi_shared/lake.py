@@ -14,7 +14,7 @@ from datetime import date
 import duckdb
 from upath import UPath
 
-from taxi_shared.storage import DataRoot, atomic_path
+from taxi_shared.storage import DataRoot, atomic_path, version_of
 from taxi_shared.tables import TABLES, Table
 
 
@@ -38,6 +38,21 @@ class Lake:
         """The files of a table that exist, sorted."""
         pattern = f"{table.partition_by.name}=*/" if table.partition_by else ""
         return sorted(self.folder(table).glob(f"{pattern}{table.name}.parquet"))
+
+    def versions(self, table: Table) -> dict[str, str]:
+        """The partitions of a table, each with a text that changes when its file is replaced.
+
+        One listing, however many there are.
+        """
+        folder = self.folder(table)
+        folder.fs.invalidate_cache(folder.path)
+        entries = folder.fs.find(folder.path, detail=True)
+        name = f"/{table.name}.parquet"
+        return {
+            path.removesuffix(name).rpartition("=")[2]: version_of(entry)
+            for path, entry in entries.items()
+            if path.endswith(name)
+        }
 
     def write(
         self,

@@ -1,10 +1,39 @@
-"""Steps that work through a range of partitions in one run, each partition on its own account."""
+"""Ranges of partitions in one run: how one is asked for, and what each of its partitions became."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+
+# Dagster reads these tags of a run as its range of partitions; it exports no names for them.
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+
+def run_requests(
+    partitions: Iterable[str], among: Sequence[str], version: str
+) -> list[dg.RunRequest]:
+    """A run for each unbroken stretch of partitions, in the order of all partitions, `among`.
+
+    The same partitions and the same `version` are asked for once.
+    """
+    places = {partition: place for place, partition in enumerate(among)}
+    stretches: list[list[str]] = []
+    for partition in sorted(set(partitions), key=places.__getitem__):
+        if stretches and places[partition] == places[stretches[-1][-1]] + 1:
+            stretches[-1].append(partition)
+        else:
+            stretches.append([partition])
+    return [_run_request(stretch[0], stretch[-1], version) for stretch in stretches]
+
+
+def _run_request(first: str, last: str, version: str) -> dg.RunRequest:
+    if first == last:
+        return dg.RunRequest(run_key=f"{first} {version}", partition_key=first)
+    return dg.RunRequest(
+        run_key=f"{first} to {last} {version}", tags={RANGE_START: first, RANGE_END: last}
+    )
 
 
 @dataclass

@@ -5,14 +5,19 @@ The only module that builds paths. Writes are atomic: a reader sees the old file
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
+from hashlib import blake2b
+from typing import IO, Any
 
 from upath import UPath
 
 from taxi_shared import settings
+
+# What a listing says of a version: of an object on S3, of a local file (`created` is its ctime,
+# which a copy that keeps time and size cannot keep).
+_VERSION = ("size", "ETag", "LastModified", "mtime", "created")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,12 @@ class DataRoot:
     @property
     def requests(self) -> UPath:
         return self.base / "requests"
+
+
+def version_of(entry: Mapping[str, Any]) -> str:
+    """A short text that differs between versions of a file, from its entry in a listing."""
+    version = "\n".join(str(entry.get(field)) for field in _VERSION)
+    return blake2b(version.encode(), digest_size=8).hexdigest()
 
 
 def is_local(path: UPath) -> bool:

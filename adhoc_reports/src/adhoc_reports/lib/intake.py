@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import blake2b
 from typing import Any
 
 from upath import UPath
@@ -35,10 +34,6 @@ WATCH_INTERVAL_SECONDS = 0.05
 
 Seen = Mapping[str, str]
 """Names of request files, and the fingerprints that they had when they were dealt with."""
-
-# What a listing says of a version: of an object on S3, of a local file (`created` is its ctime,
-# which a copy that keeps time and size cannot keep).
-_VERSION = ("size", "ETag", "LastModified", "mtime", "created")
 
 
 @dataclass(frozen=True)
@@ -239,8 +234,7 @@ def _from_json(text: str | bytes) -> Seen | None:
 
 def _listed(name: str, entry: Mapping[str, Any]) -> Listed:
     obstacle = _obstacle(entry)
-    version = [obstacle] if obstacle else [str(entry.get(field)) for field in _VERSION]
-    fingerprint = blake2b("\n".join(version).encode(), digest_size=8).hexdigest()
+    fingerprint = obstacle or storage.version_of(entry)
     modified = next((entry[f] for f in ("LastModified", "mtime", "created") if f in entry), 0.0)
     if isinstance(modified, datetime):
         modified = modified.timestamp()

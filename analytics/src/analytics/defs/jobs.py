@@ -5,10 +5,7 @@ import dagster as dg
 from analytics.lib import weeks
 from taxi_shared import keys
 from taxi_shared.partitions import monthly, weekly
-
-# Dagster reads these tags of a run as its range of partitions; it exports no names for them.
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
+from taxi_shared.ranges import run_requests
 
 weekly_update_job = dg.define_asset_job(
     "weekly_update_job",
@@ -26,7 +23,8 @@ analytics_automation_sensor = dg.AutomationConditionSensorDefinition(
     "analytics_automation_sensor",
     target=dg.AssetSelection.all(),
     default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=10,
+    use_user_code_server=True,  # for conditions that ask the lake
 )
 
 
@@ -36,24 +34,13 @@ def weekly_update_schedule(
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """A run for each stretch of weeks that are missing and whose months are loaded."""
     now = context.scheduled_execution_time
+    so_far = weekly().get_partition_keys(current_time=now)
     outlook = weeks.outlook(
-        weekly().get_partition_keys(current_time=now),
+        so_far,
         context.instance.get_materialized_partitions(keys.TRIPS_BY_WEEK),
         context.instance.get_materialized_partitions(keys.TAXI_TRIPS),
         first_month=monthly().start.date().isoformat(),
     )
     if not outlook.ready:
         return dg.SkipReason(outlook.reason_to_wait)
-    return [
-        run_request(first, last, f"{now:%Y-%m-%d}")
-        for first, last in weeks.stretches(outlook.ready)
-    ]
-
-
-def run_request(first: str, last: str, day: str) -> dg.RunRequest:
-    """One run for the weeks from `first` to `last`, both included."""
-    if first == last:
-        return dg.RunRequest(run_key=f"{first} {day}", partition_key=first)
-    return dg.RunRequest(
-        run_key=f"{first} to {last} {day}", tags={RANGE_START: first, RANGE_END: last}
-    )
+    return run_requests(outlook.ready, so_far, f"{now:%Y-%m-%d}")

@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import dagster as dg
 
+from analytics.defs.conditions import AFTER_NEW_MONTHS, AFTER_NEWS
 from analytics.lib import zone_map, zones
 from analytics.lib.frames import Figure, GeoDataFrame
 from taxi_shared import keys
@@ -23,24 +24,6 @@ SCHEMA = dg.TableSchema(
         dg.TableColumn("num_trips", "BIGINT", "Trips picked up in the zone, in all months."),
     ]
 )
-
-_NEWS = dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_updated()
-_DONE = dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
-# Eager forgets what was loaded before the sensor's first look, and news that comes in the half
-# minute of a request; here news counts as handled by what was done after it only.
-AFTER_NEWS = dg.AutomationCondition.eager().replace("handled", _DONE & ~_NEWS)
-_MONTHS = dg.AssetSelection.assets(keys.TAXI_TRIPS)
-# Months that TLC has yet to publish are always missing, and eager would wait for all of them: one
-# is enough. A backfill of many is waited for until its end.
-AFTER_NEW_MONTHS = AFTER_NEWS.replace(
-    "any_deps_missing",
-    dg.AutomationCondition.any_deps_missing().ignore(_MONTHS),
-) & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing()).allow(
-    _MONTHS
-).with_label("a_month_is_loaded")
-
-# An input must be known here; the ingestion location is what makes it.
-taxi_zones = dg.AssetSpec(keys.TAXI_ZONES)
 
 
 @dg.asset(

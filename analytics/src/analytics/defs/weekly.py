@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import dagster as dg
 
+from analytics.defs.conditions import AFTER_ITS_MONTHS
 from analytics.lib import weeks
 from analytics.lib.frames import DataFrame
 from analytics.lib.rows_by_partition import split
@@ -32,6 +33,7 @@ SCHEMA = dg.TableSchema(
     deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=dg.TimeWindowPartitionMapping())],
     partitions_def=weekly(),
     backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=AFTER_ITS_MONTHS,
     io_manager_key="weekly_csv",
     group_name=keys.METRICS,
     kinds={"duckdb", "csv"},

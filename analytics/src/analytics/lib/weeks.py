@@ -8,7 +8,6 @@ from decimal import Decimal
 
 from analytics.lib.frames import DataFrame
 
-WEEK = timedelta(weeks=1)
 COLUMNS = ("period", "num_trips", "total_amount", "trip_distance", "passenger_count")
 
 WeekTotals = tuple[date, int, Decimal, Decimal, int]
@@ -72,17 +71,6 @@ def outlook(
         for month in absent:
             waiting[month].append(week)
     return Outlook(tuple(ready), {month: tuple(waiting[month]) for month in sorted(waiting)})
-
-
-def stretches(weeks: Iterable[str]) -> list[tuple[str, str]]:
-    """Weeks as unbroken stretches, each its first and last week."""
-    found: list[tuple[str, str]] = []
-    for week in sorted(weeks):
-        if found and date.fromisoformat(week) - date.fromisoformat(found[-1][1]) == WEEK:
-            found[-1] = (found[-1][0], week)
-        else:
-            found.append((week, week))
-    return found
 
 
 def _wait(weeks: Sequence[str]) -> str:

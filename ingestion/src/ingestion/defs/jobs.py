@@ -1,12 +1,41 @@
-"""The ingestion team's jobs and the schedules that look for new months, a pair a service."""
+"""The ingestion team's jobs, and what starts them: a schedule and a sensor for each service."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.trips import GREEN, YELLOW, Service
 from ingestion.lib import download, publication
+from ingestion.lib.download import Receipt, Version
+from ingestion.lib.publication import Outlook, Turn
 from taxi_shared import keys
-from taxi_shared.partitions import monthly
+from taxi_shared.database import LakeDatabase
+from taxi_shared.lake import Lake
+from taxi_shared.ranges import run_requests
+
+SENSOR_SECONDS = 600
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+trip_update_job = dg.define_asset_job(
+    "trip_update_job",
+    selection=dg.AssetSelection.assets(*YELLOW.assets, keys.TAXI_ZONES_FILE, keys.TAXI_ZONES),
+    description="Fetches and loads a month of trips, and the taxi zones.",
+)
+green_update_job = dg.define_asset_job(
+    "green_update_job",
+    selection=dg.AssetSelection.assets(*GREEN.assets),
+    description="Fetches and loads a month of green trips.",
+)
 
 
 def update_schedule(name: str, service: Service, job_name: str) -> dg.ScheduleDefinition:
@@ -14,40 +43,78 @@ def update_schedule(name: str, service: Service, job_name: str) -> dg.ScheduleDe
 
     @dg.schedule(name=name, job_name=job_name, cron_schedule="0 0 5 * *")
     def schedule(
-        context: dg.ScheduleEvaluationContext, tlc: TlcSource
+        context: dg.ScheduleEvaluationContext, tlc: TlcSource, database: LakeDatabase
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        """A run for each month that is missing and published; one missed before is caught up."""
+        """Loads the months that are missing and published, and those that TLC has replaced."""
         now = context.scheduled_execution_time
-        expected = monthly().get_partition_keys(current_time=now)
-        missing = publication.missing(
-            [key for key in expected if key[:7] >= service.first_month],
-            context.instance.get_materialized_partitions(service.table_asset),
-        )
-        outlook = publication.outlook(
-            missing, lambda key: download.look(tlc.trips_address(service.name, key[:7]))
-        )
-        if not outlook.published:
+        months = service.months_so_far(now)
+        outlook = _outlook(context.instance, service, tlc, database.lake, months)
+        if not outlook.due:
             return dg.SkipReason(outlook.reason_to_wait)
         for key, reason in outlook.waiting.items():
             context.log.info(f"{key[:7]}: {reason}")
-        return [
-            dg.RunRequest(run_key=f"{key} {now:%Y-%m-%d}", partition_key=key)
-            for key in outlook.published
-        ]
+        return run_requests(outlook.due, months, f"{now:%Y-%m-%d}")
 
     return schedule
 
 
-trip_update_job = dg.define_asset_job(
-    "trip_update_job",
-    selection=dg.AssetSelection.assets(*YELLOW.assets, keys.TAXI_ZONES_FILE, keys.TAXI_ZONES),
-    description="Fetches and loads a month of trips, and the taxi zones.",
-)
-trip_update_schedule = update_schedule("trip_update_schedule", YELLOW, trip_update_job.name)
+def publication_sensor(name: str, service: Service, job_name: str) -> dg.SensorDefinition:
+    """Runs of a job for months of a service, soon after they are published or replaced."""
 
-green_update_job = dg.define_asset_job(
-    "green_update_job",
-    selection=dg.AssetSelection.assets(*GREEN.assets),
-    description="Fetches and loads a month of green trips.",
-)
+    @dg.sensor(name=name, job_name=job_name, minimum_interval_seconds=SENSOR_SECONDS)
+    def sensor(
+        context: dg.SensorEvaluationContext, tlc: TlcSource, database: LakeDatabase
+    ) -> dg.SensorResult:
+        """Loads a month soon after TLC has published or replaced it.
+
+        TLC is asked for one header a month: for a loaded month once a day, for one that is not
+        published at first after an hour, at last once a day.
+        """
+        unfinished = dg.RunsFilter(job_name=job_name, statuses=UNFINISHED)
+        if context.instance.get_runs_count(unfinished):
+            return dg.SensorResult(skip_reason=f"A run of {job_name} is not finished yet.")
+        now = datetime.now(UTC)
+        turns = {key: Turn(**turn) for key, turn in json.loads(context.cursor or "{}").items()}
+        months = service.months_so_far(now)
+        due = publication.turns_due(months, turns, now.timestamp())
+        outlook = _outlook(context.instance, service, tlc, database.lake, due)
+        after = publication.turns_after(months, turns, outlook, now.timestamp())
+        requests = run_requests(outlook.due, months, now.isoformat(timespec="seconds"))
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else outlook.reason_to_wait,
+            cursor=json.dumps({key: asdict(turn) for key, turn in after.items()}),
+        )
+
+    return sensor
+
+
+def _outlook(
+    instance: dg.DagsterInstance,
+    service: Service,
+    tlc: TlcSource,
+    lake: Lake,
+    months: Sequence[str],
+) -> Outlook:
+    """What there is to do for these months. The receipt of a loaded one says what was fetched."""
+
+    def known(month: str) -> Version | None:
+        receipt = Receipt.kept(service.source(tlc, lake, month).path)
+        return receipt.version if receipt else None
+
+    return publication.outlook(
+        months,
+        instance.get_materialized_partitions(service.table_asset),
+        lambda month: download.look(tlc.trips_address(service.name, month[:7])),
+        known,
+    )
+
+
+trip_update_schedule = update_schedule("trip_update_schedule", YELLOW, trip_update_job.name)
 green_update_schedule = update_schedule("green_update_schedule", GREEN, green_update_job.name)
+trip_publication_sensor = publication_sensor(
+    "trip_publication_sensor", YELLOW, trip_update_job.name
+)
+green_publication_sensor = publication_sensor(
+    "green_publication_sensor", GREEN, green_update_job.name
+)

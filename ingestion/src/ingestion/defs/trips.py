@@ -7,6 +7,7 @@ way, and a month that fails holds up no other.
 import threading
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 import dagster as dg
@@ -43,6 +44,11 @@ class Service:
     @property
     def assets(self) -> list[dg.AssetKey]:
         return [self.file_asset, self.table_asset]
+
+    def months_so_far(self, now: datetime) -> list[str]:
+        """The partitions of months that are over and of which there may be a file."""
+        months = monthly().get_partition_keys(current_time=now)
+        return [month for month in months if month[:7] >= self.first_month]
 
     def source(self, tlc: TlcSource, lake: Lake, partition: str) -> Source:
         """Where the file of a partition comes from, and where it goes."""

@@ -51,6 +51,12 @@ class Version:
     last_modified: str | None = None
     bytes: int | None = None
 
+    def is_same_as(self, other: "Version") -> bool:
+        """By the ETag where both have one, otherwise by time and length."""
+        if self.etag and other.etag:
+            return self.etag == other.etag
+        return (self.last_modified, self.bytes) == (other.last_modified, other.bytes)
+
 
 @dataclass(frozen=True)
 class Receipt:
@@ -64,12 +70,19 @@ class Receipt:
     @classmethod
     def of(cls, path: UPath) -> "Receipt | None":
         """The receipt of a file; None where there is none or the file is not as it says."""
-        note = _receipt_path(path)
-        if not (path.is_file() and note.is_file()):
+        receipt = cls.kept(path)
+        if receipt is None or not path.is_file() or path.stat().st_size != receipt.bytes:
             return None
-        values = json.loads(note.read_text())
-        receipt = cls(**{**values, "version": Version(**values["version"])})
-        return receipt if path.stat().st_size == receipt.bytes else None
+        return receipt
+
+    @classmethod
+    def kept(cls, path: UPath) -> "Receipt | None":
+        """The receipt beside a file, whether the file is still there or not."""
+        try:
+            values = json.loads(_receipt_path(path).read_text())
+        except FileNotFoundError:
+            return None
+        return cls(**{**values, "version": Version(**values["version"])})
 
 
 @dataclass(frozen=True)

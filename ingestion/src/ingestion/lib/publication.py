@@ -1,52 +1,109 @@
-"""Which months to load now: those that are missing and that TLC has published."""
+"""Which months to load now: those that are missing and published, and those that were replaced."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ingestion.lib.download import DownloadError, NotPublished, Version
 
 QUESTIONS_AT_ONCE = 8
+HOUR = 3600
+DAY = 24 * HOUR
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What there is to do, by partition: published months to load, and why others must wait."""
+    """What there is to do, by partition.
+
+    published: missing months that the publisher has
+    replaced:  loaded months of which the publisher has another version now
+    waiting:   missing months that cannot be loaded, and why
+    """
 
     published: tuple[str, ...]
-    waiting: dict[str, str]
+    replaced: tuple[str, ...]
+    waiting: Mapping[str, str]
+
+    @property
+    def due(self) -> tuple[str, ...]:
+        """The months to load, oldest first."""
+        return tuple(sorted(self.published + self.replaced))
 
     @property
     def reason_to_wait(self) -> str:
-        """A sentence for the months that cannot be loaded; or that none is missing."""
+        """A sentence for the months that cannot be loaded; or that there is nothing to load."""
         if not self.waiting:
-            return "Every month so far is loaded."
+            return "Every month so far is loaded, and as it is published."
         return "; ".join(f"{key[:7]}: {reason}" for key, reason in self.waiting.items())
 
 
-def missing(expected: Iterable[str], loaded: Iterable[str]) -> list[str]:
-    """The expected partitions that are not loaded, oldest first."""
-    return sorted(set(expected) - set(loaded))
+def outlook(
+    partitions: Sequence[str],
+    loaded: Set[str],
+    look: Callable[[str], Version],
+    known: Callable[[str], Version | None],
+) -> Outlook:
+    """Ask for each partition, side by side, what is published: one request each.
 
-
-def outlook(partitions: Sequence[str], look: Callable[[str], Version]) -> Outlook:
-    """Ask for each partition, side by side, whether its file is published.
-
-    `look` answers for a partition or raises a DownloadError, as `download.look` does.
+    `look` answers for a partition or raises a DownloadError, as `download.look` does. `known` is
+    the version of a loaded one; where it is None, the publisher is not asked.
     """
+    published, replaced, waiting = [], [], {}
 
-    def ask(partition: str) -> str | None:
+    def ask(partition: str) -> tuple[Version | None, Version | DownloadError | None]:
+        version = known(partition) if partition in loaded else None
+        if partition in loaded and version is None:
+            return None, None
         try:
-            look(partition)
-        except NotPublished as error:
-            return f"TLC has not published this month yet ({error})"
+            return version, look(partition)
         except DownloadError as error:
-            return f"could not be asked for ({error})"
-        return None
+            return version, error
 
     with ThreadPoolExecutor(QUESTIONS_AT_ONCE) as pool:
-        answers = dict(zip(partitions, pool.map(ask, partitions), strict=True))
-    return Outlook(
-        published=tuple(key for key, reason in answers.items() if reason is None),
-        waiting={key: reason for key, reason in answers.items() if reason is not None},
-    )
+        for partition, (version, answer) in zip(partitions, pool.map(ask, partitions), strict=True):
+            if version is None and isinstance(answer, Version):
+                published.append(partition)
+            elif version is None and isinstance(answer, DownloadError):
+                waiting[partition] = _reason(answer)
+            elif version and isinstance(answer, Version) and not version.is_same_as(answer):
+                replaced.append(partition)
+    return Outlook(tuple(published), tuple(replaced), waiting)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """When a month is to be asked for again, in seconds since 1970, and the wait before that."""
+
+    next: float
+    wait: float
+
+
+def turns_due(partitions: Iterable[str], turns: Mapping[str, Turn], now: float) -> list[str]:
+    """The months that it is time to ask for."""
+    return [key for key in partitions if key not in turns or turns[key].next <= now]
+
+
+def turns_after(
+    partitions: Iterable[str], turns: Mapping[str, Turn], asked: Outlook, now: float
+) -> dict[str, Turn]:
+    """When to ask for each month next.
+
+    For one that is not published the wait doubles from an hour to a day; for the others it is a
+    day. One that is to be loaded is asked for at the next turn, lest its run should fail.
+    """
+    after = {}
+    for key in partitions:
+        turn = turns.get(key, Turn(now, 0))
+        if key in asked.due:
+            continue
+        if turn.next <= now:
+            wait = min(max(2 * turn.wait, HOUR), DAY) if key in asked.waiting else DAY
+            turn = Turn(now + wait, wait)
+        after[key] = turn
+    return after
+
+
+def _reason(error: DownloadError) -> str:
+    if isinstance(error, NotPublished):
+        return f"TLC has not published this month yet ({error})"
+    return f"could not be asked for ({error})"

@@ -1,0 +1,113 @@
+"""When the analytics team's assets are made by themselves.
+
+Dagster's own conditions, and two that ask the lake: which weeks have all their months, and which
+weeks have trips in a file that was added or replaced.
+"""
+
+import json
+from collections.abc import Set
+from datetime import date
+
+import dagster as dg
+
+from analytics.lib import weeks
+from taxi_shared import keys, settings
+from taxi_shared.database import LakeDatabase
+from taxi_shared.partitions import monthly, sunday_of
+from taxi_shared.tables import TRIP_DAYS
+
+MONTHS = dg.AssetSelection.assets(keys.TAXI_TRIPS)
+
+
+class MonthsLoaded(dg.AutomationCondition[dg.AssetKey]):
+    """A week whose months are all in the lake.
+
+    A month that has no partition yet is not in the lake either. Dagster's own condition on missing
+    dependencies does not know of such a month.
+    """
+
+    def evaluate(
+        self, context: dg.AutomationContext[dg.AssetKey]
+    ) -> dg.AutomationResult[dg.AssetKey]:
+        loaded = _versions().keys()
+        first = monthly().start.date().isoformat()
+        ready = {
+            week
+            for week in _candidates(context)
+            if all(month in loaded for month in weeks.months_of(week) if month >= first)
+        }
+        return _result(context, ready)
+
+
+class TripsReplaced(dg.AutomationCondition[dg.AssetKey]):
+    """A week with trips in a month's file that was added or replaced since the last evaluation.
+
+    A file holds strays of other months: their weeks are meant as well. One that was loaded again
+    and is the same was not replaced.
+    """
+
+    def evaluate(
+        self, context: dg.AutomationContext[dg.AssetKey]
+    ) -> dg.AutomationResult[dg.AssetKey]:
+        before, now = json.loads(context.cursor or "null"), _versions()
+        replaced = [
+            month for month, version in now.items() if before and before.get(month) != version
+        ]
+        touched = _weeks_in(replaced) & _candidates(context) if replaced else set()
+        return _result(context, touched, cursor=json.dumps(now))
+
+
+_NEWS = dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_updated()
+_DONE = dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
+# Eager forgets what was loaded before the sensor's first look, and news that comes in the half
+# minute of a request; here news counts as handled by what was done after it only.
+AFTER_NEWS = dg.AutomationCondition.eager().replace("handled", _DONE & ~_NEWS)
+
+# Months that TLC has yet to publish are always missing, and eager would wait for all of them: one
+# is enough. A backfill of many is waited for until its end.
+AFTER_NEW_MONTHS = AFTER_NEWS.replace(
+    "any_deps_missing",
+    dg.AutomationCondition.any_deps_missing().ignore(MONTHS),
+) & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing()).allow(
+    MONTHS
+).with_label("a_month_is_loaded")
+
+_WEEKS_NEWS = dg.AutomationCondition.newly_missing() | TripsReplaced()
+# Every week and not, as with eager, the latest only.
+AFTER_ITS_MONTHS = (
+    _WEEKS_NEWS.since((_DONE & ~_WEEKS_NEWS).with_label("handled"))
+    & MonthsLoaded()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+).with_label("after_its_months")
+
+
+def _database() -> LakeDatabase:
+    return LakeDatabase(data_root=settings.get(settings.DATA_ROOT))
+
+
+def _versions() -> dict[str, str]:
+    """The months in the lake, each with what changes when its file is replaced."""
+    return _database().lake.versions(TRIP_DAYS)
+
+
+def _weeks_in(months: list[str]) -> set[str]:
+    """The weeks of which the files of months hold trips."""
+    with _database().get_connection() as con:
+        found = con.execute(
+            f"SELECT DISTINCT pickup_date FROM {TRIP_DAYS.name} "
+            "WHERE list_contains($months, partition_date) AND pickup_date IS NOT NULL",
+            {"months": [date.fromisoformat(month) for month in months]},
+        ).fetchall()
+    return {sunday_of(day).isoformat() for (day,) in found}
+
+
+def _candidates(context: dg.AutomationContext[dg.AssetKey]) -> Set[str]:
+    return context.candidate_subset.expensively_compute_partition_keys()
+
+
+def _result(
+    context: dg.AutomationContext[dg.AssetKey], partitions: Set[str], cursor: str | None = None
+) -> dg.AutomationResult[dg.AssetKey]:
+    subset = context.candidate_subset.compute_intersection_with_partition_keys(partitions)
+    return dg.AutomationResult(context, subset, cursor=cursor)
