@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from taxi_platform.graphql import FINISHED, GraphQL
-from taxi_platform.pipeline import RANGE_END, RANGE_START
+from taxi_shared.ranges import RANGE_END, RANGE_START
 
 POLL_SECONDS = 0.25
 PARTITION = "dagster/partition"

@@ -87,7 +87,7 @@ def run(instance: Instance, root: Path, console: Console) -> None:
     """Everything through a running instance. Raises PipelineError if anything fails."""
     pipeline = Pipeline(instance, console)
     pipeline.wait_for_locations()
-    pipeline.run_all(MONTHS)
+    pipeline.ingest_and_follow(MONTHS)
     chart = ask(pipeline, root)
     console.print(pipeline.summary())
     outputs = DataRoot.at(str(root)).outputs

@@ -24,6 +24,14 @@ class Materialization:
 
 
 @dataclass(frozen=True)
+class Tick:
+    """An evaluation of a sensor: when it began, and the runs and backfills that it asked for."""
+
+    began: float
+    requested: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class GraphQL:
     """The API of the webserver at `url`."""
 
@@ -166,6 +174,40 @@ class GraphQL:
                     for entry in event["metadataEntries"]
                 },
             )
+
+    def ticks_after(self, location: str, sensor: str, moment: float) -> list[Tick]:
+        """A sensor's evaluations that began after a moment and are over, newest first.
+
+        Raises GraphQLError if one failed.
+        """
+        ticks = self.ask(
+            """query ($sensor: SensorSelector!, $after: Float!) {
+                sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState {
+                  ticks(afterTimestamp: $after) {
+                    timestamp status runIds error { message } } } } } }""",
+            sensor={
+                "repositoryLocationName": location,
+                "repositoryName": REPOSITORY,
+                "sensorName": sensor,
+            },
+            after=moment,
+        )["sensorOrError"]["sensorState"]["ticks"]
+        if errors := [tick["error"]["message"] for tick in ticks if tick["error"]]:
+            raise GraphQLError(f"{sensor} of {location} failed: {errors[0]}")
+        return [
+            Tick(tick["timestamp"], tuple(tick["runIds"]))
+            for tick in ticks
+            if tick["status"] != "STARTED"
+        ]
+
+    def runs_of_backfill(self, backfill_id: str) -> list[str]:
+        """The runs of a backfill so far."""
+        runs = self.ask(
+            """query ($tags: [ExecutionTag!]) { runsOrError(filter: {tags: $tags}) {
+                ... on Runs { results { runId } } } }""",
+            tags=[{"key": "dagster/backfill", "value": backfill_id}],
+        )["runsOrError"]["results"]
+        return [run["runId"] for run in runs]
 
     def runs_of(self, job: str) -> dict[str, str]:
         """The runs of a job, newest first: status by id."""

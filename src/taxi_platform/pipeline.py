@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from taxi_platform.calendar import MonthRange
-from taxi_platform.graphql import FINISHED, GraphQL, Materialization
+from taxi_platform.graphql import FINISHED, GraphQL, Materialization, Tick
 from taxi_platform.instance import Instance
+from taxi_shared.ranges import RANGE_END, RANGE_START
 
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
+AUTOMATION = "analytics_automation_sensor"
+AUTOMATION_SECONDS = 120
 LOCATION_SECONDS = 60
 
 
@@ -58,14 +59,7 @@ class Pipeline:
 
     def run_all(self, months: MonthRange) -> None:
         """Every asset for a range of months, and all the full weeks in it."""
-        self.run(
-            self.start(
-                "trips and zones",
-                "ingestion",
-                "trip_update_job",
-                tags=_range(months.months[0].isoformat(), months.months[-1].isoformat()),
-            )
-        )
+        self.ingest(months)
         downstream = [self.start("zone statistics and map", "analytics", "trip_update_job")]
         weeks = months.full_weeks
         if weeks:
@@ -74,10 +68,40 @@ class Pipeline:
                     f"{len(weeks)} weeks",
                     "analytics",
                     "weekly_update_job",
-                    tags=_range(weeks[0].isoformat(), weeks[-1].isoformat()),
+                    tags=partition_range(weeks[0].isoformat(), weeks[-1].isoformat()),
                 )
             )
         self.run(*downstream)
+
+    def ingest(self, months: MonthRange) -> None:
+        """Trips of a range of months, and the zones."""
+        keys = [month.isoformat() for month in months.months]
+        tags = partition_range(keys[0], keys[-1])
+        self.run(self.start("trips and zones", "ingestion", "trip_update_job", tags=tags))
+
+    def ingest_and_follow(self, months: MonthRange) -> None:
+        """The same, and then the runs that analytics' automation asks for by itself."""
+        began = time.time()
+        self.ingest(months)
+        ended = time.time()
+        with self.console.status("waiting for analytics to see the new months"):
+            ticks: list[Tick] = []
+            while not any(tick.began > ended for tick in ticks):
+                self._wait(ended, "analytics' automation has not looked")
+                ticks = self.graphql.ticks_after("analytics", AUTOMATION, began)
+            requested = [each for tick in ticks for each in tick.requested]
+            runs = [each for each in requested if _is_run(each)]
+            for backfill in set(requested) - set(runs):
+                while not (found := self.graphql.runs_of_backfill(backfill)):
+                    self._wait(ended, f"backfill {backfill} has no run")
+                runs += found
+        self.run(*(Run("asked for by analytics' automation", run_id) for run_id in runs))
+
+    def _wait(self, since: float, problem: str) -> None:
+        if time.time() > since + AUTOMATION_SECONDS:
+            raise PipelineError(f"{problem} {AUTOMATION_SECONDS} s after the months were loaded")
+        time.sleep(0.5)
+        self.instance.check()
 
     def run_request(self, filename: str, borough: str, months: MonthRange) -> None:
         """Answer a request by hand, as from the launchpad."""
@@ -163,5 +187,11 @@ def request_name(months: MonthRange) -> str:
     return f"manhattan_{months.first:%Y-%m}_{last:%Y-%m}.json"
 
 
-def _range(first: str, last: str) -> dict[str, str]:
+def partition_range(first: str, last: str) -> dict[str, str]:
+    """The tags of one run for all partitions from the first to the last."""
     return {RANGE_START: first, RANGE_END: last}
+
+
+def _is_run(requested: str) -> bool:
+    """Whether an id is that of a run, a UUID; a backfill's is shorter."""
+    return "-" in requested
