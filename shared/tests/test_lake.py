@@ -108,3 +108,15 @@ def test_a_column_is_asked_of_the_months_that_have_it():
     fee = Column("fee", "DOUBLE", "A fee.", ("fee",), first="2011-01", last="2018-12")
     months = ("2010-12", "2011-01", "2018-12", "2019-01")
     assert [fee.is_published_in(month) for month in months] == [False, True, True, False]
+
+
+def test_the_version_of_a_partition_changes_when_its_file_is_replaced_and_otherwise_not(database):
+    assert database.lake.versions(TRIP_DAYS) == {}
+    write_days(database, JANUARY, "2023-01-05")
+    write_days(database, FEBRUARY, "2023-02-05")
+    before = database.lake.versions(TRIP_DAYS)
+    assert before.keys() == {JANUARY, FEBRUARY}
+    write_days(database, FEBRUARY, "2023-02-06")
+    after = database.lake.versions(TRIP_DAYS)
+    assert after[JANUARY] == before[JANUARY]
+    assert after[FEBRUARY] != before[FEBRUARY]

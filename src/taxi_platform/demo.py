@@ -87,7 +87,9 @@ def run(instance: Instance, root: Path, console: Console) -> None:
     """Everything through a running instance. Raises PipelineError if anything fails."""
     pipeline = Pipeline(instance, console)
     pipeline.wait_for_locations()
-    pipeline.ingest_and_follow(MONTHS)
+    began = time.time()
+    pipeline.ingest(MONTHS)
+    pipeline.follow_automation(began, time.time())
     chart = ask(pipeline, root)
     console.print(pipeline.summary())
     outputs = DataRoot.at(str(root)).outputs

@@ -185,11 +185,7 @@ class GraphQL:
                 sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState {
                   ticks(afterTimestamp: $after) {
                     timestamp status runIds error { message } } } } } }""",
-            sensor={
-                "repositoryLocationName": location,
-                "repositoryName": REPOSITORY,
-                "sensorName": sensor,
-            },
+            sensor=_sensor(location, sensor),
             after=moment,
         )["sensorOrError"]["sensorState"]["ticks"]
         if errors := [tick["error"]["message"] for tick in ticks if tick["error"]]:
@@ -199,6 +195,16 @@ class GraphQL:
             for tick in ticks
             if tick["status"] != "STARTED"
         ]
+
+    def start_sensor(self, location: str, sensor: str) -> None:
+        """Turn a sensor on."""
+        answer = self.ask(
+            """mutation ($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) {
+                __typename ... on PythonError { message } } }""",
+            sensor=_sensor(location, sensor),
+        )["startSensor"]
+        if answer["__typename"] != "Sensor":
+            raise GraphQLError(f"{sensor} of {location} cannot be started: {answer}")
 
     def runs_of_backfill(self, backfill_id: str) -> list[str]:
         """The runs of a backfill so far."""
@@ -217,6 +223,14 @@ class GraphQL:
             job=job,
         )["runsOrError"]["results"]
         return {run["runId"]: run["status"] for run in runs}
+
+
+def _sensor(location: str, sensor: str) -> dict[str, str]:
+    return {
+        "repositoryLocationName": location,
+        "repositoryName": REPOSITORY,
+        "sensorName": sensor,
+    }
 
 
 def _location_error(found: Mapping[str, Any] | None) -> str | None:

@@ -79,11 +79,11 @@ class Pipeline:
         tags = partition_range(keys[0], keys[-1])
         self.run(self.start("trips and zones", "ingestion", "trip_update_job", tags=tags))
 
-    def ingest_and_follow(self, months: MonthRange) -> None:
-        """The same, and then the runs that analytics' automation asks for by itself."""
-        began = time.time()
-        self.ingest(months)
-        ended = time.time()
+    def follow_automation(self, began: float, ended: float) -> None:
+        """Watch the runs that analytics' automation asks for by itself after months were loaded.
+
+        `began` and `ended` are the times of the load, in seconds since 1970.
+        """
         with self.console.status("waiting for analytics to see the new months"):
             ticks: list[Tick] = []
             while not any(tick.began > ended for tick in ticks):

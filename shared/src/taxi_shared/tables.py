@@ -242,11 +242,11 @@ _COORDINATES = tuple(
     Column(
         f"{event}_{axis}",
         "DOUBLE",
-        f"{axis.capitalize()} of the {event}, in degrees (WGS 84).",
+        f"{axis.capitalize()} of the {name}, in degrees (WGS 84).",
         (f"{event}_{axis}", f"{side}_{axis[:3].capitalize()}"),
         last="2010-12",
     )
-    for event, side in (("pickup", "Start"), ("dropoff", "End"))
+    for event, name, side in (("pickup", "pickup", "Start"), ("dropoff", "drop-off", "End"))
     for axis in ("longitude", "latitude")
 )
 # Engines disagree on the number of a weekday and on the first day of a week; computed once, here,
@@ -298,7 +298,7 @@ _TRIPS = (
 
 
 def _count(name: str, meaning: str, condition: str) -> Column:
-    return Column(name, "BIGINT", meaning, formula=f"count_if({condition})")
+    return Column(name, "BIGINT", meaning, formula=f"coalesce(count_if({condition}), 0)")
 
 
 def _unknown_zone(event: str, name: str) -> Column:

@@ -17,7 +17,7 @@ from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.ranges import run_requests
 
-SENSOR_SECONDS = 600
+SENSOR_SECONDS = 60
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,

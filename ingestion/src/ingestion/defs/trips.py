@@ -113,8 +113,8 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         undescribed: dict[str, tuple[str, ...]] = {}
         with database.get_connection() as con:
             # A month is one thread's: its rows stream through in the order of TLC's file, and
-            # several months are loaded at once.
-            con.execute("SET threads = 1")
+            # several months are loaded at once. No file is kept in memory for a second look.
+            con.execute("SET threads = 1; SET enable_external_file_cache = false")
             bring = partial(
                 _bring,
                 con,
@@ -153,7 +153,8 @@ def _bring(
     if fetched.receipt is None or service.table_asset not in selected:
         return Month(source, fetched)
     try:
-        loaded = months.load(con.cursor(), lake, service.table, source, fetched.receipt.sha256)
+        with con.cursor() as cursor:
+            loaded = months.load(cursor, lake, service.table, source, fetched.receipt.sha256)
     except Exception as error:  # this month's, whatever it is: the others go on
         return Month(source, fetched, error=error)
     return Month(source, fetched, loaded)

@@ -1,0 +1,151 @@
+"""Strange rows are counted as pandas counts them in TLC's own file, and none is dropped."""
+
+from datetime import datetime, timedelta
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from upath import UPath
+
+from ingestion.lib import months, quality
+from taxi_shared.database import LakeDatabase
+from taxi_shared.tables import GREEN_TRIPS, TRIPS, Table
+
+from .layouts import parquet, yellow
+
+MARCH = datetime(2023, 3, 1)
+
+
+@pytest.fixture
+def database(tmp_path):
+    return LakeDatabase(data_root=str(tmp_path / "data"))
+
+
+def load(database: LakeDatabase, table: Table, month: str, file: UPath) -> months.Loaded:
+    with database.get_connection() as con:
+        source = months.Source(f"{month}-01", "", file)
+        return months.load(con, database.lake, table, source, "")
+
+
+def march(tmp_path, **columns: list[object]) -> UPath:
+    """A file of March 2023 with these values, and otherwise the same trip again and again."""
+    count = len(next(iter(columns.values())))
+    trip = yellow("2023-03", rows=1)
+    table = pa.table(
+        {
+            name: pa.array(
+                columns.get(name, trip.column(name).to_pylist() * count),
+                trip.schema.field(name).type,
+            )
+            for name in trip.column_names
+        }
+    )
+    file = UPath(tmp_path / "march.parquet")
+    file.write_bytes(parquet(table))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("service", "month"),
+    [
+        ("yellow", "2018-06"),
+        ("yellow", "2018-07"),
+        ("yellow", "2020-03"),
+        ("yellow", "2022-03"),
+        ("yellow", "2025-01"),
+        ("green", "2024-01"),
+        ("green", "2025-01"),
+    ],
+)
+def test_the_report_equals_pandas_on_the_source(database, real_files, service, month):
+    file = UPath(real_files / "trip-data" / f"{service}_tripdata_{month}.parquet")
+    loaded = load(database, TRIPS if service == "yellow" else GREEN_TRIPS, month, file)
+    source = pd.read_parquet(str(file))
+    prefix = {"yellow": "tpep", "green": "lpep"}[service]
+    pickup, dropoff = source[f"{prefix}_pickup_datetime"], source[f"{prefix}_dropoff_datetime"]
+    first = pd.Timestamp(f"{month}-01")
+    found = dict(loaded.quality)
+    nulls = {k.removeprefix("nulls in "): found.pop(k) for k in [*found] if k.startswith("nulls")}
+    assert found == {
+        "pickups outside the month": (
+            ~pickup.between(first, first + pd.offsets.MonthBegin(), inclusive="left")
+        ).sum(),
+        "negative totals": (source["total_amount"] < 0).sum(),
+        "zero totals": (source["total_amount"] == 0).sum(),
+        "dropoffs before pickup": (dropoff < pickup).sum(),
+        "over 24 hours": (dropoff - pickup > pd.Timedelta(hours=24)).sum(),
+        "over 200 miles": (source["trip_distance"] > 200).sum(),
+        "unknown pickup zones": (~source["PULocationID"].between(1, 263)).sum(),
+        "unknown dropoff zones": (~source["DOLocationID"].between(1, 263)).sum(),
+        "exact duplicates": source.duplicated().sum(),
+    }
+    for ours, theirs in (
+        ("passenger_count", "passenger_count"),
+        ("rate_code_id", "RatecodeID"),
+        ("store_and_fwd_flag", "store_and_fwd_flag"),
+        ("total_amount", "total_amount"),
+    ):
+        assert nulls[ours] == source[theirs].isna().sum()
+    assert loaded.rows == len(source)
+
+
+def test_every_kind_of_strange_row_is_counted_on_its_day_and_kept(database, tmp_path):
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    file = march(
+        tmp_path,
+        tpep_pickup_datetime=[MARCH, MARCH, MARCH, MARCH + day, MARCH + day, MARCH - hour, None],
+        tpep_dropoff_datetime=[
+            MARCH + hour,
+            MARCH + hour,
+            MARCH - hour,
+            MARCH + 2 * day,
+            MARCH + 2 * day + timedelta(microseconds=1),
+            MARCH,
+            MARCH,
+        ],
+        total_amount=[10.0, 10.0, -10.0, 0.0, 1.0, 1.0, None],
+        trip_distance=[1.0, 1.0, 200.0, 200.01, 1.0, 1.0, 1.0],
+        PULocationID=[1, 1, 263, 264, 265, None, 1],
+    )
+    loaded = load(database, TRIPS, "2023-03", file)
+    assert loaded.rows == 7
+    found = {k: v for k, v in loaded.quality.items() if not k.startswith("nulls")}
+    assert found == {
+        "pickups outside the month": 2,
+        "negative totals": 1,
+        "zero totals": 1,
+        "dropoffs before pickup": 1,
+        "over 24 hours": 1,
+        "over 200 miles": 1,
+        "unknown pickup zones": 3,
+        "unknown dropoff zones": 0,
+        "exact duplicates": 1,
+    }
+    assert loaded.quality["nulls in pickup_datetime"] == 1
+    assert "nulls in request_source" not in loaded.quality
+    with database.get_connection() as con:
+        days = con.execute(
+            "SELECT pickup_date, num_trips, num_negative_totals, num_over_24_hours "
+            "FROM trip_days ORDER BY pickup_date NULLS LAST"
+        ).fetchall()
+    assert [(str(date), *counts) for date, *counts in days] == [
+        ("2023-02-28", 1, 0, 0),
+        ("2023-03-01", 3, 1, 0),
+        ("2023-03-02", 2, 0, 1),
+        ("None", 1, 0, 0),
+    ]
+
+
+def test_duplicates_of_a_large_file_are_counted_in_parts(database, tmp_path, monkeypatch):
+    amounts = [float(n // 3) for n in range(99)]  # every trip three times
+    file = march(tmp_path, total_amount=amounts)
+    monkeypatch.setattr(quality, "HASHES_AT_ONCE", 10)
+    assert load(database, TRIPS, "2023-03", file).quality["exact duplicates"] == 66
+
+
+def test_a_month_that_is_unchanged_is_reported_the_same(database, tmp_path):
+    file = march(tmp_path, total_amount=[1.0, -1.0, -1.0])
+    first, second = (load(database, TRIPS, "2023-03", file) for _ in range(2))
+    assert (first.changed, second.changed) == (True, False)
+    assert first.quality == second.quality
+    assert first.quality["negative totals"] == 2
