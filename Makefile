@@ -15,7 +15,7 @@ RUN := .venv/bin/python -m taxi_platform
 STAMPS := $(PROJECTS:%=%/.venv/.installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pipeline dev test check lock clean bench
+.PHONY: help setup demo pipeline dev status test check lock clean bench
 
 help: ## List the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -30,6 +30,9 @@ pipeline: setup ## Every asset for FROM=2023-01 TO=2023-03 from the configured s
 
 dev: setup ## The UI, the daemon and all three locations on the configured source; PORT=3000
 	@$(RUN) dev $(if $(PORT),--port $(PORT))
+
+status: setup ## The running instance at a look: assets, sensors, what failed; PORT=3000
+	@$(RUN) status $(if $(PORT),--port $(PORT))
 
 test: setup ## All tests: each location's in its own environment, then those of the whole
 	@for location in $(LOCATIONS); do \

@@ -33,6 +33,8 @@ def main() -> None:
                 lineage(page, instance.url)
                 locations(page, instance.url)
                 partitions(page, instance.url)
+                tab(page, instance.url, "plots", 900)
+                tab(page, instance.url, "checks", 600)
                 browser.close()
     for name in OUTPUTS:
         shutil.copyfile(data / "outputs" / name, PICTURES / name)
@@ -62,6 +64,14 @@ def partitions(page: Page, url: str) -> None:
     page.goto(f"{url}/assets/taxi_trips?view=partitions")
     page.wait_for_timeout(4000)
     page.screenshot(path=PICTURES / "partitions.png")
+
+
+def tab(page: Page, url: str, name: str, height: int) -> None:
+    """Another tab of the same asset."""
+    page.set_viewport_size({"width": 1500, "height": height})
+    page.goto(f"{url}/assets/taxi_trips?view={name}")
+    page.wait_for_timeout(4000)
+    page.screenshot(path=PICTURES / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def weekly_trips(source: Path) -> dict[str, int]:
     """Trips by the Sunday that begins the week of their pickup, by pandas from TLC's files."""
     files = sorted((source / "trip-data").glob("yellow_*.parquet"))
     pickups = pd.concat(pd.read_parquet(file)["tpep_pickup_datetime"] for file in files)
-    sundays = pickups.dt.normalize() - pd.to_timedelta((pickups.dt.weekday + 1) % 7, unit="D")
+    sundays = pickups.dt.normalize() - pd.to_timedelta((pickups.dt.day_of_week + 1) % 7, unit="D")
     weeks = [week.isoformat() for week in MONTHS.full_weeks]
     counts = sundays.dt.strftime("%Y-%m-%d").value_counts()
     return {week: int(counts.get(week, 0)) for week in weeks}

@@ -1,16 +1,20 @@
 """A started instance, asked as its UI asks it."""
 
+import io
 import json
 import os
+import re
 import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from taxi_platform.graphql import FINISHED
 from taxi_platform.instance import InstanceError, run_instance
+from taxi_platform.status import show
 from taxi_platform.workspace import locations
 
 MONTHS = ["2023-01-01", "2023-02-01", "2023-03-01"]
@@ -236,6 +240,27 @@ def test_nothing_of_an_instance_is_left_running(tmp_path):
         if int(process.name) != os.getpid() and _mentions(process, home)
     ]
     assert left == []
+
+
+def test_status_tells_what_there_is_and_what_went_wrong(platform):
+    def look() -> tuple[bool, str]:
+        console = Console(record=True, width=200, file=io.StringIO())
+        return show(platform.instance.graphql, console), console.export_text()
+
+    quiet, text = look()
+    assert quiet, text
+    assert re.search(r"taxi_trips +│ ingestion +│ +\d of 3 ", text)
+    assert re.search(r"analytics_automation_sensor +│ analytics +│ on ", text)
+    assert re.search(r"weekly_update_schedule +│ analytics +│ off +│ +never", text)
+
+    graphql = platform.instance.graphql
+    month = {"dagster/partition": MONTHS[0]}
+    run_id = graphql.launch("ingestion", "green_update_job", tags=month)  # not in the sample
+    assert wait_for_run(platform, run_id) == "FAILURE"
+    quiet, text = look()
+    assert not quiet
+    assert re.search(rf"green_update_job of ingestion, \d+ s ago: \S+/runs/{run_id}", text)
+    assert "TLC has not published the green trips of 2023-01" in text
 
 
 def _mentions(process: Path, home: str) -> bool:

@@ -250,6 +250,16 @@ def test_a_month_that_is_replaced_makes_its_weeks_again_once(weeks: Weeks) -> No
     assert weeks.requested() == []
 
 
+def test_a_week_that_lost_its_trips_is_made_again(weeks: Weeks) -> None:
+    weeks.load("2019-01-01", "2019-01-05", "2019-01-09", "2019-01-20")
+    weeks.load("2019-02-01", "2019-02-20", "2019-01-16")
+    weeks.requested()
+    weeks.load("2019-01-01", "2019-01-05", "2019-01-20")
+    assert weeks.requested() == ["2018-12-30", "2019-01-06", "2019-01-20"]
+    weeks.load("2019-02-01", "2019-02-20")  # without its stray
+    assert weeks.requested() == ["2019-01-13", "2019-02-17"]
+
+
 def test_a_month_that_is_loaded_again_and_is_the_same_makes_nothing(weeks: Weeks) -> None:
     weeks.load("2019-01-01", "2019-01-05")
     weeks.requested()

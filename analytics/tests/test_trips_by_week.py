@@ -1,12 +1,14 @@
 from decimal import Decimal
 
 import dagster as dg
+import duckdb
 import pytest
 from small_lake import Trip, totals_by_hand, write_month
 
 from analytics.definitions import defs
 from taxi_shared import keys
 from taxi_shared.lake import Lake
+from taxi_shared.tables import TRIP_DAYS
 
 WEEKS = [
     "2018-12-30", "2019-01-06", "2019-01-13", "2019-01-20",
@@ -122,3 +124,26 @@ def test_weeks_of_an_empty_lake_are_zeros(lake: Lake) -> None:
         "2019-01-06,0,0.00,0.00,0",
         "2019-01-13,0,0.00,0.00,0",
     ]
+
+
+def test_a_week_that_differs_from_what_ingestion_counted_fails_its_check(
+    loaded: Lake, instance: dg.DagsterInstance
+) -> None:
+    job = defs.resolve_job_def("weekly_update_job")
+
+    def check() -> dg.AssetCheckEvaluation:
+        run = job.execute_in_process(instance=instance, partition_key=WEEKS[1])
+        (evaluation,) = run.get_asset_check_evaluations()
+        return evaluation
+
+    assert check().passed
+    with duckdb.connect() as con:
+        loaded.write(
+            con,
+            TRIP_DAYS,
+            "SELECT DATE '2019-01-09' AS pickup_date, 7 AS num_trips",
+            {},
+            "2019-01-01",
+        )
+    assert not check().passed
+    assert check().description == "2019-01-06 has 4 trips, its days have 8"

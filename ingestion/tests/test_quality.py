@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from upath import UPath
 
-from ingestion.lib import months, quality
+from ingestion.lib import months
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import GREEN_TRIPS, TRIPS, Table
 
@@ -136,11 +136,14 @@ def test_every_kind_of_strange_row_is_counted_on_its_day_and_kept(database, tmp_
     ]
 
 
-def test_duplicates_of_a_large_file_are_counted_in_parts(database, tmp_path, monkeypatch):
+def test_duplicates_are_counted_on_their_day(database, tmp_path):
     amounts = [float(n // 3) for n in range(99)]  # every trip three times
-    file = march(tmp_path, total_amount=amounts)
-    monkeypatch.setattr(quality, "HASHES_AT_ONCE", 10)
+    pickups = [MARCH + timedelta(days=n // 33) for n in range(99)]
+    file = march(tmp_path, total_amount=amounts, tpep_pickup_datetime=pickups)
     assert load(database, TRIPS, "2023-03", file).quality["exact duplicates"] == 66
+    with database.get_connection() as con:
+        days = con.execute("SELECT num_exact_duplicates FROM trip_days").fetchall()
+    assert days == [(22,), (22,), (22,)]
 
 
 def test_a_month_that_is_unchanged_is_reported_the_same(database, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from ingestion import definitions
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.trips import YELLOW, Service, green_trips, trip_assets, yellow_trips
+from ingestion.lib.conform import Conformed
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import PARTITION_DATE, Column, Table
@@ -253,9 +254,49 @@ def test_another_service_is_a_description(ingestion):
 
 
 def described(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
-    (evaluation,) = result.get_asset_check_evaluations()
+    evaluation = checked(result)["every_column_described"]
     assert evaluation.severity == dg.AssetCheckSeverity.WARN
     return evaluation
+
+
+def checked(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {each.check_name: each for each in result.get_asset_check_evaluations()}
+
+
+def test_a_month_that_would_lose_rows_fails_its_check_and_readers_keep_the_old_data(
+    ingestion, monkeypatch
+):
+    ingestion.publish(*MONTHS[:2])
+    result = ingestion.run(*MONTHS[:2])
+    assert checked(result)["rows_as_published"].passed
+    ingestion.publish(MONTHS[0], rows=2)
+    query = Conformed.query.fget
+    monkeypatch.setattr(Conformed, "query", property(lambda self: f"{query(self)} LIMIT 1"))
+    result = ingestion.run(*MONTHS[:2])
+    assert not result.success
+    check = checked(result)["rows_as_published"]
+    assert (check.passed, check.severity, check.blocking) == (
+        False,
+        dg.AssetCheckSeverity.ERROR,
+        True,
+    )
+    assert "taxi_trips_2023-01.parquet has 2 rows, and 1 came out of it" in check.description
+    assert ingestion.trips() == {MONTHS[0]: 3, MONTHS[1]: 3}
+
+
+def test_what_is_unusual_in_a_month_is_a_warning_and_stops_nothing(ingestion):
+    ingestion.publish(MONTHS[2])
+    told = checked(ingestion.run(MONTHS[2], MONTHS[2]))
+    assert {name for name, check in told.items() if not check.passed} == {"few_unknown_zones"}
+    ingestion.publish(MONTHS[1], rows=1)  # all made-up trips are of March
+    result = ingestion.run(MONTHS[1], MONTHS[1])
+    assert result.success
+    found = {name: check for name, check in checked(result).items() if not check.passed}
+    assert found["few_strays"].description == (
+        "2023-02 has 1 of 1 pickups outside the month, more than 0.1%"
+    )
+    assert found["usual_number_of_trips"].description == ("2023-02 has 1 trips; 2023-03 has 3")
+    assert {check.severity for check in found.values()} == {dg.AssetCheckSeverity.WARN}
 
 
 def test_a_column_that_nobody_described_is_loaded_around_and_told_until_it_is_described(ingestion):

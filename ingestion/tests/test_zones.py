@@ -10,7 +10,7 @@ import shapely
 
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.zones import taxi_zones, taxi_zones_file
-from ingestion.lib.shapes import Zone, one_row_an_id
+from ingestion.lib.shapes import Zone, one_row_an_id, wrong_ids
 from taxi_shared.database import LakeDatabase
 
 SQUARE = "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 1, 0 0)))"
@@ -171,3 +171,25 @@ def test_a_web_page_is_not_taken_for_the_zones(tmp_path, load):
     result = load(page, tmp_path / "data")
     event = next(e for e in result.all_events if e.is_step_failure)
     assert "is not the zones CSV" in str(event.step_failure_data.error)
+
+
+def test_a_zone_that_is_no_zone_fails_the_check_and_readers_keep_the_old_zones(load, tmp_path):
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    for file, zone_id in ((good, 4), (bad, 666)):
+        with file.open("w", newline="") as content:
+            rows = csv.writer(content)
+            rows.writerow(["LocationID", "zone", "borough", "the_geom"])
+            rows.writerow([zone_id, "Alphabet City", "Manhattan", SQUARE])
+    assert load(good, tmp_path / "data").success
+    before = zones(tmp_path / "data")
+    result = load(bad, tmp_path / "data")
+    assert not result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.passed, check.blocking) == (False, True)
+    assert check.description == "666 not one of 1 to 265"
+    assert zones(tmp_path / "data") == before
+
+
+def test_ids_that_are_there_twice_are_named():
+    assert wrong_ids([1, 2, 2, 265, 1]) == "1, 2 there more than once"
+    assert wrong_ids(range(1, 266)) == ""

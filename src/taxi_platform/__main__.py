@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: demo, pipeline, dev, sample."""
+"""The commands behind the Makefile: demo, pipeline, dev, status, sample."""
 
 import os
 import signal
@@ -16,10 +16,11 @@ from rich.console import Console
 
 from taxi_platform import demo as demonstration
 from taxi_platform.calendar import MonthRange
-from taxi_platform.graphql import GraphQLError
+from taxi_platform.graphql import GraphQL, GraphQLError
 from taxi_platform.instance import Instance, InstanceError, run_instance
 from taxi_platform.pipeline import Pipeline, PipelineError, request_name
 from taxi_platform.sample import write_sample
+from taxi_platform.status import show
 from taxi_platform.workspace import ROOT
 from taxi_shared import settings
 from taxi_shared.partitions import monthly
@@ -104,6 +105,17 @@ def demo(exit_after: bool, port: int, rows: int) -> None:
         demonstration.run(instance, root, console)
         if not exit_after:
             _serve(instance)
+
+
+@cli.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
+@reports_errors
+def status(port: int) -> None:
+    """The running instance at a look; status 1 where something needs attention."""
+    graphql = GraphQL(f"http://127.0.0.1:{port}")
+    if not graphql.is_up():
+        raise InstanceError(f"nothing answers at {graphql.url}: `make dev` starts the platform")
+    sys.exit(0 if show(graphql, console) else 1)
 
 
 @cli.command()

@@ -7,7 +7,7 @@ A file is replaced as a whole, so loading a partition again is repeatable, loads
 partitions never meet, and a reader is never locked out.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -62,17 +62,20 @@ class Lake:
         parameters: Mapping[str, object],
         partition: str | None = None,
         note: str = "",
+        check: Callable[[int], None] = lambda rows: None,
     ) -> None:
         """Replace a partition by the rows of a query, in the query's order.
 
-        `note` is kept in the file's footer; see `note`.
+        `note` is kept in the file's footer; see `note`. `check` gets the number of rows before
+        readers see them; if it raises, they keep what was there.
         """
         with atomic_path(self.file(table, partition)) as target:
-            con.execute(
+            (rows,) = con.execute(
                 f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
                 "KV_METADATA {note: $note})",
                 {**parameters, "target": target, "note": note},
-            )
+            ).fetchone() or (0,)
+            check(rows)
 
     def size(
         self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None

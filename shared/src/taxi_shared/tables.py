@@ -311,6 +311,11 @@ def _unknown_zone(event: str, name: str) -> Column:
     )
 
 
+DUPLICATES = Column(
+    "num_exact_duplicates", "BIGINT", "Trips that equal an earlier one of the file in every column."
+)
+
+
 def _trip_days(name: str) -> Table:
     return Table(
         name,
@@ -344,6 +349,7 @@ def _trip_days(name: str) -> Table:
             _count("num_over_200_miles", "Trips of more than 200 miles.", "trip_distance > 200"),
             _unknown_zone("pickup", "pickup"),
             _unknown_zone("dropoff", "drop-off"),
+            DUPLICATES,
         ),
         PARTITION_DATE,
     )

@@ -5,7 +5,7 @@ weeks have trips in a file that was added or replaced.
 """
 
 import json
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from datetime import date
 
 import dagster as dg
@@ -15,6 +15,9 @@ from taxi_shared import keys, settings
 from taxi_shared.database import LakeDatabase
 from taxi_shared.partitions import monthly, sunday_of
 from taxi_shared.tables import TRIP_DAYS
+
+# What is remembered of a month's file: its version, and the weeks of which it held trips.
+_Seen = tuple[str, list[str]]
 
 MONTHS = dg.AssetSelection.assets(keys.TAXI_TRIPS)
 
@@ -40,7 +43,8 @@ class MonthsLoaded(dg.AutomationCondition[dg.AssetKey]):
 
 
 class TripsReplaced(dg.AutomationCondition[dg.AssetKey]):
-    """A week with trips in a month's file that was added or replaced since the last evaluation.
+    """A week that has, or had, trips in a month's file that was added or replaced since the last
+    evaluation.
 
     A file holds strays of other months: their weeks are meant as well. One that was loaded again
     and is the same was not replaced.
@@ -49,12 +53,18 @@ class TripsReplaced(dg.AutomationCondition[dg.AssetKey]):
     def evaluate(
         self, context: dg.AutomationContext[dg.AssetKey]
     ) -> dg.AutomationResult[dg.AssetKey]:
-        before, now = json.loads(context.cursor or "null"), _versions()
-        replaced = [
-            month for month, version in now.items() if before and before.get(month) != version
-        ]
-        touched = _weeks_in(replaced) & _candidates(context) if replaced else set()
-        return _result(context, touched, cursor=json.dumps(now))
+        before: dict[str, _Seen] = json.loads(context.cursor or "{}")
+        versions = _versions()
+        news = [m for m, version in versions.items() if before.get(m, (None,))[0] != version]
+        weeks_now = _weeks_by_month(news) if news else {}
+        now = {
+            month: (version, weeks_now[month]) if month in weeks_now else before[month]
+            for month, version in versions.items()
+        }
+        touched = {week for month in news for week in weeks_now[month]}
+        touched |= {week for month in news if month in before for week in before[month][1]}
+        # At the first evaluation everything is new: what is missing is made, and nothing again.
+        return _result(context, touched & _candidates(context) if before else set(), now)
 
 
 _NEWS = dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_updated()
@@ -91,15 +101,18 @@ def _versions() -> dict[str, str]:
     return _database().lake.versions(TRIP_DAYS)
 
 
-def _weeks_in(months: list[str]) -> set[str]:
-    """The weeks of which the files of months hold trips."""
+def _weeks_by_month(months: list[str]) -> dict[str, list[str]]:
+    """The weeks of which the file of each month holds trips."""
     with _database().get_connection() as con:
         found = con.execute(
-            f"SELECT DISTINCT pickup_date FROM {TRIP_DAYS.name} "
+            f"SELECT partition_date, pickup_date FROM {TRIP_DAYS.name} "
             "WHERE list_contains($months, partition_date) AND pickup_date IS NOT NULL",
             {"months": [date.fromisoformat(month) for month in months]},
         ).fetchall()
-    return {sunday_of(day).isoformat() for (day,) in found}
+    weeks_of: dict[str, set[str]] = {month: set() for month in months}
+    for month, day in found:
+        weeks_of[month.isoformat()].add(sunday_of(day).isoformat())
+    return {month: sorted(found_weeks) for month, found_weeks in weeks_of.items()}
 
 
 def _candidates(context: dg.AutomationContext[dg.AssetKey]) -> Set[str]:
@@ -107,7 +120,10 @@ def _candidates(context: dg.AutomationContext[dg.AssetKey]) -> Set[str]:
 
 
 def _result(
-    context: dg.AutomationContext[dg.AssetKey], partitions: Set[str], cursor: str | None = None
+    context: dg.AutomationContext[dg.AssetKey],
+    partitions: Set[str],
+    seen: Mapping[str, _Seen] | None = None,
 ) -> dg.AutomationResult[dg.AssetKey]:
     subset = context.candidate_subset.compute_intersection_with_partition_keys(partitions)
+    cursor = None if seen is None else json.dumps(seen)
     return dg.AutomationResult(context, subset, cursor=cursor)

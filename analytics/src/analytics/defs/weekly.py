@@ -1,6 +1,7 @@
 """The figures of each week."""
 
 import time
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 import dagster as dg
@@ -16,6 +17,9 @@ from taxi_shared.tables import MILES, MONEY, TRIPS
 
 PERIOD = "period"
 QUERY = (files("analytics") / "sql" / "trips_by_week.sql").read_text()
+
+DAYS_QUERY = (files("analytics") / "sql" / "trips_by_day.sql").read_text()
+WEEKS_EQUAL_THEIR_DAYS = "weeks_equal_their_days"
 
 SCHEMA = dg.TableSchema(
     [
@@ -34,12 +38,21 @@ SCHEMA = dg.TableSchema(
     partitions_def=weekly(),
     backfill_policy=dg.BackfillPolicy.single_run(),
     automation_condition=AFTER_ITS_MONTHS,
+    check_specs=[
+        dg.AssetCheckSpec(
+            WEEKS_EQUAL_THEIR_DAYS,
+            asset=keys.TRIPS_BY_WEEK,
+            description="A week has as many trips as ingestion counted on its days.",
+        )
+    ],
     io_manager_key="weekly_csv",
     group_name=keys.METRICS,
     kinds={"duckdb", "csv"},
     metadata={"dagster/column_schema": SCHEMA},
 )
-def trips_by_week(context: dg.AssetExecutionContext, database: LakeDatabase) -> DataFrame:
+def trips_by_week(
+    context: dg.AssetExecutionContext, database: LakeDatabase
+) -> Iterator[dg.Output[DataFrame] | dg.AssetCheckResult]:
     """Trips, money, miles and passengers of each week, Sunday to Saturday, by time of pickup.
 
     `outputs/trips_by_week.csv` has a row for each week that was made. A range of weeks is one run
@@ -50,6 +63,7 @@ def trips_by_week(context: dg.AssetExecutionContext, database: LakeDatabase) -> 
     first, end = window.start.date(), window.end.date()
     with database.get_connection(pickup_dates=(first, end)) as con:
         totals = con.execute(QUERY, {"start": first, "end": end}).fetchall()
+        days = con.execute(DAYS_QUERY, {"start": first, "end": end}).fetchall()
     loaded = {file.parent.name.partition("=")[2] for file in database.lake.files(TRIPS)}
     frame = weeks.one_row_a_week(totals, context.partition_keys)
     parts = split(frame, PERIOD, context.partition_keys)
@@ -69,4 +83,15 @@ def trips_by_week(context: dg.AssetExecutionContext, database: LakeDatabase) -> 
             },
             partition_key=row.period,
         )
-    return frame
+    yield _compared(weeks.unlike_their_days(frame, days))
+    yield dg.Output(frame)
+
+
+def _compared(unlike: Sequence[str]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=keys.TRIPS_BY_WEEK,
+        check_name=WEEKS_EQUAL_THEIR_DAYS,
+        passed=not unlike,
+        description="\n".join(unlike) or None,
+        metadata={"findings": len(unlike)},
+    )

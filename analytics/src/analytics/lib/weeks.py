@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from analytics.lib.frames import DataFrame
+from taxi_shared.partitions import sunday_of
 
 COLUMNS = ("period", "num_trips", "total_amount", "trip_distance", "passenger_count")
 
@@ -42,6 +43,18 @@ def one_row_a_week(totals: Iterable[WeekTotals], weeks: Sequence[str]) -> DataFr
     by_week = {period.isoformat(): rest for period, *rest in totals}
     rows = [(week, *by_week.get(week, none)) for week in sorted(weeks)]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def unlike_their_days(frame: DataFrame, days: Iterable[tuple[date, int]]) -> list[str]:
+    """A sentence for each week of a frame whose trips are not the sum of its days' trips."""
+    counted: dict[str, int] = defaultdict(int)
+    for day, trips in days:
+        counted[sunday_of(day).isoformat()] += int(trips)
+    return [
+        f"{week.period} has {week.num_trips:,} trips, its days have {counted[week.period]:,}"
+        for week in frame.itertuples()
+        if week.num_trips != counted[week.period]
+    ]
 
 
 def months_of(week: str) -> tuple[str, ...]:

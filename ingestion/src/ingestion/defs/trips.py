@@ -5,7 +5,7 @@ way, and a month that fails holds up no other.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,6 +14,7 @@ import dagster as dg
 import duckdb
 
 from ingestion.defs.resources import TlcSource
+from ingestion.defs.trip_checks import check_results, check_specs, not_described
 from ingestion.lib import months
 from ingestion.lib.conform import LayoutError
 from ingestion.lib.download import NotPublished, Receipt
@@ -67,8 +68,6 @@ GREEN = Service(
     GREEN_FIRST_MONTH,
 )
 
-EVERY_COLUMN_DESCRIBED = "every_column_described"
-
 
 def trip_assets(service: Service) -> dg.AssetsDefinition:
     """The file asset and the table asset of a service."""
@@ -93,14 +92,7 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
                 metadata={"dagster/column_schema": service.table.dagster_schema()},
             ),
         ],
-        check_specs=[
-            dg.AssetCheckSpec(
-                EVERY_COLUMN_DESCRIBED,
-                asset=service.table_asset,
-                description="TLC's newest file and those just loaded have no column that the "
-                "platform does not describe. A new column does not stop the load.",
-            )
-        ],
+        check_specs=check_specs(service.table_asset, service.table),
         partitions_def=monthly(),
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
@@ -123,14 +115,16 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
                 database.lake,
                 context.selected_asset_keys,
             )
+            brought = []
             for month in months.side_by_side(sources, bring):
                 undescribed |= _report(con, report, service, month)
-            if context.selected_asset_check_keys:
-                undescribed |= _undescribed_in_newest(con, service, database.lake)
+                brought.append(month)
         if service.table_asset in context.selected_asset_keys:
             database.publish()
-        if context.selected_asset_check_keys:
-            yield _described(service, undescribed)
+        if checks := context.selected_asset_check_keys:
+            with database.get_connection() as con:  # which sees the months that were loaded
+                undescribed |= _undescribed_in_newest(con, service, database.lake)
+                yield from check_results(con, service.table, brought, undescribed, checks)
         yield from report.results()
 
     return assets
@@ -228,7 +222,7 @@ def _report_rows(
     if not loaded.unknown_columns:
         return {}
     undescribed = {source.month: loaded.unknown_columns}
-    report.context.log.warning(_not_described(undescribed))
+    report.context.log.warning(not_described(undescribed))
     return undescribed
 
 
@@ -252,25 +246,6 @@ def _undescribed_in_newest(
     except LayoutError:
         return {}  # told when that month was loaded
     return {month: columns} if columns else {}
-
-
-def _described(service: Service, undescribed: Mapping[str, tuple[str, ...]]) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=service.table_asset,
-        check_name=EVERY_COLUMN_DESCRIBED,
-        passed=not undescribed,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=_not_described(undescribed) if undescribed else None,
-        metadata={month: list(columns) for month, columns in undescribed.items()},
-    )
-
-
-def _not_described(undescribed: Mapping[str, tuple[str, ...]]) -> str:
-    found = "; ".join(f"{month}: {', '.join(names)}" for month, names in undescribed.items())
-    return (
-        "TLC's files have columns that are not described in taxi_shared.tables and not loaded: "
-        f"{found}"
-    )
 
 
 yellow_trips = trip_assets(YELLOW)

@@ -7,6 +7,7 @@ first by their priority.
 """
 
 import time
+from collections.abc import Iterator
 
 import dagster as dg
 import duckdb
@@ -14,13 +15,20 @@ from upath import UPath
 
 from ingestion.defs.resources import TlcSource
 from ingestion.lib.download import NotPublished, download
-from ingestion.lib.shapes import Zone, is_zone_lookup_csv, is_zones_csv, one_row_an_id
+from ingestion.lib.shapes import (
+    Zone,
+    is_zone_lookup_csv,
+    is_zones_csv,
+    one_row_an_id,
+    wrong_ids,
+)
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.tables import ZONES
 
 BEFORE_TRIPS = {"dagster/priority": "1"}
+NO_ZONE_TWICE = "no_zone_twice"
 NO_LOOKUP = "not published: service_zone is NULL, names of zones without a shape are the platform's"
 
 
@@ -69,20 +77,40 @@ def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake)
     kinds={"duckdb", "parquet"},
     op_tags=BEFORE_TRIPS,
     metadata={"dagster/column_schema": ZONES.dagster_schema()},
+    check_specs=[
+        dg.AssetCheckSpec(
+            NO_ZONE_TWICE,
+            asset=keys.TAXI_ZONES,
+            blocking=True,
+            description="No zone is there twice, and none has an id that trips cannot carry. "
+            "Otherwise the lake keeps the zones that it had.",
+        )
+    ],
 )
-def taxi_zones(context: dg.AssetExecutionContext, database: LakeDatabase) -> dg.MaterializeResult:
+def taxi_zones(
+    context: dg.AssetExecutionContext, database: LakeDatabase
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """Table `zones`: one row for each zone id that trips can carry, 1 to 265."""
     begin = time.perf_counter()
     lake = database.lake
     with database.get_connection() as con:
         zones = one_row_an_id(read_zones(con, zones_csv(lake)), read_lookup(con, lookup_csv(lake)))
+        wrong = wrong_ids(zone.zone_id for zone in zones)
+        yield dg.AssetCheckResult(
+            asset_key=keys.TAXI_ZONES,
+            check_name=NO_ZONE_TWICE,
+            passed=not wrong,
+            description=wrong or None,
+        )
+        if wrong:
+            raise dg.Failure(f"{zones_csv(lake)}: {wrong}")
         write_zones(con, lake, zones)
         rows, size = lake.size(con, ZONES)
     database.publish()
     without_service_zone = [z.zone_id for z in zones if z.service_zone is None]
     if without_service_zone:
         context.log.warning(f"{len(without_service_zone)} zones have no service_zone")
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": rows,
             "bytes": size,

@@ -31,6 +31,10 @@ class LoadError(Exception):
     """A file could not be loaded, mostly because its content is damaged."""
 
 
+class RowsLost(LoadError):
+    """A month would have other than its file's number of rows."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a month's file is published, and where it goes."""
@@ -165,7 +169,15 @@ def _write_rows(
             rows = parquet_rows(con, source.path)
             placed = place(con, zones, conformed.placements, conformed.points, file, rows)
             con.register("placed", placed)
-        lake.write(con, table, conformed.query, {"file": file}, source.partition, made_from)
+        lake.write(
+            con,
+            table,
+            conformed.query,
+            {"file": file},
+            source.partition,
+            made_from,
+            check=lambda rows: _check_rows(source, con, rows),
+        )
     except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
         reason = conform.first_unreadable(con, file, conformed)
         raise conform.ValueNotReadable(reason) from error
@@ -174,6 +186,15 @@ def _write_rows(
             f"{file} could not be loaded into {table.name}: {error}; if the file is damaged, "
             "delete it, and materialize it again"
         ) from error
+
+
+def _check_rows(source: Source, con: duckdb.DuckDBPyConnection, rows: int) -> None:
+    published = parquet_rows(con, source.path)
+    if rows != published:
+        raise RowsLost(
+            f"{source.path} has {published:,} rows, and {rows:,} came out of it; the lake keeps "
+            "what it had"
+        )
 
 
 def unknown_columns(

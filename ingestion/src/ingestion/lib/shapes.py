@@ -5,13 +5,14 @@ Island): TLC's ids 57, 104 and 105 under a neighbour's number. Trips carry all o
 265 for pickups that are unknown or outside New York.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ingestion.lib.download import DownloadError
 
 LOOKUP_HEADER = b"LocationID,Borough,Zone,service_zone"
+ZONE_IDS = range(1, 266)
 ISLANDS = "Governor's Island/Ellis Island/Liberty Island"
 
 
@@ -36,6 +37,20 @@ WITHOUT_SHAPE = (
     Zone(264, "Unknown", "Unknown", None),
     Zone(265, "Outside of NYC", "Unknown", None),
 )
+
+
+def wrong_ids(ids: Iterable[int]) -> str:
+    """What is wrong with the ids of zones; empty where each is one of 1 to 265, and there once."""
+    count = Counter(ids)
+    wrong = {
+        "there more than once": [n for n, times in count.items() if times > 1],
+        "not one of 1 to 265": [n for n in count if n not in ZONE_IDS],
+    }
+    return "; ".join(
+        f"{', '.join(map(str, sorted(numbers)))} {text}"
+        for text, numbers in wrong.items()
+        if numbers
+    )
 
 
 def one_row_an_id(rows: Iterable[Zone], lookup: Iterable[Zone] = ()) -> list[Zone]:

@@ -1,0 +1,41 @@
+"""Bounds of the checks, by counts made up by hand."""
+
+import pytest
+
+from ingestion.lib import checks
+from ingestion.lib.checks import Counts
+
+
+def lake(**trips: int) -> dict[str, Counts]:
+    """Months (`m2023_03`) with so many trips."""
+    return {f"{name[1:].replace('_', '-')}-01": Counts(n, 0, 0) for name, n in trips.items()}
+
+
+@pytest.mark.parametrize(("strays", "told"), [(0, False), (1, False), (2, True)])
+def test_strays_are_told_above_one_in_a_thousand(strays, told):
+    found = checks.strays("2023-03-01", {"2023-03-01": Counts(1000, strays, 0)})
+    assert (found is not None) == told
+
+
+@pytest.mark.parametrize(("unknown", "told"), [(50, False), (51, True)])
+def test_unknown_zones_are_told_above_one_in_twenty(unknown, told):
+    found = checks.unknown_zones("2023-03-01", {"2023-03-01": Counts(1000, 0, unknown)})
+    assert (found is not None) == told
+
+
+@pytest.mark.parametrize(
+    ("trips", "told"), [(62, True), (63, False), (100, False), (160, False), (161, True)]
+)
+def test_a_month_is_compared_with_those_beside_it_and_a_year_before(trips, told):
+    months = lake(m2022_03=100, m2023_02=100, m2023_03=trips, m2023_04=5000, m2022_04=1)
+    assert (checks.usual_number("2023-03-01", months) is not None) == told
+
+
+def test_months_at_the_turn_of_a_year_are_neighbours():
+    months = lake(m2022_12=100, m2023_01=10)
+    assert checks.usual_number("2023-01-01", months) == "2023-01 has 10 trips; 2022-12 has 100"
+    assert checks.usual_number("2022-12-01", months) == "2022-12 has 100 trips; 2023-01 has 10"
+
+
+def test_the_first_month_of_all_is_not_compared():
+    assert checks.usual_number("2023-03-01", lake(m2023_03=1)) is None
