@@ -11,14 +11,16 @@ from taxi_shared.tables import TABLES, TRIP_DAYS, TRIPS, ZONES, Column
 JANUARY, FEBRUARY = "2023-01-01", "2023-02-01"
 
 
-@pytest.fixture
-def database(tmp_path):
-    return LakeDatabase(data_root=str(tmp_path))
+@pytest.fixture(params=["folder", "S3"])
+def database(request, tmp_path):
+    if request.param == "folder":
+        return LakeDatabase(data_root=str(tmp_path))
+    return LakeDatabase(data_root=request.getfixturevalue("s3_root"))
 
 
 def write_days(database: LakeDatabase, partition: str, *days: str) -> None:
     """Trips, one a day, as the file of a month."""
-    with duckdb.connect() as con:
+    with database.get_connection() as con:
         for table, columns in ((TRIPS, "pickup_date"), (TRIP_DAYS, "pickup_date, 1 AS num_trips")):
             database.lake.write(
                 con,
@@ -66,7 +68,7 @@ def test_a_stray_is_found_in_the_file_that_holds_it_and_others_stay_closed(datab
 
 def test_a_write_that_fails_leaves_the_partition_as_it_was(database):
     write_days(database, JANUARY, "2023-01-05")
-    with duckdb.connect() as con, pytest.raises(duckdb.Error):
+    with database.get_connection() as con, pytest.raises(duckdb.Error):
         database.lake.write(con, TRIPS, "SELECT CAST('x' AS DATE) AS pickup_date", {}, JANUARY)
     assert days(database) == [(JANUARY, "2023-01-05")]
     folder = database.lake.file(TRIPS, JANUARY).parent
@@ -75,7 +77,7 @@ def test_a_write_that_fails_leaves_the_partition_as_it_was(database):
 
 def test_a_note_stays_with_its_file(database):
     write_days(database, JANUARY, "2023-01-05")
-    with duckdb.connect() as con:
+    with database.get_connection() as con:
         assert database.lake.note(con, TRIPS, JANUARY) == "made by hand"
         assert database.lake.note(con, TRIPS, FEBRUARY) == ""
 
@@ -83,14 +85,40 @@ def test_a_note_stays_with_its_file(database):
 def test_the_published_file_has_views_of_what_is_there(database):
     write_days(database, JANUARY, "2023-01-05")
     path = database.publish()
-    with duckdb.connect(str(path), read_only=True) as con:
+    with duckdb.connect() as con:
+        database.lake.root.attach(con)
+        con.execute(f"ATTACH '{path}' AS published (READ_ONLY); USE published")
         assert con.execute("SELECT count(*) FROM trips").fetchone() == (1,)
         views = {name for (name,) in con.execute("SHOW TABLES").fetchall()}
     assert views == {"trips", "trip_days"}
 
 
-def test_a_path_with_quotes_and_blanks_is_a_path(tmp_path):
-    database = LakeDatabase(data_root=str(tmp_path / 'o\'hare "x"'))
+def test_the_published_file_may_be_anywhere(database, tmp_path, monkeypatch):
+    write_days(database, JANUARY, "2023-01-05")
+    monkeypatch.setenv("DUCKDB_DATABASE", str(tmp_path / "for people.duckdb"))
+    with duckdb.connect(str(database.publish()), read_only=True) as con:
+        database.lake.root.attach(con)
+        assert con.execute("SELECT count(*) FROM trips").fetchone() == (1,)
+    assert (tmp_path / "for people.duckdb").is_file()
+
+
+def test_a_check_that_fails_keeps_readers_from_the_rows(database):
+    write_days(database, JANUARY, "2023-01-05")
+
+    def refuse(rows: int) -> None:
+        assert days(database) == [(JANUARY, "2023-01-05")]
+        raise ValueError(f"{rows} rows, refused")
+
+    query = "SELECT UNNEST(['2023-01-06', '2023-01-07'])::DATE AS pickup_date"
+    with database.get_connection() as con, pytest.raises(ValueError, match="2 rows, refused"):
+        database.lake.write(con, TRIPS, query, {}, JANUARY, check=refuse)
+    assert days(database) == [(JANUARY, "2023-01-05")]
+    folder = database.lake.file(TRIPS, JANUARY).parent
+    assert [path.name for path in folder.iterdir()] == ["trips.parquet"]
+
+
+def test_a_path_with_quotes_and_blanks_is_a_path(database):
+    database = LakeDatabase(data_root=f'{database.data_root}/o\'hare "x"')
     write_days(database, JANUARY, "2023-01-05")
     database.publish()
     assert days(database) == [(JANUARY, "2023-01-05")]

@@ -52,3 +52,27 @@ def test_without_an_end_months_go_on_to_the_last_whole_one(monkeypatch):
     today = datetime.now(UTC).date()
     assert keys[-1] < today.replace(day=1).isoformat()
     assert len(keys) >= 12 * (today.year - 2023)
+
+
+def test_the_environment_chooses_the_defaults_and_what_is_set_stays(monkeypatch):
+    monkeypatch.delenv("TAXI_DATA_ROOT", raising=False)
+    monkeypatch.setenv("TAXI_ENVIRONMENT", "test")
+    assert settings.for_resource("TAXI_DATA_ROOT") == "data/test"
+    assert settings.get("TAXI_START_DATE") == "2023-01-01"
+    monkeypatch.setenv("TAXI_DATA_ROOT", "/mine")
+    assert settings.get("TAXI_DATA_ROOT") == "/mine"
+
+
+def test_production_has_no_default_for_where_the_data_are(monkeypatch):
+    monkeypatch.delenv("TAXI_DATA_ROOT", raising=False)
+    monkeypatch.setenv("TAXI_ENVIRONMENT", "production")
+    with pytest.raises(ValueError, match="TAXI_DATA_ROOT is not set; TAXI_ENVIRONMENT=production"):
+        settings.for_resource("TAXI_DATA_ROOT")
+    assert settings.get("TAXI_DUCKDB_MEMORY") == "2GB"
+
+
+def test_an_environment_that_nobody_knows_is_refused(monkeypatch):
+    monkeypatch.delenv("TAXI_DATA_ROOT", raising=False)
+    monkeypatch.setenv("TAXI_ENVIRONMENT", "prod")
+    with pytest.raises(ValueError, match="'prod'; expected local, test, production"):
+        settings.get("TAXI_DATA_ROOT")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -11,9 +12,9 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 from upath import UPath
 
-from taxi_shared import settings
+from taxi_shared import settings, storage
 from taxi_shared.lake import Lake
-from taxi_shared.storage import DataRoot, atomic_path
+from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES
 
 
@@ -49,6 +50,7 @@ class LakeDatabase(DuckDBResource):
                 **self.connection_config,
             }
             with duckdb.connect(self.database, config=config) as con:
+                self.lake.root.attach(con)
                 self.lake.create_views(con, pickup_dates)
                 yield con
 
@@ -59,18 +61,18 @@ class LakeDatabase(DuckDBResource):
         """
         lake = self.lake
         address = settings.get(settings.DUCKDB_DATABASE)
-        path = UPath(settings.locate(address)) if address else lake.root.staging / "data.duckdb"
+        path = storage.at(address) if address else lake.root.staging / "data.duckdb"
         with (
             TemporaryDirectory(prefix="taxi-duckdb-") as folder,
             duckdb.connect(f"{folder}/data.duckdb") as con,
         ):
+            lake.root.attach(con)
             for table in TABLES:
                 if lake.files(table):
                     pattern = lake.file(table, "*")
                     con.read_parquet(str(pattern), hive_partitioning=True).create_view(table.name)
             con.close()
-            with atomic_path(path) as target, open(f"{folder}/data.duckdb", "rb") as file:
-                UPath(target).write_bytes(file.read())
+            storage.write_bytes(path, Path(f"{folder}/data.duckdb").read_bytes())
         return path
 
 

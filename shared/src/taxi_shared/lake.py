@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
+import dagster as dg
 import duckdb
 from upath import UPath
 
-from taxi_shared.storage import DataRoot, atomic_path, version_of
+from taxi_shared import preview, storage
+from taxi_shared.storage import DataRoot, atomic_path
 from taxi_shared.tables import TABLES, Table
 
 
@@ -36,23 +38,19 @@ class Lake:
 
     def files(self, table: Table) -> list[UPath]:
         """The files of a table that exist, sorted."""
-        pattern = f"{table.partition_by.name}=*/" if table.partition_by else ""
-        return sorted(self.folder(table).glob(f"{pattern}{table.name}.parquet"))
+        return [self.file(table, partition) for partition in self.versions(table)]
 
     def versions(self, table: Table) -> dict[str, str]:
         """The partitions of a table, each with a text that changes when its file is replaced.
 
-        One listing, however many there are.
+        A table without partitions has the one partition "".
         """
-        folder = self.folder(table)
-        folder.fs.invalidate_cache(folder.path)
-        entries = folder.fs.find(folder.path, detail=True)
-        name = f"/{table.name}.parquet"
-        return {
-            path.removesuffix(name).rpartition("=")[2]: version_of(entry)
-            for path, entry in entries.items()
-            if path.endswith(name)
-        }
+        found = {}
+        for path, version in storage.versions_below(self.folder(table)).items():
+            partition = path.parent.name.partition("=")[2]
+            if path == self.file(table, partition):
+                found[partition] = version
+        return found
 
     def write(
         self,
@@ -70,11 +68,11 @@ class Lake:
         readers see them; if it raises, they keep what was there.
         """
         with atomic_path(self.file(table, partition)) as target:
-            (rows,) = con.execute(
+            ((rows,),) = con.execute(
                 f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
                 "KV_METADATA {note: $note})",
                 {**parameters, "target": target, "note": note},
-            ).fetchone() or (0,)
+            ).fetchall()
             check(rows)
 
     def size(
@@ -83,6 +81,17 @@ class Lake:
         """Rows and bytes of a file, from its footer."""
         path = self.file(table, partition)
         return parquet_rows(con, path), path.stat().st_size
+
+    def first_rows(
+        self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
+    ) -> dg.MarkdownMetadataValue:
+        """The first rows of a file, for an asset's page."""
+        found = con.execute(
+            f"FROM read_parquet($file) LIMIT {preview.ROWS}",
+            {"file": str(self.file(table, partition))},
+        )
+        names = [column.name for column in table.columns]
+        return preview.first_rows(names, found.fetchall(), self.size(con, table, partition)[0])
 
     def note(
         self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
@@ -94,8 +103,8 @@ class Lake:
         found = con.execute(
             "SELECT decode(value) FROM parquet_kv_metadata($file) WHERE decode(key) = 'note'",
             {"file": str(path)},
-        ).fetchone()
-        return found[0] if found else ""
+        ).fetchall()
+        return found[0][0] if found else ""
 
     def create_views(
         self,
@@ -129,9 +138,9 @@ class Lake:
 
 def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath) -> int:
     """The number of rows that a Parquet file's footer states. Raises duckdb.Error if broken."""
-    (rows,) = con.execute(
+    ((rows,),) = con.execute(
         "SELECT num_rows FROM parquet_file_metadata($file)", {"file": str(path)}
-    ).fetchone() or (0,)
+    ).fetchall()
     return int(rows)
 
 

@@ -1,10 +1,12 @@
 """Ranges of partitions in one run: how one is asked for, and what each of its partitions became."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+
+from taxi_shared import versions
 
 # Dagster reads these tags of a run as its range of partitions; it exports no names for them.
 RANGE_START = "dagster/asset_partition_range_start"
@@ -38,42 +40,44 @@ def _run_request(first: str, last: str, version: str) -> dg.RunRequest:
 
 @dataclass
 class RangeReport:
-    """What such a step did: a materialisation with metadata for each partition that succeeded.
+    """What a step over many partitions did: recorded for each partition, with a version of its own.
 
-    A partition that fails does not stop the others: tell `failed`, go on, and end with
-    `yield from results()`.
+    Dagster would record a range with one version of the data for all its partitions, and nothing of
+    a step that failed. So no outputs of the step follow: the assets' specs are `skippable`. What is
+    recorded is recorded at the step's end, since what follows automatically waits for what a run
+    has not recorded yet: it follows once, and not month by month.
+
+    A partition that fails does not stop the others: tell `failed`, go on, and end with `record()`.
     """
 
     context: dg.AssetExecutionContext
-    _done: dict[tuple[dg.AssetKey, str], Mapping[str, Any]] = field(default_factory=dict)
+    _done: dict[tuple[dg.AssetKey, str], tuple[str, Mapping[str, Any]]] = field(
+        default_factory=dict
+    )
     _failures: dict[str, Exception] = field(default_factory=dict)
 
-    def done(self, asset: dg.AssetKey, partition: str, metadata: Mapping[str, Any]) -> None:
-        """A partition of an asset is in place."""
-        self._done[asset, partition] = metadata
+    def done(
+        self, asset: dg.AssetKey, partition: str, version: str, metadata: Mapping[str, Any]
+    ) -> None:
+        """A partition of an asset is in place; `version` is equal for equal content.
+
+        Tell an asset's partition after those that it was made from.
+        """
+        self._done[asset, partition] = version, metadata
 
     def failed(self, partition: str, error: Exception) -> None:
         """A partition could not be made."""
         self._failures[partition] = error
         self.context.log.error(f"{partition}: {error}")
 
-    def results(self) -> Iterator[dg.MaterializeResult]:
-        """A result for each selected asset; raises dagster.Failure naming every failed partition.
-
-        Dagster records the partitions of a range when their step succeeds. Where it fails, those
-        that are in place are recorded here, so that a backfill's next attempt leaves them out.
-        """
-        if not self._failures:
-            for (asset, partition), metadata in self._done.items():
-                self.context.add_asset_metadata(metadata, asset, partition)
-            # In the order of the first report, which is that of the assets' dependencies.
-            for asset in dict.fromkeys(asset for asset, _ in self._done):
-                yield dg.MaterializeResult(asset_key=asset)
-            return
-        for (asset, partition), metadata in self._done.items():
+    def record(self) -> None:
+        """Record what was done; raises dagster.Failure naming every partition that failed."""
+        for (asset, partition), (version, metadata) in self._done.items():
+            tags = versions.tags(self.context, asset, partition, version)
             self.context.log_event(
-                dg.AssetMaterialization(asset, partition=partition, metadata=metadata)
+                dg.AssetMaterialization(asset, partition=partition, metadata=metadata, tags=tags)
             )
-        reasons = "\n".join(f"{key}: {error}" for key, error in sorted(self._failures.items()))
-        count = f"{len(self._failures)} of {len(self.context.partition_keys)} partitions failed"
-        raise dg.Failure(f"{count}\n{reasons}")
+        if self._failures:
+            reasons = "\n".join(f"{key}: {error}" for key, error in sorted(self._failures.items()))
+            count = f"{len(self._failures)} of {len(self.context.partition_keys)} partitions failed"
+            raise dg.Failure(f"{count}\n{reasons}")

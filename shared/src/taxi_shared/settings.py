@@ -1,14 +1,14 @@
-"""The environment the platform runs in. Nothing else reads environment variables.
+"""The environment the platform runs in. But for `secrets`, nothing else reads its variables.
 
-Each setting has a default that works on one machine; `.env.example` lists them all.
+TAXI_ENVIRONMENT chooses the defaults: those of one machine, of a test, or of production. What is
+set by itself is taken as it is. `.env.example` lists all settings.
 """
 
 import os
 from datetime import date
 from pathlib import Path
 
-from dagster import EnvVar
-
+ENVIRONMENT = "TAXI_ENVIRONMENT"
 DATA_ROOT = "TAXI_DATA_ROOT"
 DUCKDB_DATABASE = "DUCKDB_DATABASE"
 SOURCE_URL = "TLC_SOURCE_URL"
@@ -17,6 +17,24 @@ START_DATE = "TAXI_START_DATE"
 END_DATE = "TAXI_END_DATE"
 MEMORY_LIMIT = "TAXI_DUCKDB_MEMORY"
 REQUEST_WATCH_SECONDS = "TAXI_REQUEST_WATCH_SECONDS"
+CODE_URL = "TAXI_CODE_URL"
+CODE_REVISION = "TAXI_CODE_REVISION"
+S3_SECRET = "TAXI_S3_SECRET"
+REGION = "AWS_REGION"
+ALERTS = "TAXI_ALERTS"
+ALERT_EMAIL = "TAXI_ALERT_EMAIL"
+ALERT_SENDER = "TAXI_ALERT_SENDER"
+ALERT_SMTP = "TAXI_ALERT_SMTP"
+UI_URL = "TAXI_UI_URL"
+SECRETS = "TAXI_SECRETS"
+DAGSTER_URL = "DAGSTER_URL"
+DAGSTER_PUBLIC_URL = "DAGSTER_PUBLIC_URL"
+PORTAL_HOSTS = "TAXI_PORTAL_HOSTS"
+
+# Read by `secrets.secret`.
+SOURCE_TOKEN = "TLC_SOURCE_TOKEN"
+ALERT_WEBHOOK = "TAXI_ALERT_WEBHOOK"
+ALERT_SMTP_PASSWORD = "TAXI_ALERT_SMTP_PASSWORD"
 
 DEFAULTS = {
     DATA_ROOT: "data",
@@ -28,12 +46,39 @@ DEFAULTS = {
     END_DATE: "",
     MEMORY_LIMIT: "400MB",
     REQUEST_WATCH_SECONDS: "0",
+    CODE_URL: "",
+    CODE_REVISION: "main",
+    S3_SECRET: "",
+    REGION: "",
+    ALERTS: "",
+    ALERT_EMAIL: "",
+    ALERT_SENDER: "",
+    ALERT_SMTP: "",
+    UI_URL: "",
+    SECRETS: "",
+    DAGSTER_URL: "http://127.0.0.1:3000",
+    DAGSTER_PUBLIC_URL: "",
+    PORTAL_HOSTS: "127.0.0.1,localhost",
+}
+LOCAL, TEST, PRODUCTION = "local", "test", "production"
+# What each environment has instead of DEFAULTS; None: it must be set.
+ENVIRONMENTS: dict[str, dict[str, str | None]] = {
+    LOCAL: {},
+    TEST: {
+        DATA_ROOT: "data/test",
+        SOURCE_URL: "data/test/source",
+        ZONES_URL: "data/test/source/misc/taxi_zones.csv",
+    },
+    PRODUCTION: {DATA_ROOT: None, MEMORY_LIMIT: "2GB"},
 }
 
 
 def get(name: str) -> str:
-    """The value of the environment variable `name`, or its default where it is unset or empty."""
-    return os.environ.get(name) or DEFAULTS[name]
+    """The value of the environment variable `name`, or its default where it is unset or empty.
+
+    Raises ValueError for a variable without a default in this environment.
+    """
+    return os.environ.get(name) or _default(name)
 
 
 def for_resource(name: str) -> str:
@@ -41,7 +86,10 @@ def for_resource(name: str) -> str:
 
     An `EnvVar` is read when a run starts and shown by its name in the UI.
     """
-    return EnvVar(name) if os.environ.get(name) else DEFAULTS[name]
+    # Imported here: the report portal reads settings, and has no Dagster.
+    from dagster import EnvVar
+
+    return EnvVar(name) if os.environ.get(name) else _default(name)
 
 
 def start_date() -> date:
@@ -53,6 +101,16 @@ def end_date() -> date | None:
     """The day after the last month to load; None while new months keep coming."""
     value = get(END_DATE)
     return _first_of_month(END_DATE, value) if value else None
+
+
+def _default(name: str) -> str:
+    environment = os.environ.get(ENVIRONMENT) or LOCAL
+    if environment not in ENVIRONMENTS:
+        raise ValueError(f"{ENVIRONMENT} is {environment!r}; expected {', '.join(ENVIRONMENTS)}")
+    value = ENVIRONMENTS[environment].get(name, DEFAULTS[name])
+    if value is None:
+        raise ValueError(f"{name} is not set; {ENVIRONMENT}={environment} has no default for it")
+    return value
 
 
 def _first_of_month(name: str, value: str) -> date:

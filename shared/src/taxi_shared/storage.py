@@ -3,21 +3,28 @@
 The only module that builds paths. Writes are atomic: a reader sees the old file or the new one.
 """
 
+import fcntl
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from upath import UPath
 
-from taxi_shared import settings
+from taxi_shared import s3, settings
+
+if TYPE_CHECKING:
+    import duckdb
 
 # What a listing says of a version: of an object on S3, of a local file (`created` is its ctime,
 # which a copy that keeps time and size cannot keep).
-_VERSION = ("size", "ETag", "LastModified", "mtime", "created")
+_VERSION = ("size", "ETag", "LastModified", "mtime", "created", "ino")
+
+APPEARS_TRIES, APPEARS_SECONDS = 10, 0.1
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,19 @@ class DataRoot:
 
     @classmethod
     def at(cls, address: str) -> "DataRoot":
-        """The data root at a folder or a URL such as `s3://bucket/prefix`."""
-        return cls(UPath(settings.locate(address)))
+        """The data root at a folder or a URL such as `s3://bucket/prefix`. Raises ValueError."""
+        return cls(at(address))
+
+    def check(self) -> None:
+        """Raises S3Error where the root is on S3 and cannot be listed. A folder need not exist."""
+        if s3.is_on_s3(self.base):
+            s3.check(self.base)
+
+    def attach(self, con: "duckdb.DuckDBPyConnection") -> None:
+        """Let a DuckDB connection read and write the files of this root."""
+        if s3.is_on_s3(self.base):
+            with s3.errors_explained(self.base):
+                s3.attach(con)
 
     @property
     def raw(self) -> UPath:
@@ -52,6 +70,34 @@ class DataRoot:
     @property
     def requests(self) -> UPath:
         return self.base / "requests"
+
+
+def at(address: str) -> UPath:
+    """The path of a folder or file, or of one on S3. Raises ValueError for any other address."""
+    located = settings.locate(address)
+    path = UPath(located)
+    if s3.is_on_s3(path) and path.path.strip("/"):
+        on_s3: UPath = UPath(located, **s3.options())
+        return on_s3
+    if path.protocol in ("", "file", "local", "memory"):
+        return path
+    raise ValueError(f"{address!r} is no place of files; expected a folder or s3://bucket/prefix")
+
+
+def versions_below(folder: UPath) -> dict[UPath, str]:
+    """The files below a folder, sorted, each with a text that changes when it is replaced.
+
+    Hidden ones are left out: they are being written. One listing, however many there are. Where
+    there are none, it makes sure that the place itself is there: a bucket that has vanished must
+    not pass for an empty one. Raises S3Error.
+    """
+    with s3.errors_explained(folder):
+        entries = folder.fs.find(folder.path, detail=True)
+    if not entries and s3.is_on_s3(folder):
+        s3.check(folder)
+    start = len(folder.path.rstrip("/")) + 1
+    found = {folder / name[start:]: version_of(entries[name]) for name in sorted(entries)}
+    return {path: version for path, version in found.items() if not path.name.startswith(".")}
 
 
 def version_of(entry: Mapping[str, Any]) -> str:
@@ -73,17 +119,18 @@ def partial_path(path: UPath) -> UPath:
 def atomic_path(path: UPath) -> Iterator[str]:
     """The address to write the file `path` to, by a program that opens files itself (DuckDB).
 
-    A local file is written under a hidden name and moved into place if the block succeeds. On S3
-    an object appears whole when its upload ends, so the address is that of the object.
+    It is hidden, and moved into place if the block succeeds: by renaming a local file, on S3 by one
+    copy on the server.
     """
-    if not is_local(path):
-        yield str(path)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
     try:
-        yield str(partial)
-        os.replace(str(partial), str(path))
+        if is_local(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield str(partial)
+            os.replace(str(partial), str(path))
+        else:
+            yield str(partial)
+            path.fs.cp_file(partial.path, path.path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -95,20 +142,79 @@ def atomic_open(path: UPath) -> Iterator[IO[bytes]]:
         with atomic_path(path) as partial, open(partial, "wb") as file:
             yield file
         return
-    file = path.fs.open(path.path, "wb", autocommit=False)
-    try:
-        yield file
-    except BaseException:
-        file.discard()
-        raise
-    file.close()
-    file.commit()
+    with s3.errors_explained(path):
+        file = path.fs.open(path.path, "wb", autocommit=False)
+        try:
+            yield file
+        except BaseException:
+            file.discard()
+            file.closed = True  # or it would try to write what was discarded when it is collected
+            raise
+        file.close()
+        file.commit()
+
+
+def read_bytes(path: UPath) -> bytes:
+    """The content of a file: on S3 by one request, so that it is of one version.
+
+    Opening it would ask for its length first, and fail where it was replaced in between.
+    """
+    with s3.errors_explained(path):
+        content: bytes = path.fs.cat_file(path.path)
+    return content
+
+
+def read_text(path: UPath) -> str:
+    """The content of a file in UTF-8."""
+    return read_bytes(path).decode()
 
 
 def write_bytes(path: UPath, content: bytes) -> None:
-    """Replace the file `path` by `content`."""
+    """Replace the file `path` by `content`; on S3 by one request, unless it is large."""
+    if not is_local(path):
+        with s3.errors_explained(path):
+            path.fs.pipe_file(path.path, content)
+        return
     with atomic_open(path) as file:
         file.write(content)
+
+
+def write_new(path: UPath, content: bytes) -> bool:
+    """Write the file `path` where there is none; False, and no change, where there is one.
+
+    Of several writers at once, one succeeds.
+    """
+    if not is_local(path):
+        try:
+            path.fs.pipe_file(path.path, content, mode="create")
+        except OSError:
+            # Each store has an error of its own for a file that is there, or that another writer is
+            # just making; S3's is no FileExistsError.
+            if not _appears(path):
+                raise
+            return False
+        return True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A hard link to a partial file would do without a lock, but changes the file's ctime again when
+    # the partial one is removed: it would look like another version.
+    folder = os.open(str(path.parent), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if path.exists():
+            return False
+        write_bytes(path, content)
+    finally:
+        os.close(folder)
+    return True
+
+
+def _appears(path: UPath) -> bool:
+    for _ in range(APPEARS_TRIES):
+        path.fs.invalidate_cache(path.parent.path)
+        if path.fs.exists(path.path):
+            return True
+        time.sleep(APPEARS_SECONDS)
+    return False
 
 
 def write_text(path: UPath, content: str) -> None:

@@ -5,11 +5,13 @@ documentation are all made from these descriptions. Columns follow TLC's data di
 (https://www.nyc.gov/site/tlc/about/tlc-trip-record-data.page) and the footers of its files.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
+if TYPE_CHECKING:
+    import dagster as dg
 
 MONEY = "DECIMAL(12,2)"
 MILES = "DECIMAL(12,2)"
@@ -78,12 +80,31 @@ class Table:
     partition_by: Column | None = None
     days: "Table | None" = None
 
+    def origins(self) -> dict[str, list[str]]:
+        """For each column, the columns of TLC's files that it comes from, newest names first."""
+        sources = {column.name: column.sources for column in self.columns}
+        found = {}
+        for column in self.columns:
+            words = (*column.placed_by, *re.findall(r"\w+", column.formula))
+            others = [name for word in words for name in sources.get(word, ())]
+            found[column.name] = list(dict.fromkeys((*column.sources, *others)))
+        return found
+
+    @property
+    def logic(self) -> str:
+        """What the content follows from: all that is said of the columns but their meaning."""
+        columns = [replace(column, meaning="") for column in self.columns]
+        return f"{columns} {self.days.logic if self.days else ''}"
+
     @property
     def all_columns(self) -> tuple[Column, ...]:
         return self.columns + ((self.partition_by,) if self.partition_by else ())
 
-    def dagster_schema(self) -> dg.TableSchema:
+    def dagster_schema(self) -> "dg.TableSchema":
         """The columns as Dagster shows them on an asset's page."""
+        # Imported here: the report portal knows the tables, and has no Dagster.
+        import dagster as dg
+
         return dg.TableSchema(
             columns=[
                 dg.TableColumn(c.name, c.type, f"{c.meaning} {c.publication}".strip())
@@ -298,7 +319,9 @@ _TRIPS = (
 
 
 def _count(name: str, meaning: str, condition: str) -> Column:
-    return Column(name, "BIGINT", meaning, formula=f"coalesce(count_if({condition}), 0)")
+    return Column(
+        name, "BIGINT", meaning, formula=f"CAST(coalesce(count_if({condition}), 0) AS BIGINT)"
+    )
 
 
 def _unknown_zone(event: str, name: str) -> Column:

@@ -1,0 +1,36 @@
+"""Whose assets they are, and where their code is: for each asset's page."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import dagster as dg
+
+from taxi_shared import settings
+
+
+def owned_by(team: str, assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    """The assets of a team, each with its owner, the tag `team` that its runs have too, and a link
+    to its code.
+
+    The team has the name of its package. A link leads into the repository at `TAXI_CODE_URL`, and
+    where that is not set, to the file on this machine.
+    """
+    owned = [
+        asset.map_asset_specs(
+            lambda spec: spec.replace_attributes(
+                owners=[f"team:{team}"], tags={**spec.tags, "team": team}
+            )
+        )
+        for asset in assets
+    ]
+    linked = dg.with_source_code_references(owned)
+    if url := settings.get(settings.CODE_URL):
+        package = Path(str(sys.modules[team].__file__)).parent
+        linked = dg.link_code_references_to_git(
+            linked,
+            git_url=url,
+            git_branch=settings.get(settings.CODE_REVISION),
+            file_path_mapping=dg.AnchorBasedFilePathMapping(package, f"{team}/src/{team}"),
+        )
+    return [asset for asset in linked if isinstance(asset, dg.AssetsDefinition)]

@@ -1,0 +1,83 @@
+"""Versions of code and of data: from them Dagster tells which assets are stale, and why."""
+
+import ast
+import inspect
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+
+import dagster as dg
+
+# Dagster reads these tags of a materialisation; it exports no names for them.
+DATA_VERSION = "dagster/data_version"
+_DATA_VERSION_IS_GIVEN = "dagster/data_version_is_user_provided"
+_CODE_VERSION = "dagster/code_version"
+_INPUT_DATA_VERSION = "dagster/input_data_version"
+_INPUT_EVENT = "dagster/input_event_pointer"
+
+
+def code_version(*logic: ModuleType | str) -> str:
+    """A hash of what an asset's content follows from: modules, functions, SQL.
+
+    Comments, docstrings and layout do not count.
+    """
+    texts = [
+        _python(inspect.getsource(part)) if isinstance(part, ModuleType) else _sql(part)
+        for part in logic
+    ]
+    return _hash("\n".join(texts))
+
+
+def function_in(file: str, name: str) -> str:
+    """The statements of a function of a Python file, for `code_version`: without its decorators,
+    which say where an asset belongs and not what is in it. Raises ValueError if it is not there.
+    """
+    for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            node.decorator_list.clear()
+            return _python(ast.unparse(node))
+    raise ValueError(f"{file} has no function {name}")
+
+
+def data_version(content: bytes | str) -> dg.DataVersion:
+    """The version of content that is equal for equal content."""
+    return dg.DataVersion(_hash(content))
+
+
+def tags(
+    context: dg.AssetExecutionContext, asset: dg.AssetKey, partition: str, version: str
+) -> Mapping[str, str]:
+    """The tags of a materialisation that a step logs itself: the version of its data and of its
+    code, and what of the assets before it, in the same partition, it was made from.
+    """
+    code = context.assets_def.code_versions_by_key.get(asset)
+    result = {DATA_VERSION: version, _DATA_VERSION_IS_GIVEN: "true", _CODE_VERSION: code or ""}
+    for key in context.assets_def.asset_deps[asset]:
+        before = context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition]), limit=1
+        ).records
+        name = key.to_user_string()
+        found = before[0].asset_materialization if before else None
+        given = (found.tags or {}).get(DATA_VERSION) if found else None
+        result[f"{_INPUT_DATA_VERSION}/{name}"] = given or "INITIAL"
+        result[f"{_INPUT_EVENT}/{name}"] = str(before[0].storage_id) if before else "NULL"
+    return result
+
+
+def _python(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _sql(text: str) -> str:
+    return " ".join(word for line in text.splitlines() for word in line.partition("--")[0].split())
+
+
+def _hash(content: bytes | str) -> str:
+    return sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]

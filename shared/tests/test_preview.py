@@ -1,0 +1,15 @@
+"""A table on an asset's page is short, whatever it is a table of."""
+
+from taxi_shared.preview import LETTERS, first_rows
+
+
+def test_the_first_ten_rows_are_shown_and_how_many_there_are():
+    shown = first_rows(["n", "text"], [(n, "a|b") for n in range(12)], 12).value
+    assert shown.splitlines()[:3] == ["| n | text |", "| --- | --- |", "| 0 | a\\|b |"]
+    assert len(shown.splitlines()) == 2 + 10 + 2
+    assert shown.endswith("12 rows in all")
+
+
+def test_a_long_cell_is_cut():
+    shown = first_rows(["shape"], [("MULTIPOLYGON " * 1000,)], 1).value
+    assert len(shown.splitlines()[2]) == LETTERS + len("| … |")

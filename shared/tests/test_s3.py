@@ -1,0 +1,205 @@
+"""S3 that does not serve is explained, and one that does serves every reader whole tables."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import duckdb
+import pytest
+
+from taxi_shared import s3
+from taxi_shared.database import LakeDatabase
+from taxi_shared.s3 import S3Error
+from taxi_shared.storage import DataRoot
+from taxi_shared.tables import TRIPS
+from taxi_shared.testing import forget_s3
+
+JANUARY = "2023-01-01"
+
+
+def use(root: str) -> None:
+    """What every run does first."""
+    with LakeDatabase(data_root=root).get_connection():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("AWS_ACCESS_KEY_ID", "nobody", "the keys are refused: check AWS_ACCESS_KEY_ID"),
+        ("AWS_SECRET_ACCESS_KEY", "wrong", "the keys are refused: check AWS_ACCESS_KEY_ID"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9", "nothing answers there: check AWS_ENDPOINT_URL"),
+        ("AWS_PROFILE", "nobody", "the configuration of AWS has no such profile: check"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_variable_to_set(
+    s3_root, monkeypatch, variable, value, reason
+):
+    use(s3_root)
+    monkeypatch.setenv(variable, value)
+    forget_s3()
+    with pytest.raises(S3Error, match=f"{s3_root}.*: {reason}"):
+        use(s3_root)
+
+
+def test_keys_that_are_not_there_are_asked_for(s3_root, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    forget_s3()
+    with pytest.raises(S3Error, match="no keys are found: set AWS_ACCESS_KEY_ID and"):
+        use(s3_root)
+
+
+def test_a_bucket_that_has_vanished_does_not_pass_for_an_empty_lake(s3_root, object_store):
+    bucket = object_store.new_bucket()
+    root = f"{bucket}/data"
+    use(root)
+    object_store.client().delete_bucket(Bucket=bucket.removeprefix("s3://"))
+    for attempt in (
+        lambda: use(root),
+        DataRoot.at(root).check,
+        lambda: LakeDatabase(data_root=root).lake.versions(TRIPS),
+    ):
+        with pytest.raises(S3Error, match=f"{bucket}.*: there is no such bucket: create it"):
+            attempt()
+
+
+def test_amazons_own_s3_wants_a_region(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    forget_s3()
+    with pytest.raises(S3Error, match="no region is set; set AWS_REGION to that of the bucket"):
+        DataRoot.at("s3://bucket/data").check()
+
+
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_duckdb_is_told_of_amazons_server_and_region(monkeypatch, variable):
+    monkeypatch.setenv(variable, "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    forget_s3()
+    with duckdb.connect() as con:
+        s3.attach(con)
+        (told,) = con.execute("SELECT secret_string FROM duckdb_secrets()").fetchone()
+    assert "endpoint=s3.eu-west-1.amazonaws.com" in told
+    assert {"key_id=an-id", "region=eu-west-1", "url_style=vhost"} <= set(told.split(";"))
+    assert "a-secret" not in told
+
+
+def test_a_reader_never_sees_half_a_partition(s3_root):
+    """Months of 100,000 equal rows, replaced again and again under readers."""
+    database = LakeDatabase(data_root=s3_root)
+    lake, rows = database.lake, 100_000
+    done, seen = threading.Event(), set()
+
+    def write(con: duckdb.DuckDBPyConnection, value: int) -> None:
+        query = f"SELECT $value + 0 * range AS vendor_id, hash(range) AS x FROM range({rows})"
+        lake.write(con, TRIPS, query, {"value": value}, JANUARY)
+
+    def read() -> None:
+        while not done.is_set():
+            with database.get_connection() as con:
+                query = "SELECT min(vendor_id), max(vendor_id), count(x) FROM trips"
+                seen.add(con.execute(query).fetchone())
+
+    with database.get_connection() as con:
+        write(con, 0)
+        readers = [threading.Thread(target=read) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        for value in range(1, 15):
+            write(con, value)
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert {(first, count) for first, _, count in seen} <= {(v, rows) for v in range(15)}
+    assert all(first == last for first, last, _ in seen)
+    assert len(seen) > 1
+
+
+def test_a_reader_whose_partition_is_replaced_midway_is_told_and_gets_no_mixture(s3_root):
+    database = LakeDatabase(data_root=s3_root)
+
+    def write(value: int) -> None:
+        query = "SELECT $value + 0 * range AS vendor_id, hash(range) AS x FROM range(2_000_000)"
+        with database.get_connection() as con:
+            database.lake.write(con, TRIPS, query, {"value": value}, JANUARY)
+
+    write(1)
+    with database.get_connection() as con:
+        con.execute("SET threads = 1; SELECT vendor_id, x FROM trips")
+        assert con.fetchone()[0] == 1
+        write(2)
+        with pytest.raises(duckdb.Error, match="likely means the remote file has changed"):
+            con.fetchall()
+
+
+class SecretsManager(BaseHTTPRequestHandler):
+    """The one answer of AWS Secrets Manager that is asked for."""
+
+    secrets: dict[str, str]
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        secret = self.secrets.get(asked["SecretId"])
+        answer = {"SecretString": secret} if secret else {"__type": "ResourceNotFoundException"}
+        assert self.headers["X-Amz-Target"] == "secretsmanager.GetSecretValue"
+        self.send_response(200 if secret else 400)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def secrets(monkeypatch) -> Iterator[dict[str, str]]:
+    SecretsManager.secrets = {}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SecretsManager)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", url)
+    yield SecretsManager.secrets
+    server.shutdown()
+    server.server_close()
+
+
+def test_keys_may_be_in_secrets_manager(s3_root, object_store, secrets, monkeypatch):
+    """Whoever may read the secret has no keys of the bucket."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "may read secrets")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "only")
+    monkeypatch.setenv("TAXI_S3_SECRET", "taxi/s3")
+    secrets["taxi/s3"] = json.dumps(
+        {"AWS_ACCESS_KEY_ID": object_store.key_id, "AWS_SECRET_ACCESS_KEY": object_store.secret}
+    )
+    forget_s3()
+    database = LakeDatabase(data_root=s3_root)
+    with database.get_connection() as con:
+        database.lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, JANUARY)
+    with database.get_connection() as con:
+        assert con.execute("SELECT vendor_id FROM trips").fetchall() == [(1,)]
+    assert object_store.secret not in repr(database) + repr(database.lake.root)
+
+
+@pytest.mark.parametrize(
+    ("secret", "reason"),
+    [
+        (None, "cannot be read: .*ResourceNotFound"),
+        ("a password", "is another secret; expected JSON with AWS_ACCESS_KEY_ID and"),
+        ('{"user": "me"}', "is another secret; expected JSON with AWS_ACCESS_KEY_ID and"),
+    ],
+)
+def test_a_secret_that_is_not_there_or_another_is_named(
+    s3_root, secrets, monkeypatch, secret, reason
+):
+    monkeypatch.setenv("TAXI_S3_SECRET", "taxi/s3")
+    if secret:
+        secrets["taxi/s3"] = secret
+    forget_s3()
+    with pytest.raises(S3Error, match=f"TAXI_S3_SECRET 'taxi/s3' {reason}") as raised:
+        use(s3_root)
+    assert "a password" not in str(raised.value)

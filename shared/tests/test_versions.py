@@ -1,0 +1,82 @@
+"""A version changes with what an asset's content follows from, and with nothing else."""
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from taxi_shared.versions import code_version, data_version, function_in
+
+FUNCTION = '''
+@asset(owners=["one"])
+def figures(rows):
+    """All of them."""
+    # One by one.
+    return sum(rows)
+
+def other():
+    return 1
+'''
+
+
+def module(file: Path, source: str) -> ModuleType:
+    """A module of that source."""
+    file.write_text(source)
+    spec = spec_from_file_location(file.stem, file)
+    found = module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("query", "same"),
+    [
+        ("-- One row a zone.\nSELECT a,\n       b\nFROM trips", True),
+        ("SELECT a, b FROM trips WHERE a > 0", False),
+    ],
+)
+def test_sql_counts_without_comments_and_layout(query, same):
+    assert (code_version(query) == code_version("SELECT a, b FROM trips")) == same
+
+
+@pytest.mark.parametrize(
+    ("source", "same"),
+    [
+        ('"""Docs."""\nLIMIT = 3  # miles\n\ndef f(x):\n    """Docs."""\n    return (x)\n', True),
+        ("LIMIT = 4\ndef f(x):\n    return x\n", False),
+        ("LIMIT = 3\ndef f(x):\n    return -x\n", False),
+    ],
+)
+def test_a_module_counts_without_comments_and_docstrings(tmp_path, source, same):
+    plain = module(tmp_path / "plain.py", "LIMIT = 3\ndef f(x):\n    return x\n")
+    other = module(tmp_path / "other.py", source)
+    assert (code_version(other) == code_version(plain)) == same
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ('owners=["one"]', 'owners=["two"]', True),
+        ("All of them.", "Every one.", True),
+        ("return 1", "return 2", True),
+        ("sum(rows)", "max(rows)", False),
+    ],
+)
+def test_a_function_counts_without_its_decorators_and_its_neighbours(tmp_path, old, new, same):
+    before, after = tmp_path / "before.py", tmp_path / "after.py"
+    before.write_text(FUNCTION)
+    after.write_text(FUNCTION.replace(old, new))
+    versions = [code_version(function_in(str(file), "figures")) for file in (before, after)]
+    assert (versions[0] == versions[1]) == same
+
+
+def test_a_function_that_is_not_there_is_named(tmp_path):
+    file = tmp_path / "module.py"
+    file.write_text(FUNCTION)
+    with pytest.raises(ValueError, match=r"module\.py has no function totals"):
+        function_in(str(file), "totals")
+
+
+def test_equal_content_has_an_equal_version():
+    assert data_version("a") == data_version(b"a") != data_version("b")
