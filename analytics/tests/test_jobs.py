@@ -13,6 +13,7 @@ from taxi_shared import keys
 from taxi_shared.lake import Lake
 from taxi_shared.partitions import monthly
 from taxi_shared.partitions import weekly as weekly_partitions
+from taxi_shared.versions import DATA_VERSION
 
 MONDAY = datetime(2019, 3, 11, tzinfo=UTC)
 
@@ -24,10 +25,14 @@ def instance_on_disk() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def report(instance: dg.DagsterInstance, asset: dg.AssetKey, *partitions: str) -> None:
+def report(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, *partitions: str, content: str = "first"
+) -> None:
     """Materializations as another location's runs leave them."""
     for partition in partitions or (None,):
-        instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=partition))
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(asset, partition=partition, tags={DATA_VERSION: content})
+        )
 
 
 def tick(
@@ -157,9 +162,22 @@ def test_a_new_month_and_new_zones_make_the_map_again(platform: Platform) -> Non
     report(platform.instance, keys.TAXI_TRIPS, "2019-02-01")
     assert platform.requested() == ["manhattan_stats", "manhattan_map"]
     assert platform.requested() == []
-    report(platform.instance, keys.TAXI_ZONES)
+    report(platform.instance, keys.TAXI_ZONES, content="second")
     assert platform.requested() == ["manhattan_stats", "manhattan_map"]
     assert platform.requested() == []
+
+
+def test_what_is_loaded_again_and_is_the_same_does_not_make_the_map_again(
+    platform: Platform,
+) -> None:
+    report(platform.instance, keys.TAXI_ZONES)
+    report(platform.instance, keys.TAXI_TRIPS, "2019-01-01")
+    platform.requested()
+    report(platform.instance, keys.TAXI_ZONES)
+    report(platform.instance, keys.TAXI_TRIPS, "2019-01-01")
+    assert platform.requested() == []
+    report(platform.instance, keys.TAXI_TRIPS, "2019-01-01", content="second")
+    assert platform.requested() == ["manhattan_stats", "manhattan_map"]
 
 
 def test_a_month_that_comes_right_after_a_request_is_not_forgotten(platform: Platform) -> None:

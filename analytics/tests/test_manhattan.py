@@ -4,9 +4,11 @@ import dagster as dg
 import geopandas
 import pytest
 import shapely
+from matplotlib.figure import Figure
 from small_lake import ISLANDS, Trip, square, write_month, write_zones
 
 from analytics.definitions import defs
+from analytics.defs.manhattan import manhattan_map
 from analytics.lib.zones import trips_by_zone
 from taxi_shared.lake import Lake
 
@@ -61,6 +63,11 @@ def test_ids_of_the_same_islands_are_one_zone_with_the_trips_of_all_and_the_shap
     (islands,) = stats[stats["zone"] == ISLANDS].itertuples()
     assert islands.num_trips == 111
     assert islands.geometry.equals(shapely.from_wkt(square(-74.02, 40.69)))
+
+
+def test_the_map_is_a_function_of_its_zones() -> None:
+    stats = trips_by_zone(zones_frame(), {4: 3, 7: 5}, "Manhattan")
+    assert isinstance(manhattan_map(stats), Figure)
 
 
 def test_the_geojson_agrees_with_a_count_by_hand_over_all_months(loaded: Lake) -> None:

@@ -1,25 +1,23 @@
 import multiprocessing
-from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
-import fsspec
 import pandas as pd
 import pytest
 from upath import UPath
 
 from analytics.lib import rows_by_partition
 from analytics.lib.rows_by_partition import RowsByPartitionCsv, concatenate, split
+from taxi_shared import storage
 
 WEEKS = dg.WeeklyPartitionsDefinition("2019-01-06", end_date="2020-01-05")
 
 
-@pytest.fixture(params=["local", "remote"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A data root on the local disk, and one behind fsspec as S3 is."""
-    yield str(tmp_path) if request.param == "local" else "memory://bucket"
-    fsspec.filesystem("memory").store.clear()
+@pytest.fixture(params=["folder", "S3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path) if request.param == "folder" else request.getfixturevalue("s3_root")
 
 
 def frame(*rows: tuple[str, int, str]) -> pd.DataFrame:
@@ -48,7 +46,7 @@ def store(root: str, *rows: tuple[str, int, str], weeks: tuple[str, ...] = ()) -
 
 
 def stored(root: str) -> str:
-    return (UPath(root) / "outputs" / "figures.csv").read_text()
+    return (storage.at(root) / "outputs" / "figures.csv").read_text()
 
 
 def test_a_range_is_stored_by_partition_and_assembled_into_one_file(root: str) -> None:
@@ -91,7 +89,7 @@ def test_a_part_that_comes_while_the_file_is_assembled_is_in_the_file(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(root, ("2019-01-06", 1, "7.00"))
-    folder, whole = UPath(root) / "staging/figures", UPath(root) / "outputs/figures.csv"
+    folder, whole = storage.at(root) / "staging/figures", storage.at(root) / "outputs/figures.csv"
     late = iter(["period,num_trips,total_amount\n2019-01-13,2,5.50\n"])
     write = rows_by_partition.storage.write_text
 
@@ -109,10 +107,10 @@ def test_a_part_that_comes_while_the_file_is_assembled_is_in_the_file(
 
 def test_a_replaced_part_is_noticed_though_its_size_is_the_same(root: str) -> None:
     store(root, ("2019-01-06", 1, "7.00"))
-    folder = UPath(root) / "staging/figures"
-    before = rows_by_partition.versions(folder)
+    folder = storage.at(root) / "staging/figures"
+    before = storage.versions_below(folder)
     store(root, ("2019-01-06", 2, "7.00"))
-    assert rows_by_partition.versions(folder) != before
+    assert storage.versions_below(folder) != before
 
 
 def store_one_by_one(root: str, weeks: tuple[str, ...]) -> None:
@@ -124,7 +122,7 @@ def test_processes_that_store_different_weeks_at_once_leave_a_complete_file(
     tmp_path: Path,
 ) -> None:
     root, keys = str(tmp_path), tuple(WEEKS.get_partition_keys())[:24]
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        pool.starmap(store_one_by_one, [(root, keys[n::4]) for n in range(4)], chunksize=1)
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert not any(pool.map(store_one_by_one, [root] * 4, [keys[n::4] for n in range(4)]))
     assert stored(root).splitlines()[1:] == [f"{key},1,1.00" for key in keys]
     assert not list(tmp_path.rglob("*.partial"))

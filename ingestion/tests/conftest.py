@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance
 
+from taxi_shared.testing import bucket, object_store, s3_root  # noqa: F401
+
 REAL_FILES = Path(__file__).resolve().parents[3] / "shared" / "tlc-mirror"
 
 

@@ -1,5 +1,7 @@
 """Bounds of the checks, by counts made up by hand."""
 
+from datetime import date
+
 import pytest
 
 from ingestion.lib import checks
@@ -39,3 +41,25 @@ def test_months_at_the_turn_of_a_year_are_neighbours():
 
 def test_the_first_month_of_all_is_not_compared():
     assert checks.usual_number("2023-03-01", lake(m2023_03=1)) is None
+
+
+YEAR = [f"2023-{month:02}-01" for month in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("today", "loaded", "told"),
+    [
+        (date(2023, 4, 15), [], None),  # January is due 75 days after its end
+        (date(2023, 4, 17), [], "2023-01 is due since 2023-04-17; not loaded: 2023-01"),
+        (date(2023, 4, 17), ["2023-01-01"], None),
+        (date(2023, 5, 15), ["2023-01-01"], "2023-02 is due since 2023-05-15; not loaded: 2023-02"),
+        (date(2023, 5, 15), ["2023-02-01"], None),  # what is old and missing is not late
+        (
+            date(2023, 6, 15),
+            [],
+            "2023-03 is due since 2023-06-15; not loaded: 2023-01, 2023-02, 2023-03",
+        ),
+    ],
+)
+def test_the_newest_month_that_is_due_must_be_loaded(today, loaded, told):
+    assert checks.not_up_to_date(YEAR, loaded, today) == told

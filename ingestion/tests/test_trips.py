@@ -16,8 +16,9 @@ from ingestion.lib.conform import Conformed
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import PARTITION_DATE, Column, Table
+from taxi_shared.versions import DATA_VERSION
 
-from .conftest import Publisher, body
+from .conftest import Publisher, body, status
 from .layouts import green, parquet, yellow
 
 MONTHS = ("2023-01-01", "2023-02-01", "2023-03-01")
@@ -26,7 +27,9 @@ MONTHS = ("2023-01-01", "2023-02-01", "2023-03-01")
 class Ingestion:
     """The trips' assets over a publisher and a data root of the test's own."""
 
-    def __init__(self, publisher: Publisher, root: Path, instance: dg.DagsterInstance) -> None:
+    def __init__(
+        self, publisher: Publisher, root: Path | str, instance: dg.DagsterInstance
+    ) -> None:
         self.publisher, self.root, self.instance = publisher, root, instance
 
     def publish(self, *months: str, rows: int = 3) -> None:
@@ -52,7 +55,11 @@ class Ingestion:
             instance=self.instance,
             resources={
                 "tlc": TlcSource(
-                    url=self.publisher.url, zones_url="", attempts=2, first_wait_seconds=0.01
+                    url=self.publisher.url,
+                    zones_url="",
+                    attempts=2,
+                    first_wait_seconds=0.01,
+                    retry_wait_seconds=0.01,
                 ),
                 "database": LakeDatabase(data_root=str(self.root)),
             },
@@ -107,6 +114,49 @@ def test_a_range_of_months_is_one_run_with_metadata_for_each_partition_once(inge
         assert metadata["bytes"].value > 0
         assert metadata["seconds"].value >= 0
     assert ingestion.trips() == dict.fromkeys(MONTHS, 3)
+
+
+def retries(result: dg.ExecuteInProcessResult) -> int:
+    return sum(e.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY for e in result.all_events)
+
+
+def outage(ingestion: Ingestion, month: str, answers: int) -> None:
+    """TLC's server is unavailable for a month's file, for so many answers."""
+    path = f"/trip-data/yellow_tripdata_{month[:7]}.parquet"
+    ingestion.publisher.misbehave[path] = [status(503)] * answers
+
+
+def recorded(ingestion: Ingestion) -> list[str]:
+    """The months of taxi_trips that were recorded, as often as they were."""
+    records = ingestion.instance.fetch_materializations(keys.TAXI_TRIPS, limit=10).records
+    return sorted(record.partition_key for record in records)
+
+
+def test_an_outage_that_outlasts_the_download_s_tries_is_passed_by_trying_the_step_again(ingestion):
+    ingestion.publish(*MONTHS)
+    outage(ingestion, MONTHS[1], 3)  # the download tries twice
+    result = ingestion.run(MONTHS[0], MONTHS[-1])
+    assert result.success
+    assert retries(result) == 1
+    assert ingestion.trips() == dict.fromkeys(MONTHS, 3)
+    assert ingestion.fetches().count("2023-01") == 2  # the second of them finds it unchanged
+    assert recorded(ingestion) == list(MONTHS)
+
+
+def test_an_outage_without_end_fails_the_month_after_two_more_tries(ingestion):
+    ingestion.publish(*MONTHS)
+    outage(ingestion, MONTHS[1], 100)
+    result = ingestion.run(MONTHS[0], MONTHS[-1])
+    assert not result.success
+    assert retries(result) == 2
+    assert "HTTP 503" in failure(result)
+    assert ingestion.trips() == {MONTHS[0]: 3, MONTHS[2]: 3}
+    assert recorded(ingestion) == [MONTHS[0], MONTHS[2]]
+
+
+def test_what_will_not_pass_is_not_tried_again(ingestion):
+    ingestion.publish(MONTHS[0])
+    assert retries(ingestion.run(MONTHS[0], MONTHS[-1])) == 0
 
 
 def test_a_month_that_fails_is_named_and_the_others_are_done(ingestion):
@@ -366,3 +416,44 @@ def test_months_of_one_run_download_side_by_side(ingestion):
         ingestion.publisher.misbehave[path] = [answer_together(path)]
     assert ingestion.run(MONTHS[0], MONTHS[-1]).success
     assert len(ingestion.fetches()) == len(MONTHS)
+
+
+def versions(ingestion: Ingestion, asset: dg.AssetKey, month: str) -> dict[str, str]:
+    """The tags of the last materialization of a month, without those of the run."""
+    records = ingestion.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[month]), limit=1
+    ).records
+    return dict(records[0].asset_materialization.tags or {})
+
+
+def test_a_month_that_is_loaded_again_and_is_the_same_keeps_its_version(ingestion):
+    ingestion.publish(*MONTHS)
+    assert ingestion.run(MONTHS[0], MONTHS[-1]).success
+    january, february = (versions(ingestion, keys.TAXI_TRIPS, m)[DATA_VERSION] for m in MONTHS[:2])
+    assert january != february
+    assert ingestion.run(MONTHS[0], MONTHS[0]).success
+    assert versions(ingestion, keys.TAXI_TRIPS, MONTHS[0])[DATA_VERSION] == january
+    ingestion.publish(MONTHS[0], rows=2)
+    assert ingestion.run(MONTHS[0], MONTHS[0]).success
+    assert versions(ingestion, keys.TAXI_TRIPS, MONTHS[0])[DATA_VERSION] != january
+
+
+def test_a_month_in_the_lake_names_the_file_and_the_code_that_it_was_made_from(ingestion):
+    ingestion.publish(*MONTHS[:2])
+    assert ingestion.run(*MONTHS[:2]).success
+    of_file = versions(ingestion, keys.TAXI_TRIPS_FILE, MONTHS[0])
+    of_trips = versions(ingestion, keys.TAXI_TRIPS, MONTHS[0])
+    assert of_trips["dagster/input_data_version/taxi_trips_file"] == of_file[DATA_VERSION]
+    assert of_trips["dagster/code_version"] == yellow_trips.code_versions_by_key[keys.TAXI_TRIPS]
+
+
+def test_the_first_rows_of_a_month_are_shown(ingestion):
+    ingestion.publish(*MONTHS[:1])
+    result = ingestion.run(MONTHS[0], MONTHS[0])
+    (shown,) = (
+        event.materialization.metadata["first rows"].value
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == keys.TAXI_TRIPS
+    )
+    assert shown.startswith("| vendor_id | pickup_datetime |")
+    assert len(shown.splitlines()) == 2 + 3

@@ -4,9 +4,17 @@ import dagster as dg
 
 from analytics.defs import jobs, manhattan, upstream, weekly
 from analytics.defs.resources import resources
+from taxi_shared.ownership import owned_by
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([upstream, weekly, manhattan], include_specs=True),
+    assets=[
+        *owned_by(
+            "analytics",
+            [weekly.trips_by_week, manhattan.manhattan_stats, manhattan.manhattan_map],
+        ),
+        upstream.taxi_trips,
+        upstream.taxi_zones,
+    ],
     jobs=[jobs.weekly_update_job, jobs.trip_update_job],
     schedules=[jobs.weekly_update_schedule],
     sensors=[jobs.analytics_automation_sensor],

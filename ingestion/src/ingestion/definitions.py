@@ -2,14 +2,23 @@
 
 import dagster as dg
 
-from ingestion.defs import jobs, trips, zones
+from ingestion.defs import jobs, trip_checks, trips, zones
 from ingestion.defs.resources import resources
+from taxi_shared.ownership import owned_by
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([trips, zones]),
+    assets=owned_by(
+        "ingestion",
+        [trips.yellow_trips, trips.green_trips, zones.taxi_zones_file, zones.taxi_zones],
+    ),
+    asset_checks=[trip_checks.up_to_date],
     jobs=[jobs.trip_update_job, jobs.green_update_job],
     schedules=[jobs.trip_update_schedule, jobs.green_update_schedule],
-    sensors=[jobs.trip_publication_sensor, jobs.green_publication_sensor],
+    sensors=[
+        jobs.trip_publication_sensor,
+        jobs.green_publication_sensor,
+        jobs.ingestion_automation_sensor,
+    ],
     resources=resources(),
     # A process a step would cost more than most steps do.
     executor=dg.in_process_executor,

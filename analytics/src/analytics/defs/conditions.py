@@ -67,11 +67,21 @@ class TripsReplaced(dg.AutomationCondition[dg.AssetKey]):
         return _result(context, touched & _candidates(context) if before else set(), now)
 
 
-_NEWS = dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_updated()
 _DONE = dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
-# Eager forgets what was loaded before the sensor's first look, and news that comes in the half
-# minute of a request; here news counts as handled by what was done after it only.
-AFTER_NEWS = dg.AutomationCondition.eager().replace("handled", _DONE & ~_NEWS)
+_CHANGED = dg.AutomationCondition.any_deps_updated().replace(
+    "newly_updated_without_root",
+    dg.AutomationCondition.data_version_changed()
+    & ~dg.AutomationCondition.executed_with_root_target(),
+)
+_NEWS = dg.AutomationCondition.newly_missing() | _CHANGED
+# Eager takes what was loaded again and is the same for news; it forgets what was loaded before the
+# sensor's first look, and news that comes in the half minute of a request. Here news is a new
+# version of the data, and counts as handled by what was done after it only.
+AFTER_NEWS = (
+    dg.AutomationCondition.eager()
+    .replace("any_deps_updated", _CHANGED)
+    .replace("handled", _DONE & ~_NEWS)
+)
 
 # Months that TLC has yet to publish are always missing, and eager would wait for all of them: one
 # is enough. A backfill of many is waited for until its end.
@@ -82,13 +92,22 @@ AFTER_NEW_MONTHS = AFTER_NEWS.replace(
     MONTHS
 ).with_label("a_month_is_loaded")
 
-_WEEKS_NEWS = dg.AutomationCondition.newly_missing() | TripsReplaced()
-# Every week and not, as with eager, the latest only.
+# A week that is missing, as `on_missing` has it: but every week and not the latest only, one that
+# was missing at the sensor's first look too, and by the months that it touches.
+_MISSING = (
+    dg.AutomationCondition.on_missing()
+    .without(dg.AutomationCondition.in_latest_time_window())
+    .replace("handled", _DONE & ~dg.AutomationCondition.newly_missing())
+    .replace("any_deps_missing", ~MonthsLoaded())
+)
+_REPLACED = TripsReplaced().since((_DONE & ~TripsReplaced()).with_label("handled"))
+# A run records its months one after the other; the weeks wait for the last, to be one run as well.
+# Any month counts: the statistics have all of them before them.
+_LOADING = dg.AutomationCondition.asset_matches(
+    keys.MANHATTAN_STATS, dg.AutomationCondition.any_deps_in_progress()
+)
 AFTER_ITS_MONTHS = (
-    _WEEKS_NEWS.since((_DONE & ~_WEEKS_NEWS).with_label("handled"))
-    & MonthsLoaded()
-    & ~dg.AutomationCondition.any_deps_in_progress()
-    & ~dg.AutomationCondition.in_progress()
+    (_MISSING | _REPLACED) & MonthsLoaded() & ~_LOADING & ~dg.AutomationCondition.in_progress()
 ).with_label("after_its_months")
 
 

@@ -12,9 +12,12 @@ from analytics.lib import zone_map, zones
 from analytics.lib.frames import Figure, GeoDataFrame
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
+from taxi_shared.lineage import column_lineage
+from taxi_shared.versions import code_version, function_in
 
 QUERY = (files("analytics") / "sql" / "manhattan_stats.sql").read_text()
 BOROUGH = "Manhattan"
+POOL = "manhattan"  # a map shows the statistics of its own run
 
 SCHEMA = dg.TableSchema(
     [
@@ -23,6 +26,14 @@ SCHEMA = dg.TableSchema(
         dg.TableColumn("geometry", "GEOMETRY", "Shape in longitude and latitude (WGS 84)."),
         dg.TableColumn("num_trips", "BIGINT", "Trips picked up in the zone, in all months."),
     ]
+)
+LINEAGE = column_lineage(
+    {
+        "zone": [(keys.TAXI_ZONES, "zone")],
+        "borough": [(keys.TAXI_ZONES, "borough")],
+        "geometry": [(keys.TAXI_ZONES, "geometry")],
+        "num_trips": [(keys.TAXI_TRIPS, "pickup_zone_id"), (keys.TAXI_ZONES, "zone_id")],
+    }
 )
 
 
@@ -35,10 +46,12 @@ SCHEMA = dg.TableSchema(
     },
     deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=dg.AllPartitionMapping())],
     io_manager_key="geojson",
+    code_version=code_version(function_in(__file__, "manhattan_stats"), zones, QUERY),
     automation_condition=AFTER_NEW_MONTHS,
+    pool=POOL,
     group_name=keys.METRICS,
     kinds={"duckdb", "geojson"},
-    metadata={"dagster/column_schema": SCHEMA},
+    metadata={"dagster/column_schema": SCHEMA, "dagster/column_lineage": LINEAGE},
 )
 def manhattan_stats(taxi_zones: GeoDataFrame, database: LakeDatabase) -> GeoDataFrame:
     """Trips by zone of pickup in Manhattan, all months together, with the shape of each zone."""
@@ -50,7 +63,9 @@ def manhattan_stats(taxi_zones: GeoDataFrame, database: LakeDatabase) -> GeoData
 @dg.asset(
     key=keys.MANHATTAN_MAP,
     io_manager_key="png",
+    code_version=code_version(function_in(__file__, "manhattan_map"), zone_map),
     automation_condition=AFTER_NEWS,
+    pool=POOL,
     group_name=keys.METRICS,
     kinds={"matplotlib", "png"},
 )

@@ -12,10 +12,14 @@ from analytics.lib.frames import DataFrame
 from analytics.lib.rows_by_partition import split
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
+from taxi_shared.lineage import column_lineage
 from taxi_shared.partitions import weekly
 from taxi_shared.tables import MILES, MONEY, TRIPS
+from taxi_shared.versions import code_version, function_in
 
 PERIOD = "period"
+# The first week may begin in a month before the first that the platform has.
+DAYS_OF_MONTHS = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
 QUERY = (files("analytics") / "sql" / "trips_by_week.sql").read_text()
 
 DAYS_QUERY = (files("analytics") / "sql" / "trips_by_day.sql").read_text()
@@ -30,13 +34,23 @@ SCHEMA = dg.TableSchema(
         dg.TableColumn("passenger_count", "BIGINT", "Passengers; an unknown number counts as 0."),
     ]
 )
+LINEAGE = column_lineage(
+    {
+        "period": [(keys.TAXI_TRIPS, "week_start")],
+        "num_trips": [],  # of rows as such
+        "total_amount": [(keys.TAXI_TRIPS, "total_amount")],
+        "trip_distance": [(keys.TAXI_TRIPS, "trip_distance")],
+        "passenger_count": [(keys.TAXI_TRIPS, "passenger_count")],
+    }
+)
 
 
 @dg.asset(
     key=keys.TRIPS_BY_WEEK,
-    deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=dg.TimeWindowPartitionMapping())],
+    deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=DAYS_OF_MONTHS)],
     partitions_def=weekly(),
     backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="trips_by_week",
     automation_condition=AFTER_ITS_MONTHS,
     check_specs=[
         dg.AssetCheckSpec(
@@ -46,9 +60,10 @@ SCHEMA = dg.TableSchema(
         )
     ],
     io_manager_key="weekly_csv",
+    code_version=code_version(function_in(__file__, "trips_by_week"), weeks, QUERY),
     group_name=keys.METRICS,
     kinds={"duckdb", "csv"},
-    metadata={"dagster/column_schema": SCHEMA},
+    metadata={"dagster/column_schema": SCHEMA, "dagster/column_lineage": LINEAGE},
 )
 def trips_by_week(
     context: dg.AssetExecutionContext, database: LakeDatabase

@@ -68,7 +68,7 @@ class GeoJsonFiles(_Files):
     def load_from_path(self, context: dg.InputContext, path: UPath) -> GeoDataFrame:
         import geopandas
 
-        features = json.loads(path.read_text(encoding="utf-8"))["features"]
+        features = json.loads(storage.read_bytes(path))["features"]
         return geopandas.GeoDataFrame.from_features(features, crs=LONGITUDE_LATITUDE)
 
     def get_metadata(self, context: dg.OutputContext, obj: GeoDataFrame) -> dict[str, Any]:
@@ -90,10 +90,10 @@ class PngFiles(_Files):
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> bytes:
         """The picture as it is in the file."""
-        return path.read_bytes()
+        return storage.read_bytes(path)
 
     def get_metadata(self, context: dg.OutputContext, obj: Figure) -> dict[str, Any]:
-        png = self._get_path(context).read_bytes()
+        png = storage.read_bytes(self._get_path(context))
         return {"bytes": len(png), "preview": preview.picture(png)}
 
 

@@ -54,7 +54,7 @@ class RowsByPartitionCsv(dg.ConfigurableIOManager):
         if context.has_asset_partitions:
             paths = [folder / file_name(key) for key in context.asset_partition_keys]
         else:
-            paths = list(versions(folder))
+            paths = list(storage.versions_below(folder))
         rows = [row for content in read_all(paths) for row in csv.DictReader(io.StringIO(content))]
         columns = rows[0] if rows else {}
         return pd.DataFrame({name: [_value(row[name]) for row in rows] for name in columns})
@@ -89,27 +89,18 @@ def assemble(folder: UPath, whole: UPath) -> None:
     afterwards and found those that its file was made from. A part that came later brings its own
     writer here, who would then be the last.
     """
-    parts = versions(folder)
+    parts = storage.versions_below(folder)
     while True:
         storage.write_text(whole, concatenate(read_all(parts)))
-        before, parts = parts, versions(folder)
+        before, parts = parts, storage.versions_below(folder)
         if parts == before:
             return
-
-
-def versions(folder: UPath) -> dict[UPath, str]:
-    """The parts in a folder, sorted, each with a hash of what changes when it is replaced.
-
-    That is the ETag on S3, inode and time of modification on a local disk.
-    """
-    folder.fs.invalidate_cache()
-    return {path: path.fs.ukey(path.path) for path in sorted(folder.glob("*.csv"))}
 
 
 def read_all(paths: Iterable[UPath]) -> list[str]:
     """The texts of files, in their order."""
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        return list(pool.map(lambda path: path.read_text(encoding="utf-8"), paths))
+        return list(pool.map(storage.read_text, paths))
 
 
 def concatenate(parts: Iterable[str]) -> str:

@@ -37,6 +37,12 @@ green_update_job = dg.define_asset_job(
     description="Fetches and loads a month of green trips.",
 )
 
+ingestion_automation_sensor = dg.AutomationConditionSensorDefinition(
+    "ingestion_automation_sensor",
+    target=dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks(),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+
 
 def update_schedule(name: str, service: Service, job_name: str) -> dg.ScheduleDefinition:
     """Runs of a job for months of a service, on the fifth of each month."""

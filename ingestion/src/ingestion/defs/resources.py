@@ -1,9 +1,11 @@
 """The ingestion location's resources: the lake's `database`, and `tlc`, where files come from."""
 
+from collections.abc import Iterable
+
 import dagster as dg
 from pydantic import Field
 
-from ingestion.lib.download import Patience
+from ingestion.lib.download import Patience, TransientError
 from taxi_shared import settings
 from taxi_shared.database import lake_database
 
@@ -19,6 +21,12 @@ class TlcSource(dg.ConfigurableResource):
     attempts: int = Field(default=5, description="Tries for a failure that may pass.")
     first_wait_seconds: float = Field(
         default=1.0, description="Wait after the first failure; it doubles from then on."
+    )
+    retries: int = Field(
+        default=2, description="How often a step is tried again when those tries were not enough."
+    )
+    retry_wait_seconds: float = Field(
+        default=60.0, description="Wait before the first of them; five times that before the next."
     )
 
     def trips_address(self, service: str, month: str) -> str:
@@ -39,6 +47,19 @@ class TlcSource(dg.ConfigurableResource):
     @property
     def patience(self) -> Patience:
         return Patience(self.attempts, self.first_wait_seconds)
+
+    def retry_what_may_pass(
+        self, context: dg.AssetExecutionContext, errors: Iterable[Exception | None]
+    ) -> None:
+        """Have the step tried again later if one of its errors may pass and tries are left.
+
+        Raises dagster.RetryRequested. What a step has fetched and loaded it finds done.
+        """
+        transient = next((error for error in errors if isinstance(error, TransientError)), None)
+        if transient and context.retry_number < self.retries:
+            wait = self.retry_wait_seconds * 5**context.retry_number
+            context.log.warning(f"{transient}; tried again in {wait:.0f} s")
+            raise dg.RetryRequested(self.retries, wait) from transient
 
 
 def resources() -> dict[str, dg.ConfigurableResource]:

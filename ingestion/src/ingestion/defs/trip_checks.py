@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import dagster as dg
 import duckdb
@@ -9,7 +10,10 @@ import duckdb
 from ingestion.lib import checks
 from ingestion.lib.checks import Counts
 from ingestion.lib.months import Month, RowsLost
-from taxi_shared.tables import Table
+from taxi_shared import keys
+from taxi_shared.database import LakeDatabase
+from taxi_shared.partitions import monthly
+from taxi_shared.tables import TRIPS, Table
 
 ROWS_AS_PUBLISHED = "rows_as_published"
 EVERY_COLUMN_DESCRIBED = "every_column_described"
@@ -42,6 +46,27 @@ COUNT_CHECKS = (
         checks.usual_number,
     ),
 )
+
+
+@dg.asset_check(
+    asset=keys.TAXI_TRIPS,
+    description="The newest month that TLC should have published by now is loaded. A month is due "
+    f"{checks.USUAL_DELAY.days} days after its end.",
+    automation_condition=dg.AutomationCondition.on_cron("0 7 * * *"),
+)
+def up_to_date(
+    context: dg.AssetCheckExecutionContext, database: LakeDatabase
+) -> dg.AssetCheckResult:
+    """Looked at each morning, since no load tells of a month that does not come."""
+    loaded = database.lake.versions(TRIPS)
+    today = datetime.now(UTC).date()
+    late = checks.not_up_to_date(monthly().get_partition_keys(), loaded, today)
+    return dg.AssetCheckResult(
+        passed=late is None,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=late,
+        metadata={"newest month": max(loaded, default="none")[:7]},
+    )
 
 
 def check_specs(asset: dg.AssetKey, table: Table) -> list[dg.AssetCheckSpec]:

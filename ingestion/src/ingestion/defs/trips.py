@@ -15,16 +15,18 @@ import duckdb
 
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.trip_checks import check_results, check_specs, not_described
-from ingestion.lib import months
+from ingestion.lib import conform, months, placement, quality, shapes
 from ingestion.lib.conform import LayoutError
 from ingestion.lib.download import NotPublished, Receipt
 from ingestion.lib.months import Fetched, Loaded, Month, Source
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, parquet_rows
+from taxi_shared.lineage import column_lineage
 from taxi_shared.partitions import monthly
 from taxi_shared.ranges import RangeReport
 from taxi_shared.tables import GREEN_FIRST_MONTH, GREEN_TRIPS, TRIPS, Table
+from taxi_shared.versions import code_version
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
                 f"`raw/{service.raw_prefix}_2023-03.parquet`, and beside it where it came from.",
                 group_name=keys.RAW_FILES,
                 kinds={"parquet"},
+                skippable=True,
             ),
             dg.AssetSpec(
                 service.table_asset,
@@ -89,17 +92,28 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
                 "file under canonical column names, in the order of the file.",
                 group_name=keys.INGESTED,
                 kinds={"duckdb", "parquet"},
-                metadata={"dagster/column_schema": service.table.dagster_schema()},
+                skippable=True,
+                code_version=code_version(conform, placement, shapes, quality, service.table.logic),
+                metadata={
+                    "dagster/column_schema": service.table.dagster_schema(),
+                    "dagster/column_lineage": column_lineage(
+                        {
+                            column: [(service.file_asset, name) for name in names]
+                            for column, names in service.table.origins().items()
+                        }
+                    ),
+                },
             ),
         ],
         check_specs=check_specs(service.table_asset, service.table),
+        pool=service.table.name,
         partitions_def=monthly(),
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
     )
     def assets(
         context: dg.AssetExecutionContext, tlc: TlcSource, database: LakeDatabase
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    ) -> Iterator[dg.AssetCheckResult]:
         sources = [service.source(tlc, database.lake, key) for key in context.partition_keys]
         report = RangeReport(context)
         undescribed: dict[str, tuple[str, ...]] = {}
@@ -119,13 +133,14 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
             for month in months.side_by_side(sources, bring):
                 undescribed |= _report(con, report, service, month)
                 brought.append(month)
+        tlc.retry_what_may_pass(context, (month.fetched.error for month in brought))
         if service.table_asset in context.selected_asset_keys:
             database.publish()
         if checks := context.selected_asset_check_keys:
             with database.get_connection() as con:  # which sees the months that were loaded
                 undescribed |= _undescribed_in_newest(con, service, database.lake)
                 yield from check_results(con, service.table, brought, undescribed, checks)
-        yield from report.results()
+        report.record()
 
     return assets
 
@@ -191,6 +206,7 @@ def _report_file(
     report.done(
         service.file_asset,
         source.partition,
+        receipt.sha256,
         {
             "dagster/row_count": rows,
             "bytes": receipt.bytes,
@@ -211,12 +227,14 @@ def _report_rows(
     report.done(
         service.table_asset,
         source.partition,
+        loaded.version,
         {
             "dagster/row_count": loaded.rows,
             "bytes": loaded.bytes,
             "seconds": round(loaded.seconds, 3),
             **loaded.quality,
             "columns not loaded": list(loaded.unknown_columns),
+            "first rows": loaded.first_rows,
         },
     )
     if not loaded.unknown_columns:

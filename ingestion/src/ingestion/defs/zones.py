@@ -14,7 +14,8 @@ import duckdb
 from upath import UPath
 
 from ingestion.defs.resources import TlcSource
-from ingestion.lib.download import NotPublished, download
+from ingestion.lib import shapes
+from ingestion.lib.download import NotPublished, Receipt, TransientError, download
 from ingestion.lib.shapes import (
     Zone,
     is_zone_lookup_csv,
@@ -22,17 +23,33 @@ from ingestion.lib.shapes import (
     one_row_an_id,
     wrong_ids,
 )
-from taxi_shared import keys
+from taxi_shared import keys, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
+from taxi_shared.lineage import column_lineage
 from taxi_shared.tables import ZONES
+from taxi_shared.versions import code_version, data_version, function_in
 
 BEFORE_TRIPS = {"dagster/priority": "1"}
 NO_ZONE_TWICE = "no_zone_twice"
+ORIGINS = (
+    ("zone_id", ["LocationID"]),
+    ("zone", ["zone"]),
+    ("borough", ["borough"]),
+    ("service_zone", ["service_zone"]),  # of the lookup
+    ("geometry", ["the_geom"]),
+)
 NO_LOOKUP = "not published: service_zone is NULL, names of zones without a shape are the platform's"
 
 
-@dg.asset(key=keys.TAXI_ZONES_FILE, group_name=keys.RAW_FILES, kinds={"csv"}, op_tags=BEFORE_TRIPS)
+@dg.asset(
+    key=keys.TAXI_ZONES_FILE,
+    group_name=keys.RAW_FILES,
+    kinds={"csv"},
+    op_tags=BEFORE_TRIPS,
+    automation_condition=dg.AutomationCondition.on_cron("0 5 1 * *"),
+    pool=ZONES.name,
+)
 def taxi_zones_file(
     context: dg.AssetExecutionContext, tlc: TlcSource, database: LakeDatabase
 ) -> dg.MaterializeResult:
@@ -43,17 +60,24 @@ def taxi_zones_file(
     """
     begin = time.perf_counter()
     path = zones_csv(database.lake)
-    done = download(tlc.zones_address(), path, check=is_zones_csv, patience=tlc.patience)
+    try:
+        done = download(tlc.zones_address(), path, check=is_zones_csv, patience=tlc.patience)
+        lookup = _fetch_lookup(context, tlc, database.lake)
+    except TransientError as error:
+        tlc.retry_what_may_pass(context, [error])
+        raise
     context.log.info(f"{path.name} {'fetched' if done.fetched else 'unchanged'}")
+    known = Receipt.kept(lookup_csv(database.lake))
     return dg.MaterializeResult(
+        data_version=data_version(f"{done.receipt.sha256} {known.sha256 if known else ''}"),
         metadata={
-            "dagster/row_count": len(path.read_text().splitlines()) - 1,
+            "dagster/row_count": len(storage.read_bytes(path).splitlines()) - 1,
             "bytes": done.receipt.bytes,
             "seconds": round(time.perf_counter() - begin, 3),
             "sha256": done.receipt.sha256,
             "source": done.receipt.address,
-            "lookup": _fetch_lookup(context, tlc, database.lake),
-        }
+            "lookup": lookup,
+        },
     )
 
 
@@ -76,7 +100,18 @@ def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake)
     group_name=keys.INGESTED,
     kinds={"duckdb", "parquet"},
     op_tags=BEFORE_TRIPS,
-    metadata={"dagster/column_schema": ZONES.dagster_schema()},
+    pool=ZONES.name,
+    automation_condition=dg.AutomationCondition.eager(),
+    code_version=code_version(function_in(__file__, "taxi_zones"), shapes, ZONES.logic),
+    metadata={
+        "dagster/column_schema": ZONES.dagster_schema(),
+        "dagster/column_lineage": column_lineage(
+            {
+                name: [(keys.TAXI_ZONES_FILE, origin) for origin in origins]
+                for name, origins in ORIGINS
+            }
+        ),
+    },
     check_specs=[
         dg.AssetCheckSpec(
             NO_ZONE_TWICE,
@@ -106,18 +141,21 @@ def taxi_zones(
             raise dg.Failure(f"{zones_csv(lake)}: {wrong}")
         write_zones(con, lake, zones)
         rows, size = lake.size(con, ZONES)
+        first_rows = lake.first_rows(con, ZONES)
     database.publish()
     without_service_zone = [z.zone_id for z in zones if z.service_zone is None]
     if without_service_zone:
         context.log.warning(f"{len(without_service_zone)} zones have no service_zone")
     yield dg.MaterializeResult(
+        data_version=data_version(str([vars(zone) for zone in zones])),
         metadata={
             "dagster/row_count": rows,
             "bytes": size,
             "seconds": round(time.perf_counter() - begin, 3),
+            "first rows": first_rows,
             "zones without a shape": [z.zone_id for z in zones if z.geometry is None],
             "zones without a service zone": without_service_zone,
-        }
+        },
     )
 
 

@@ -4,8 +4,9 @@ Each check says in a sentence what is wrong with a month, or nothing. Bounds are
 that comes every month is not read.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from statistics import median
 
 import duckdb
@@ -15,6 +16,7 @@ from taxi_shared.tables import Table
 MOST_STRAYS = 0.001
 MOST_UNKNOWN_ZONES = 0.05
 USUAL_FACTOR = 1.6
+USUAL_DELAY = timedelta(days=75)  # of TLC
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,20 @@ def usual_number(month: str, lake: Mapping[str, Counts]) -> str | None:
     return f"{month[:7]} has {trips:,} trips; {compared}"
 
 
+def not_up_to_date(months: Iterable[str], loaded: Container[str], today: date) -> str | None:
+    """Whether the newest of all months (partitions) that TLC should have published is not loaded.
+
+    TLC publishes a month about two months after it ends.
+    """
+    due = [month for month in months if _end_of(month) + USUAL_DELAY <= today]
+    missing = [month[:7] for month in due if month not in loaded]
+    if not due or due[-1] in loaded:
+        return None
+    return f"{due[-1][:7]} is due since {_end_of(due[-1]) + USUAL_DELAY}; not loaded: " + (
+        ", ".join(missing[-12:]) if len(missing) <= 12 else f"{len(missing)} months"
+    )
+
+
 def findings(sentences: Iterable[str | None]) -> tuple[str, ...]:
     """What was found, without the months of which nothing was."""
     return tuple(sentence for sentence in sentences if sentence)
@@ -72,6 +88,11 @@ def _share(month: str, part: int, whole: int, most: float, text: str) -> str | N
     if part <= most * whole:
         return None
     return f"{month[:7]} has {part:,} of {whole:,} pickups {text}, more than {most:.1%}"
+
+
+def _end_of(month: str) -> date:
+    """The day after the last of a month."""
+    return date.fromisoformat(_months_away(month, 1))
 
 
 def _months_away(month: str, number: int) -> str:

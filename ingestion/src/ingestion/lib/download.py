@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from upath import UPath
 
-from taxi_shared import storage
+from taxi_shared import settings, storage
+from taxi_shared.secrets import secret
 
 if TYPE_CHECKING:
     # Imported by the functions that use them: every run imports this module, few download.
@@ -79,7 +80,7 @@ class Receipt:
     def kept(cls, path: UPath) -> "Receipt | None":
         """The receipt beside a file, whether the file is still there or not."""
         try:
-            values = json.loads(_receipt_path(path).read_text())
+            values = json.loads(storage.read_bytes(_receipt_path(path)))
         except FileNotFoundError:
             return None
         return cls(**{**values, "version": Version(**values["version"])})
@@ -139,7 +140,10 @@ def look(address: str) -> Version:
 
         with _transient_errors(address):
             response = requests.head(
-                address, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=True
+                address,
+                headers=_authorization(address),
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                allow_redirects=True,
             )
         _raise_for_status(response, address)
         return _http_version(response)
@@ -202,7 +206,7 @@ def _open(address: str, known: Receipt | None) -> Iterator[tuple[Version, Iterat
     import requests
 
     # Compressed in transit, the length of the file would not be the length of the body.
-    headers = {"Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity", **_authorization(address)}
     if known and known.version.etag:
         headers["If-None-Match"] = known.version.etag
     elif known and known.version.last_modified:
@@ -216,6 +220,15 @@ def _open(address: str, known: Receipt | None) -> Iterator[tuple[Version, Iterat
         _raise_for_status(response, address)
         body = response.iter_content(CHUNK_BYTES)
         yield _http_version(response), None if response.status_code == 304 else body
+
+
+def _authorization(address: str) -> dict[str, str]:
+    """The header for a mirror of TLC's files that wants a token; nobody else is sent it."""
+    source = settings.get(settings.SOURCE_URL).rstrip("/")
+    if not address.startswith(f"{source}/"):
+        return {}
+    token = secret(settings.SOURCE_TOKEN)
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import dagster as dg
 import duckdb
 from upath import UPath
 
@@ -65,14 +66,17 @@ class Fetched:
 class Loaded:
     """A month in the lake, with the report of what is strange in it.
 
-    `changed` is False where the lake held this very content before.
+    `version` tells of what content, by what SQL, it was made; `changed` is False where the lake
+    held that before.
     """
 
     rows: int
     bytes: int
     seconds: float
+    version: str
     unknown_columns: tuple[str, ...]
     quality: Mapping[str, int]
+    first_rows: dg.MarkdownMetadataValue
     changed: bool
 
 
@@ -136,8 +140,9 @@ def load(
     file, partition = str(source.path), source.partition
     conformed = conform.conform(file, conform.schema_of(con, file), table, source.month)
     zones = ZoneShapes.of(con) if conformed.placements else None
+    days = table.days.logic if table.days else ""
     made_from = hashlib.sha256(
-        f"{sha256} {conformed.query} {zones.fingerprint if zones else ''} {table.days}".encode()
+        f"{sha256} {conformed.query} {zones.fingerprint if zones else ''} {days}".encode()
     ).hexdigest()
     tables = (table, table.days) if table.days else (table,)
     changed = any(lake.note(con, t, partition) != made_from for t in tables)
@@ -151,7 +156,16 @@ def load(
         report = quality.report(con, lake, table, partition)
         seconds = time.perf_counter() - begin
     rows, size = lake.size(con, table, partition)
-    return Loaded(rows, size, seconds, conformed.unknown_columns, report, changed)
+    return Loaded(
+        rows,
+        size,
+        seconds,
+        made_from,
+        conformed.unknown_columns,
+        report,
+        lake.first_rows(con, table, partition),
+        changed,
+    )
 
 
 def _write_rows(

@@ -32,13 +32,15 @@ def write_days(
     """
     import numpy as np
 
+    file = str(lake.file(trips, partition))
     counts = ", ".join(f"{c.formula} AS {c.name}" for c in days.columns if c != DUPLICATES)
-    columns = ", ".join(column.name for column in trips.columns if not column.formula)
+    # A column without values makes no difference.
+    columns = ", ".join(_nulls(con, file, trips)) or "NULL"
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE counted AS SELECT {counts}, "
         f"CAST(0 AS {DUPLICATES.type}) AS {DUPLICATES.name}, list(hash({columns})) AS hashes "
         "FROM read_parquet($file) GROUP BY pickup_date",
-        {"file": str(lake.file(trips, partition))},
+        {"file": file},
     )
     of_day = "pickup_date IS NOT DISTINCT FROM $day"
     for (day,) in con.execute("SELECT pickup_date FROM counted").fetchall():

@@ -1,0 +1,65 @@
+"""This location needs of other teams' tables what it was promised: no more, and no less."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from small_lake import Trip, square, write_month, write_zones
+
+from analytics.definitions import defs
+from taxi_shared.contracts import broken, uses_of
+from taxi_shared.lake import Lake
+from taxi_shared.testing import keep_promised_columns
+
+PROMISED = sorted(
+    {
+        (table, column)
+        for use in uses_of("analytics")
+        for table, columns in use.tables.items()
+        for column in columns
+        if column != "partition_date"  # which the name of a file's folder holds
+    }
+)
+
+
+def test_the_definitions_rely_on_what_is_promised() -> None:
+    assert broken("analytics", defs) == []
+
+
+@pytest.fixture
+def loaded(lake: Lake) -> Lake:
+    write_month(lake, "2019-01-01", [Trip("2019-01-07 10:00:00", 4), Trip("2019-01-08 11:00:00")])
+    write_zones(lake, [(4, "Alphabet City", "Manhattan", square(-73.98, 40.72))])
+    return lake
+
+
+def make_all() -> bool:
+    week = {"dagster/partition": "2019-01-06"}
+    jobs = (("weekly_update_job", week), ("trip_update_job", {}))
+    return all(
+        defs.resolve_job_def(name)
+        .execute_in_process(
+            instance=dg.DagsterInstance.ephemeral(), tags=tags, raise_on_error=False
+        )
+        .success
+        for name, tags in jobs
+    )
+
+
+def results(tmp_path: Path) -> list[bytes]:
+    names = ("outputs/trips_by_week.csv", "staging/manhattan_stats.geojson")
+    return [(tmp_path / name).read_bytes() for name in names]
+
+
+def test_the_promised_columns_are_enough(loaded: Lake, tmp_path: Path) -> None:
+    assert make_all()
+    whole = results(tmp_path)
+    keep_promised_columns(loaded, "analytics")
+    assert make_all()
+    assert results(tmp_path) == whole
+
+
+@pytest.mark.parametrize("column", PROMISED, ids=".".join)
+def test_each_of_them_is_needed(loaded: Lake, column: tuple[str, str]) -> None:
+    keep_promised_columns(loaded, "analytics", without=column)
+    assert not make_all()

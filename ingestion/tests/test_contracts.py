@@ -1,0 +1,77 @@
+"""What other teams rely on of this location is there: in its definitions, and in the lake."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import duckdb
+import pytest
+
+from ingestion.definitions import defs
+from taxi_shared.contracts import USES, broken
+from taxi_shared.lake import Lake
+from taxi_shared.storage import DataRoot
+from taxi_shared.tables import TABLES
+
+from .test_trips import MONTHS, Ingestion
+from .test_zones import SQUARE, load_zones
+
+
+def test_the_definitions_keep_what_is_promised():
+    assert broken("ingestion", defs) == []
+
+
+@pytest.fixture
+def lake(publisher, tmp_path, instance) -> Lake:
+    """A month of trips and the zones, as the assets load them."""
+    ingestion = Ingestion(publisher, tmp_path / "data", instance)
+    ingestion.publish(MONTHS[0])
+    assert ingestion.run(MONTHS[0], MONTHS[0]).success
+    source = tmp_path / "zones.csv"
+    source.write_text(f'LocationID,zone,borough,the_geom\n4,Alphabet City,Manhattan,"{SQUARE}"\n')
+    assert load_zones(instance, source, tmp_path / "data").success
+    return Lake(DataRoot.at(str(tmp_path / "data")))
+
+
+def test_the_files_have_the_promised_columns_and_types(lake):
+    tables = {table.name: table for table in TABLES}
+    for use in USES:
+        for name, columns in use.tables.items():
+            (file,) = lake.files(tables[name])
+            found = types_in(str(file))
+            assert {c: found.get(c) for c in columns} == columns, f"{use.user}, {name}"
+
+
+def types_in(file: str) -> dict[str, str]:
+    with duckdb.connect() as con:
+        query = "DESCRIBE SELECT * FROM read_parquet($file, hive_partitioning = true)"
+        return {name: kind for name, kind, *_ in con.execute(query, {"file": file}).fetchall()}
+
+
+def contracts(*arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "taxi_shared.contracts", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+def test_what_a_location_relies_on_can_be_told_to_the_one_that_makes_it(tmp_path):
+    file = tmp_path / "uses.json"
+    file.write_text(contracts("analytics", "--uses")[1])
+    assert len(json.loads(file.read_text())) == 2
+    assert contracts("ingestion", "--with", str(file)) == (0, "")
+
+
+def test_a_deploy_is_told_what_breaks_those_who_are_deployed(tmp_path):
+    """Somebody whose deployed version relies on more than is written here today."""
+    older = [
+        replace(USES[0], user="finance", tables={"trips": {"tips": "DOUBLE"}}),
+        replace(USES[0], user="finance", asset="trips", tables={}),
+    ]
+    file = tmp_path / "uses.json"
+    file.write_text(json.dumps([asdict(use) for use in older]))
+    assert contracts("ingestion", "--with", str(file)) == (
+        1,
+        "finance relies on column trips.tips, which is not there\n"
+        "finance relies on asset trips, which ingestion does not make\n",
+    )

@@ -1,0 +1,60 @@
+"""Months and zones on S3, as on a folder."""
+
+import pytest
+
+from ingestion.lib import conform
+from ingestion.lib.download import Receipt
+from taxi_shared import storage
+
+from .test_trips import MONTHS, Ingestion, failure, materialized
+from .test_zones import SQUARE, load_zones, zones
+
+
+@pytest.fixture
+def ingestion(publisher, s3_root, instance):
+    return Ingestion(publisher, s3_root, instance)
+
+
+def files(root: str, folder: str) -> dict[str, str]:
+    return {path.name: v for path, v in storage.versions_below(storage.at(root) / folder).items()}
+
+
+def test_months_are_fetched_and_loaded_once_and_again_when_they_are_replaced(ingestion):
+    ingestion.publish(*MONTHS[:2])
+    assert ingestion.run(*MONTHS[:2]).success
+    assert ingestion.trips() == dict.fromkeys(MONTHS[:2], 3)
+    before = files(ingestion.root, "")
+    receipt = Receipt.of(storage.at(ingestion.root) / "raw" / "taxi_trips_2023-01.parquet")
+    assert receipt
+    assert receipt.address.endswith("yellow_tripdata_2023-01.parquet")
+
+    result = ingestion.run(*MONTHS[:2])
+    assert materialized(result) == sorted(
+        (name, month) for name in ("taxi_trips", "taxi_trips_file") for month in MONTHS[:2]
+    )
+    del before["data.duckdb"]  # made again by every run
+    assert {**files(ingestion.root, ""), **before} == files(ingestion.root, "")
+
+    ingestion.publish(MONTHS[1], rows=2)
+    assert ingestion.run(MONTHS[1], MONTHS[1]).success
+    assert ingestion.trips() == {MONTHS[0]: 3, MONTHS[1]: 2}
+
+
+def test_a_month_that_loses_rows_is_kept_from_readers(ingestion, monkeypatch):
+    ingestion.publish(MONTHS[0])
+    assert ingestion.run(MONTHS[0], MONTHS[0]).success
+    ingestion.publish(MONTHS[0], rows=2)
+    query = conform.Conformed.query.fget
+    monkeypatch.setattr(conform.Conformed, "query", property(lambda self: f"{query(self)} LIMIT 1"))
+    result = ingestion.run(MONTHS[0], MONTHS[0])
+    assert not result.success
+    assert "has 2 rows, and 1 came out of it; the lake keeps what it had" in failure(result)
+    assert ingestion.trips() == {MONTHS[0]: 3}
+    assert not [name for name in files(ingestion.root, "staging") if "partial" in name]
+
+
+def test_zones_are_loaded(instance, s3_root, tmp_path):
+    source = tmp_path / "zones.csv"
+    source.write_text(f'LocationID,zone,borough,the_geom\n4,Alphabet City,Manhattan,"{SQUARE}"\n')
+    assert load_zones(instance, source, s3_root).success
+    assert zones(s3_root)[4] == ("Alphabet City", "Manhattan", SQUARE)
