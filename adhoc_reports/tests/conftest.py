@@ -15,6 +15,7 @@ from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
+from taxi_shared.testing import bucket, object_store, s3_root  # noqa: F401
 
 Trip = tuple[int | None, datetime | None]
 """Pickup zone and pickup time."""
@@ -46,6 +47,11 @@ def write_trips(lake: Lake, month: str, trips: Sequence[Trip]) -> None:
         for column in TRIPS.columns
         if column.formula
     )
+    days = ", ".join(
+        f"{column.formula} AS {column.name}"
+        for column in TRIP_DAYS.columns
+        if column.name in ("pickup_date", "num_trips", "num_unknown_pickup_zones")
+    )
     with duckdb.connect() as con:
         lake.write(
             con,
@@ -58,7 +64,7 @@ def write_trips(lake: Lake, month: str, trips: Sequence[Trip]) -> None:
         lake.write(
             con,
             TRIP_DAYS,
-            "SELECT pickup_date, count(*) AS num_trips FROM read_parquet($file) GROUP BY ALL",
+            f"SELECT {days} FROM read_parquet($file) GROUP BY pickup_date",
             {"file": str(lake.file(TRIPS, month))},
             month,
         )

@@ -14,7 +14,10 @@ from adhoc_reports import definitions
 from adhoc_reports.defs.intake import adhoc_request_job
 from adhoc_reports.defs.requests import AdhocRequestConfig, adhoc_request
 from adhoc_reports.lib import chart
+from adhoc_reports.lib.report import Report
+from adhoc_reports.lib.request import Request
 from taxi_shared import keys
+from taxi_shared.tables import TRIPS
 
 from .conftest import JANUARY, Office, write_trips, write_zones
 
@@ -51,6 +54,10 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return str(event.step_failure_data.error)
 
 
+def answers(office: Office) -> list[str]:
+    return sorted(path.name for path in office.root.outputs.iterdir())
+
+
 @pytest.fixture
 def loaded(office, lake):
     write_zones(lake)
@@ -79,7 +86,54 @@ def test_a_request_is_answered_by_a_chart_and_its_numbers(loaded):
     assert "| 8 | 1 | 0 | 1 |" in shown["numbers"]
     preview = re.fullmatch(r"!\[Chart\]\(data:image/png;base64,(.*)\)", shown["chart"])
     assert base64.b64decode(preview.group(1)) == png
-    assert sorted(path.name for path in loaded.root.outputs.iterdir()) == ["jan.csv", "jan.png"]
+    assert answers(loaded) == ["jan.csv", "jan.png", "jan.report.json"]
+
+
+def test_the_report_has_the_numbers_and_what_they_rest_on(loaded, lake):
+    write_trips(
+        lake,
+        "2023-02-01",
+        [
+            (264, datetime(2023, 1, 20)),
+            (None, datetime(2023, 1, 21)),
+            (4, None),
+            (4, datetime(2023, 2, 1)),
+        ],
+    )
+    result = run(loaded)
+    report = Report.model_validate_json((loaded.root.outputs / "jan.report.json").read_bytes())
+    assert report.request == Request(filename="jan.json", **JANUARY)
+    assert report.pickups.to_csv() == (loaded.root.outputs / "jan.csv").read_text()
+    assert report.run_id == result.run_id
+    assert [(str(m.month), m.trips) for m in report.basis.months] == [
+        ("2023-01-01", 4),
+        ("2023-02-01", 2),
+    ]
+    file = lake.file(TRIPS, "2023-01-01").stat().st_mtime
+    assert report.basis.months[0].loaded.timestamp() == int(file)
+    assert [(each.reason, each.trips) for each in report.basis.left_out] == [
+        ("Picked up elsewhere than in Manhattan.", 1),
+        ("Picked up in a zone that is unknown or outside New York.", 2),
+        ("Without a pickup time, in the files of these months.", 1),
+    ]
+
+
+def test_a_zone_and_the_whole_city_are_areas_too(loaded):
+    assert metadata(run(loaded, zone="Zone 12"))["num_trips"] == 1
+    assert metadata(run(loaded, borough="Queens", zone="Zone 7"))["num_trips"] == 1
+    assert metadata(run(loaded, borough="New York City"))["num_trips"] == 4
+
+
+def test_the_whole_city_is_without_newark_and_unknown_zones(loaded, lake):
+    zones = [1, 3, 4, 7, 12, 23, 25, 264, None]
+    write_trips(lake, "2023-01-01", [(zone, datetime(2023, 1, 12)) for zone in zones])
+    assert metadata(run(loaded, borough="New York City"))["num_trips"] == 6
+
+
+def test_a_zone_that_its_borough_does_not_have_fails_the_run_and_is_reported(loaded):
+    reason = "zone is 'Zone 7', which Manhattan does not have; expected one of Zone 12, Zone 4"
+    assert reason in failure(run(loaded, expect_success=False, zone="Zone 7"))
+    assert loaded.errors() == {"jan.error.json": reason}
 
 
 def test_nothing_goes_through_an_io_manager(loaded):
@@ -143,7 +197,7 @@ def test_a_second_run_in_the_midst_of_the_first_leaves_a_whole_answer(loaded, mo
     monkeypatch.setattr(chart, "to_png", run_another_meanwhile)
     assert metadata(run(loaded))["num_trips"] == 3
     assert "\n8,1,0,1," in (loaded.root.outputs / "jan.csv").read_text()
-    assert sorted(path.name for path in loaded.root.outputs.iterdir()) == ["jan.csv", "jan.png"]
+    assert answers(loaded) == ["jan.csv", "jan.png", "jan.report.json"]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +235,7 @@ def test_a_lake_without_any_trips_is_answered_with_zeros_and_a_warning(office, c
 
 def test_the_launchpad_explains_every_field():
     fields = AdhocRequestConfig.to_config_schema().config_type.fields
-    assert set(fields) == {"filename", "borough", "start_date", "end_date"}
+    assert set(fields) == {"filename", "borough", "start_date", "end_date", "zone"}
     assert all(field.description for field in fields.values())
 
 
@@ -196,4 +250,7 @@ def test_the_definitions_load():
     dg.Definitions.validate_loadable(definitions.defs)
     repository = definitions.defs.get_repository_def()
     assert repository.get_job("adhoc_request_job").executor_def is dg.in_process_executor
-    assert [sensor.name for sensor in repository.sensor_defs] == ["adhoc_request_sensor"]
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "adhoc_request_sensor",
+        "available_data_sensor",
+    }

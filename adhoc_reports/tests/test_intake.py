@@ -18,6 +18,7 @@ from adhoc_reports.lib.intake import (
     list_requests,
     to_cursor,
 )
+from taxi_shared.storage import DataRoot
 
 from .conftest import JANUARY
 
@@ -105,13 +106,13 @@ def test_a_name_that_is_not_utf_8_survives_the_cursor():
     assert to_cursor(seen).isascii()
 
 
-@pytest.fixture(params=["folder", "object store"])
+@pytest.fixture(params=["folder", "S3"])
 def requests(request, tmp_path):
-    """A folder of requests, on disk or in fsspec's object store in memory."""
-    folder = UPath(tmp_path / "requests" if request.param == "folder" else "memory://intake/in")
+    """A folder of requests."""
+    root = str(tmp_path) if request.param == "folder" else request.getfixturevalue("s3_root")
+    folder = DataRoot.at(root).requests
     folder.mkdir(parents=True)
-    yield folder
-    folder.fs.rm(folder.path, recursive=True)
+    return folder
 
 
 def test_a_listing_has_the_request_files_and_nothing_else(requests):
@@ -152,6 +153,7 @@ def test_a_copy_that_keeps_size_and_time_has_another_fingerprint(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_told_from_an_empty_one(requests):
+    (requests / ".being_written").write_text("")  # on S3 a folder is what its files are called
     assert list_requests(requests) == []
     assert list_requests(requests / "none") is None
 

@@ -8,11 +8,13 @@ from pydantic import ValidationError
 from adhoc_reports.defs.requests import AdhocRequestConfig
 from adhoc_reports.lib.request import (
     MAX_BYTES,
+    TAKEN,
     InvalidRequest,
     error_name,
     read_request,
     request_name,
 )
+from taxi_shared import keys
 from taxi_shared.tables import BOROUGHS
 
 from .conftest import JANUARY
@@ -29,6 +31,19 @@ def without(field: str) -> bytes:
 @pytest.mark.parametrize("borough", BOROUGHS)
 def test_every_borough_is_accepted(borough):
     assert read_request("x.json", as_json(borough=borough)).borough == borough
+
+
+def test_the_whole_city_and_a_zone_are_accepted():
+    assert read_request("x.json", as_json(borough="New York City")).area == "New York City"
+    request = read_request("x.json", as_json(borough="Queens", zone="JFK Airport"))
+    assert request.area == "JFK Airport, Queens"
+    assert read_request("x.json", request.to_json().encode()) == request
+    assert json.loads(read_request("x.json", as_json()).to_json()) == JANUARY
+
+
+def test_names_that_are_taken_are_those_of_other_teams_assets():
+    others = (keys.MANHATTAN_MAP, keys.MANHATTAN_STATS, keys.TRIPS_BY_WEEK)
+    assert {key.to_python_identifier() for key in others} == TAKEN
 
 
 def test_a_byte_order_mark_and_white_space_do_no_harm():
@@ -67,6 +82,13 @@ def test_a_byte_order_mark_and_white_space_do_no_harm():
         (as_json(borough=None), ["borough is null", "expected text"]),
         (as_json(borough=["Queens"]), ["borough is a list", "expected text"]),
         (as_json(borough="' OR 1=1 --"), ['borough is "\' OR 1=1 --"']),
+        (as_json(zone=132), ["zone is a number", "expected text"]),
+        (as_json(zone="a\nb"), ["zone is 'a\\nb'", "such as JFK Airport"]),
+        (as_json(zone="x" * 101), ["expected the name of a taxi zone"]),
+        (
+            as_json(borough="New York City", zone="JFK Airport"),
+            ["expected the borough of the zone"],
+        ),
         (b'{"borough": "\\ud800"}', ["borough is '\\ud800'"]),
         (b'{"\\ud800": 1}', ["'\\ud800' is not known"]),
         (as_json(start_date="10/01/2023"), ["start_date is '10/01/2023'", "such as 2023-01-10"]),

@@ -9,8 +9,10 @@ import pytest
 
 from adhoc_reports.defs.intake import adhoc_request_job, adhoc_request_sensor
 from adhoc_reports.defs.requests import adhoc_request
-from adhoc_reports.lib import intake, outputs
+from adhoc_reports.lib import intake
 from adhoc_reports.lib.request import MAX_BYTES
+from taxi_shared import storage
+from taxi_shared.s3 import S3Error
 from taxi_shared.storage import DataRoot
 
 from .conftest import JANUARY, Office
@@ -298,15 +300,33 @@ def test_a_skip_message_is_not_longer_than_a_person_reads(office):
     assert "and 40 more, see outputs/*.error.json" in office.skip_message()
 
 
-def test_an_object_store_serves_as_well_as_a_folder(instance):
-    root = DataRoot.at("memory://sensor")
-    office = Office(root, instance)
-    for name, content in (("jan.json", json.dumps(JANUARY)), ("bad.json", "{}")):
-        root.requests.fs.pipe_file(f"{root.requests.path}/{name}", content.encode())
-    assert office.requested() == ["jan.json"]
+def test_requests_on_s3_are_requested_once_and_again_when_they_change(instance, s3_root):
+    office = Office(DataRoot.at(s3_root), instance)
+    requests, outputs_folder = office.root.requests, office.root.outputs
+    assert office.skip_message() == f"There is no folder {requests} yet."
+    storage.write_text(requests / "jan.json", json.dumps(JANUARY))
+    storage.write_text(requests / "bad.json", "{}")
+    (first,) = office.tick().run_requests
+    assert first.tags["request"] == "jan"
+    reason = json.loads(storage.read_text(outputs_folder / "bad.error.json"))["reason"]
+    assert "field borough is missing" in reason
     assert office.requested() == []
-    assert json.loads(outputs.error_path(root, "bad.json").read_text())["request"] == "bad.json"
-    root.requests.fs.rm(root.base.path, recursive=True)
+    assert sorted(json.loads(storage.read_text(intake.ledger_path(office.root)))) == [
+        "bad.json",
+        "jan.json",
+    ]
+    storage.write_text(requests / "jan.json", json.dumps(QUEENS))
+    (second,) = office.tick().run_requests
+    assert second.run_key != first.run_key
+    (requests / "jan.json").unlink()
+    assert office.requested() == []
+    assert list(json.loads(storage.read_text(intake.ledger_path(office.root)))) == ["bad.json"]
+
+
+def test_a_bucket_that_has_vanished_fails_the_tick_and_is_named(instance, s3_root):
+    office = Office(DataRoot.at(s3_root.replace("tests-", "gone-")), instance)
+    with pytest.raises(S3Error, match=r"s3://gone-.*there is no such bucket"):
+        office.tick()
 
 
 def test_a_tick_that_watches_sees_a_request_as_soon_as_it_is_dropped(office, monkeypatch):

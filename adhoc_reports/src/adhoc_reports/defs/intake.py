@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from adhoc_reports.lib import intake, outputs
+from adhoc_reports.lib import available, intake, outputs
 from adhoc_reports.lib.intake import Accepted, Postponed, Rejected
 from taxi_shared import keys, settings
 from taxi_shared.database import LakeDatabase
@@ -56,6 +56,26 @@ def adhoc_request_sensor(
     )
 
 
+@dg.sensor(minimum_interval_seconds=10, default_status=dg.DefaultSensorStatus.RUNNING)
+def available_data_sensor(
+    context: dg.SensorEvaluationContext, database: LakeDatabase
+) -> dg.SkipReason:
+    """Tells the report portal which months and zones there are: `outputs/available_data.json`.
+
+    The portal may read outputs and nothing else, and this takes two listings: no run is needed.
+    """
+    lake = database.lake
+    versions = available.versions(lake)
+    if available.told(lake.root).versions == versions:
+        return dg.SkipReason("The lake has the months and zones that were told last.")
+    with database.get_connection() as con:
+        found = available.find(con, lake, versions)
+    available.tell(lake.root, found)
+    return dg.SkipReason(
+        f"Told of {len(found.months)} months and zones of {len(found.zones)} boroughs."
+    )
+
+
 def _decide(context: dg.SensorEvaluationContext, root: DataRoot) -> intake.Decision | None:
     listing = intake.list_requests(root.requests)
     if listing is None:
@@ -85,9 +105,13 @@ def _reported(context: dg.SensorEvaluationContext, root: DataRoot, rejected: Rej
 def _run_request(accepted: Accepted) -> dg.RunRequest:
     request = accepted.request
     return dg.RunRequest(
-        run_key=f"{accepted.file.name} {accepted.file.fingerprint}",
+        run_key=accepted.file.run_key,
         run_config={
-            "ops": {keys.ADHOC_REQUEST.to_python_identifier(): {"config": request.model_dump()}}
+            "ops": {
+                keys.ADHOC_REQUEST.to_python_identifier(): {
+                    "config": request.model_dump(exclude_defaults=True)
+                }
+            }
         },
         tags={"request": request.name},
     )

@@ -5,11 +5,14 @@ import time
 
 import dagster as dg
 
-from adhoc_reports.lib import chart, outputs
-from adhoc_reports.lib.pickups import count_pickups, remark
+from adhoc_reports.lib import chart, outputs, pickups, report
+from adhoc_reports.lib.pickups import count_pickups, remark, unknown_zone
+from adhoc_reports.lib.report import Report, at_moment, find_basis
 from adhoc_reports.lib.request import Request
 from taxi_shared import keys, storage
 from taxi_shared.database import LakeDatabase
+from taxi_shared.tables import TRIPS
+from taxi_shared.versions import code_version, function_in
 
 
 class AdhocRequestConfig(Request, dg.Config):
@@ -19,19 +22,38 @@ class AdhocRequestConfig(Request, dg.Config):
 @dg.asset(
     key=keys.ADHOC_REQUEST,
     deps=[keys.TAXI_TRIPS, keys.TAXI_ZONES],
+    code_version=code_version(
+        function_in(__file__, "adhoc_request"),
+        chart,
+        pickups,
+        pickups.QUERY,
+        report,
+        report.QUERY,
+    ),
     group_name=keys.REQUESTS,
     kinds={"duckdb", "matplotlib"},
 )
 def adhoc_request(
     context: dg.AssetExecutionContext, config: AdhocRequestConfig, database: LakeDatabase
 ) -> dg.MaterializeResult[None]:
-    """Taxi pickups in a borough and period by hour of day and day of week, as somebody asked for:
-    the chart `outputs/<name>.png` and its numbers `outputs/<name>.csv`."""
+    """Taxi pickups in an area and period by hour of day and day of week, as somebody asked for:
+    the chart `outputs/<name>.png`, its numbers `outputs/<name>.csv`, and both with what they rest
+    on as `outputs/<name>.report.json`."""
     begin = time.perf_counter()
-    root = database.lake.root
+    lake = database.lake
+    root = lake.root
     with database.get_connection(config.dates) as con:
+        if problem := unknown_zone(con, config):
+            outputs.report_error(root, config.filename, problem)
+            raise dg.Failure(problem, allow_retries=False)
         pickups = count_pickups(con, config)
         note = remark(con, config)
+        basis = find_basis(
+            con,
+            config,
+            pickups.total,
+            lambda month: at_moment(lake.file(TRIPS, month.isoformat()).stat().st_mtime),
+        )
     if note:
         context.log.warning(f"{note} Materialize taxi_trips and taxi_zones, then this again.")
     png = chart.to_png(chart.draw(pickups, config, note))
@@ -40,6 +62,15 @@ def adhoc_request(
     numbers = pickups.to_csv()
     storage.write_text(numbers_file, numbers)
     storage.write_bytes(chart_file, png)
+    report = Report(
+        request=Request.model_validate(config.model_dump()),
+        made=at_moment(time.time()),
+        run_id=context.run.run_id,
+        by_hour=pickups.by_hour,
+        remark=note,
+        basis=basis,
+    )
+    storage.write_text(outputs.report_path(root, config.name), report.model_dump_json())
     outputs.withdraw_error(root, config.filename)
     context.log.info(f"{config.name}: {pickups.total:,} trips, {chart_file}")
     return dg.MaterializeResult(

@@ -44,7 +44,7 @@ def draw(pickups: Pickups, request: Request, note: str = "") -> "Figure":
     figure.text(
         LEFT,
         0.935,
-        f"Taxi pickups in {request.borough}, {request.start_date} to {request.end_date}",
+        f"Taxi pickups in {request.area}, {request.start_date} to {request.end_date}",
         color=INK,
         fontsize=17,
         fontweight="bold",
@@ -90,7 +90,7 @@ def draw(pickups: Pickups, request: Request, note: str = "") -> "Figure":
         axes.text(
             0.5,
             0.5,
-            f"No trips from {request.borough} in these days",
+            f"No trips from {request.area} in these days",
             transform=axes.transAxes,
             ha="center",
             va="center",

@@ -26,7 +26,7 @@ from adhoc_reports.lib.request import (
     request_name,
     shown_name,
 )
-from taxi_shared import storage
+from taxi_shared import s3, storage
 from taxi_shared.storage import DataRoot
 
 FILES_A_TICK = 100
@@ -50,6 +50,11 @@ class Listed:
     modified: float
     size: int
     obstacle: str = ""
+
+    @property
+    def run_key(self) -> str:
+        """By which Dagster knows the run of this version of the file."""
+        return f"{self.name} {self.fingerprint}"
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,11 @@ def list_requests(folder: UPath) -> list[Listed] | None:
     """The request files of a folder in one listing; None where there is no such folder.
 
     Hidden names are left out: a file that is still being written has one. Raises what the file
-    system raises.
+    system raises, or S3Error.
     """
-    folder.fs.invalidate_cache(folder.path)
     try:
-        entries = folder.fs.ls(folder.path, detail=True)
+        with s3.errors_explained(folder):
+            entries = folder.fs.ls(folder.path, detail=True)
     except FileNotFoundError:
         return None
     listed = ((entry["name"].rstrip("/").rpartition("/")[2], entry) for entry in entries)
@@ -210,7 +215,7 @@ def ledger_path(root: DataRoot) -> UPath:
 def load_ledger(path: UPath) -> Seen | None:
     """The ledger, empty where there is none; None for a file that is not one."""
     try:
-        return _from_json(path.read_bytes())
+        return _from_json(storage.read_bytes(path))
     except FileNotFoundError:
         return {}
 
@@ -235,10 +240,13 @@ def _from_json(text: str | bytes) -> Seen | None:
 def _listed(name: str, entry: Mapping[str, Any]) -> Listed:
     obstacle = _obstacle(entry)
     fingerprint = obstacle or storage.version_of(entry)
-    modified = next((entry[f] for f in ("LastModified", "mtime", "created") if f in entry), 0.0)
-    if isinstance(modified, datetime):
-        modified = modified.timestamp()
-    return Listed(name, fingerprint, modified, entry["size"] or 0, obstacle)
+    return Listed(name, fingerprint, modified(entry), entry["size"] or 0, obstacle)
+
+
+def modified(entry: Mapping[str, Any]) -> float:
+    """When a file was written, from its entry in a listing, in seconds since 1970."""
+    moment = next((entry[f] for f in ("LastModified", "mtime", "created") if f in entry), 0.0)
+    return moment.timestamp() if isinstance(moment, datetime) else float(moment)
 
 
 def _obstacle(entry: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The files that answer a request, and the report on one that cannot be answered."""
+"""The files that answer a request, and what is told where one cannot be answered."""
 
 import json
 
@@ -7,6 +7,9 @@ from upath import UPath
 from adhoc_reports.lib.request import error_name
 from taxi_shared import storage
 from taxi_shared.storage import DataRoot
+
+REPORT_SUFFIX = ".report.json"
+ERROR_SUFFIX = ".error.json"
 
 
 def chart_path(root: DataRoot, name: str) -> UPath:
@@ -17,8 +20,17 @@ def numbers_path(root: DataRoot, name: str) -> UPath:
     return root.outputs / f"{name}.csv"
 
 
+def report_path(root: DataRoot, name: str) -> UPath:
+    return root.outputs / f"{name}{REPORT_SUFFIX}"
+
+
 def error_path(root: DataRoot, filename: str) -> UPath:
-    return root.outputs / f"{error_name(filename)}.error.json"
+    return root.outputs / f"{error_name(filename)}{ERROR_SUFFIX}"
+
+
+def available_path(root: DataRoot) -> UPath:
+    """What data there are to ask for: see `available`."""
+    return root.outputs / "available_data.json"
 
 
 def report_error(root: DataRoot, filename: str, reason: str) -> None:

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.resources import files
 from itertools import chain
+from typing import TYPE_CHECKING
 
-import duckdb
+from adhoc_reports.lib.request import Question
 
-from adhoc_reports.lib.request import Request
+if TYPE_CHECKING:
+    import duckdb
 
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 HOURS = range(24)
 
+QUERY = (files("adhoc_reports") / "sql" / "adhoc_request.sql").read_text(encoding="utf-8")
 _NAMED_MONTHS = 3
 
 
@@ -49,22 +52,34 @@ class Pickups:
         return "\n".join((header, *lines))
 
 
-def count_pickups(con: duckdb.DuckDBPyConnection, request: Request) -> Pickups:
-    """The pickups that a request asks for, by a connection with the views `trips` and `zones`."""
-    query = (files("adhoc_reports") / "sql" / "adhoc_request.sql").read_text(encoding="utf-8")
-    start, end = request.dates
-    found = con.execute(
-        query, {"borough": request.borough, "start_date": start, "end_date": end}
-    ).fetchall()
-    return Pickups.of(found)
+def count_pickups(con: "duckdb.DuckDBPyConnection", question: Question) -> Pickups:
+    """The pickups that a question asks for, by a connection with the views `trips` and `zones`."""
+    start, end = question.dates
+    parameters = {
+        "borough": question.borough,
+        "zone": question.zone,
+        "start_date": start,
+        "end_date": end,
+    }
+    return Pickups.of(con.execute(QUERY, parameters).fetchall())
 
 
-def remark(con: duckdb.DuckDBPyConnection, request: Request) -> str:
-    """A sentence on what the lake lacks for a request; empty where it lacks nothing."""
-    if not con.execute("SELECT zone_id FROM zones LIMIT 1").fetchone():
+def unknown_zone(con: "duckdb.DuckDBPyConnection", question: Question) -> str:
+    """A sentence on a zone that its borough does not have; empty where all is well."""
+    query = "SELECT DISTINCT zone FROM zones WHERE borough = $borough ORDER BY zone"
+    zones = [zone for (zone,) in con.execute(query, {"borough": question.borough}).fetchall()]
+    if not question.zone or not zones or question.zone in zones:
+        return ""
+    expected = f"expected one of {', '.join(zones)}"
+    return f"zone is {question.zone!r}, which {question.borough} does not have; {expected}"
+
+
+def remark(con: "duckdb.DuckDBPyConnection", question: Question) -> str:
+    """A sentence on what the lake lacks for a question; empty where it lacks nothing."""
+    if not con.execute("SELECT zone_id FROM zones LIMIT 1").fetchall():
         return "The taxi zones are not loaded, so nothing is counted."
     found = con.execute("SELECT DISTINCT partition_date FROM trip_days").fetchall()
-    missing = missing_months(request.dates, (month for (month,) in found))
+    missing = missing_months(question.dates, (month for (month,) in found))
     if not missing:
         return ""
     named = ", ".join(month.isoformat()[:7] for month in missing[:_NAMED_MONTHS])

@@ -1,13 +1,16 @@
-"""What a request is: the only place that says which names, boroughs and dates are accepted.
+"""What a request is: the only place that says which names, areas and dates are accepted.
 
 A request file holds a borough and two dates, of which the second is not counted:
 
     {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-01-25"}
+
+and, where one taxi zone is asked for, its name: `"zone": "JFK Airport"`.
 """
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from hashlib import blake2b
 from typing import Annotated, Any, Self
@@ -22,8 +25,10 @@ from pydantic import (
     model_validator,
 )
 
-from taxi_shared import keys
 from taxi_shared.tables import BOROUGHS
+
+WHOLE_CITY = "New York City"
+"""All five boroughs: without Newark Airport, and without trips whose zone is unknown."""
 
 SUFFIX = ".json"
 MAX_BYTES = 64 * 1024
@@ -31,10 +36,7 @@ MAX_NAME_CHARACTERS = 100
 # A file system's limit is 255; an answer's name is longer, and longest while it is being written.
 MAX_NAME_BYTES = 200
 # A request of such a name would replace a file that belongs to another team.
-TAKEN = frozenset(
-    key.to_python_identifier()
-    for key in (keys.MANHATTAN_MAP, keys.MANHATTAN_STATS, keys.TRIPS_BY_WEEK)
-)
+TAKEN = frozenset({"manhattan_map", "manhattan_stats", "trips_by_week"})
 
 _SHOWN_CHARACTERS = 60
 _SHOWN_PROBLEMS = 5
@@ -90,8 +92,15 @@ def _filename(value: str) -> str:
 
 
 def _borough(value: str) -> str:
-    if value not in BOROUGHS:
-        raise ValueError(f"expected one of {', '.join(BOROUGHS)}")
+    if value not in (*BOROUGHS, WHOLE_CITY):
+        raise ValueError(f"expected one of {', '.join(BOROUGHS)}, or {WHOLE_CITY} for all but EWR")
+    return value
+
+
+def _zone(value: str) -> str:
+    # Which zones there are is in the lake; a name that none can have is refused here.
+    if value and (not value.isprintable() or len(value) > MAX_NAME_CHARACTERS):
+        raise ValueError("expected the name of a taxi zone, such as JFK Airport")
     return value
 
 
@@ -107,24 +116,35 @@ def _iso_date(value: str) -> str:
     return value
 
 
-class Request(BaseModel):
-    """A request whose values are known to be acceptable."""
+class Question(BaseModel):
+    """What somebody wants to know: the pickups of an area and of some days."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    filename: Annotated[str, AfterValidator(_filename)] = Field(
-        description="Name of the request's file, such as jan.json; the answer is jan.png and "
-        "jan.csv. The file need not exist."
-    )
     borough: Annotated[str, AfterValidator(_borough)] = Field(
-        description=f"Borough of the pickups: {', '.join(BOROUGHS)}."
+        description=f"Borough of the pickups: {', '.join(BOROUGHS)}; or {WHOLE_CITY}, which is "
+        "all of them but EWR.",
+        examples=["Manhattan"],
     )
     start_date: Annotated[str, AfterValidator(_iso_date)] = Field(
-        description="First day of the pickups, such as 2023-01-10."
+        description="First day of the pickups, such as 2023-01-10.", examples=["2023-01-10"]
     )
     end_date: Annotated[str, AfterValidator(_iso_date)] = Field(
-        description="The day after the last day of the pickups, such as 2023-01-25."
+        description="The day after the last day of the pickups, such as 2023-01-25.",
+        examples=["2023-01-25"],
     )
+    zone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="",
+        description="A taxi zone of the borough, such as JFK Airport of Queens; empty for all.",
+    )
+
+    @model_validator(mode="after")
+    def _zone_in_a_borough(self) -> Self:
+        if self.zone and self.borough == WHOLE_CITY:
+            raise ValueError(
+                f"zone is {_shown(self.zone)} of {WHOLE_CITY}; expected the borough of the zone"
+            )
+        return self
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> Self:
@@ -136,22 +156,56 @@ class Request(BaseModel):
         return self
 
     @property
-    def name(self) -> str:
-        return request_name(self.filename)
-
-    @property
     def dates(self) -> tuple[date, date]:
         """First day, and the day after the last."""
         return date.fromisoformat(self.start_date), date.fromisoformat(self.end_date)
 
+    @property
+    def area(self) -> str:
+        """Borough, or zone and borough, for people."""
+        return f"{self.zone}, {self.borough}" if self.zone else self.borough
 
-FILE_FIELDS = tuple(field for field in Request.model_fields if field != "filename")
+
+class Request(Question):
+    """A question under a name; its values are known to be acceptable."""
+
+    filename: Annotated[str, AfterValidator(_filename)] = Field(
+        description="Name of the request's file, such as jan.json; the answer is jan.png and "
+        "jan.csv. The file need not exist."
+    )
+
+    @property
+    def name(self) -> str:
+        return request_name(self.filename)
+
+    @property
+    def question(self) -> Question:
+        return Question.model_validate(self.model_dump(exclude={"filename"}))
+
+    def to_json(self) -> str:
+        """The text of the request's file."""
+        return json.dumps(self.question.model_dump(exclude_defaults=True)) + "\n"
+
+
+FILE_FIELDS = tuple(Question.model_fields)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a field (with the whole where it is empty), and what is accepted."""
+
+    field: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.found}; {self.expected}" if self.found else self.expected
 
 
 def check_size(filename: str, size: int) -> None:
     """Raises InvalidRequest for a file of so many bytes that it is not worth reading."""
     if size == 0:
-        raise InvalidRequest(f"{shown_name(filename)} is empty; {_EXPECTED}")
+        raise InvalidRequest(f"{shown_name(filename)} is empty; {EXPECTED}")
     if size > MAX_BYTES:
         raise InvalidRequest(
             f"{shown_name(filename)} has {size:,} bytes; expected at most {MAX_BYTES:,}"
@@ -168,32 +222,34 @@ def read_request(filename: str, content: bytes) -> Request:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InvalidRequest(f"{shown} is not text in UTF-8; {_EXPECTED}") from None
+        raise InvalidRequest(f"{shown} is not text in UTF-8; {EXPECTED}") from None
     try:
         values = json.loads(text, object_pairs_hook=_no_field_twice)
     except InvalidRequest as error:
         raise InvalidRequest(f"{shown}: {error}") from None
     except RecursionError:
-        raise InvalidRequest(f"{shown} is nested too deeply; {_EXPECTED}") from None
+        raise InvalidRequest(f"{shown} is nested too deeply; {EXPECTED}") from None
     except json.JSONDecodeError as error:
         raise InvalidRequest(
             f"{shown} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}; "
-            f"{_EXPECTED}"
+            f"{EXPECTED}"
         ) from None
     except ValueError:  # a number of thousands of digits
-        raise InvalidRequest(f"{shown} holds a number that is too long; {_EXPECTED}") from None
+        raise InvalidRequest(f"{shown} holds a number that is too long; {EXPECTED}") from None
     if not isinstance(values, dict):
-        raise InvalidRequest(f"{shown} holds {_kind(values)}; {_EXPECTED}")
+        raise InvalidRequest(f"{shown} holds {_kind(values)}; {EXPECTED}")
     unknown = [field for field in values if field not in FILE_FIELDS]
     if unknown:
-        raise InvalidRequest(f"{shown}: {_listed(map(_unknown_field, unknown))}")
+        raise InvalidRequest(f"{shown}: {listed(map(unknown_field, unknown))}")
     try:
         return Request.model_validate({"filename": filename, **values})
     except ValidationError as error:
-        raise InvalidRequest(f"{shown}: {_listed(_problems(error))}") from None
+        raise InvalidRequest(
+            f"{shown}: {listed(map(str, problems(error.errors(include_url=False))))}"
+        ) from None
 
 
-_EXPECTED = f"expected a JSON object with the fields {', '.join(FILE_FIELDS)}"
+EXPECTED = f"expected a JSON object with the fields {', '.join(FILE_FIELDS)}"
 
 
 def shown_name(filename: str) -> str:
@@ -210,26 +266,32 @@ def _no_field_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _problems(error: ValidationError) -> Iterable[str]:
-    for problem in error.errors(include_url=False):
-        field = str(problem["loc"][0]) if problem["loc"] else ""
-        match problem["type"], field:
-            case "missing", _:
-                yield f"field {field} is missing"
-            case "value_error", "":
-                yield str(problem["ctx"]["error"])
-            case "value_error", _:
-                yield f"{field} is {_shown(problem['input'])}; {problem['ctx']['error']}"
+def problems(errors: Iterable[Mapping[str, Any]]) -> Iterable[Problem]:
+    """What pydantic has found wrong with the values of a request, in plain words."""
+    for error in errors:
+        field = str(error["loc"][-1]) if error["loc"] else ""
+        found = f"{field} is {_shown(error['input'])}" if field else ""
+        match error["type"]:
+            case "missing":
+                yield Problem(field, "", f"field {field} is missing")
+            case "value_error":
+                yield Problem(field, found, str(error["ctx"]["error"]))
+            case "extra_forbidden":
+                yield Problem(field, "", unknown_field(field))
+            case "string_type" | "string_unicode":
+                yield Problem(field, found, "expected text")
             case _:
-                yield f"{field} is {_shown(problem['input'])}; expected text"
+                expected = str(error["msg"]).replace("Input should be", "expected")
+                yield Problem(field, found, expected)
 
 
-def _unknown_field(field: str) -> str:
+def unknown_field(field: str) -> str:
     return f"field {_shown(field)} is not known; expected {', '.join(FILE_FIELDS)}"
 
 
-def _listed(problems: Iterable[str]) -> str:
-    each = list(problems)
+def listed(messages: Iterable[str]) -> str:
+    """Messages as one sentence, the first few of them at length."""
+    each = list(messages)
     more = len(each) - _SHOWN_PROBLEMS
     return "; ".join(each[:_SHOWN_PROBLEMS]) + (f"; and {more:,} more" if more > 0 else "")
 

@@ -1,6 +1,6 @@
--- Pickups of a borough and period by hour and day of week.
+-- Pickups of an area and period by hour and day of week.
 -- Grain: one row for each hour of day (0 to 23) and day of week (0 Sunday to 6 Saturday) that has a
--- pickup; at most 168 rows. The borough is a condition and not a join, so a zone that is listed
+-- pickup; at most 168 rows. The area is a condition and not a join, so a zone that is listed
 -- twice counts a trip once.
 SELECT
     trips.pickup_hour AS hour_of_day,
@@ -11,7 +11,16 @@ WHERE
     trips.pickup_date >= $start_date
     AND trips.pickup_date < $end_date
     AND trips.pickup_zone_id IN (
-        SELECT zones.zone_id FROM zones WHERE zones.borough = $borough
+        SELECT zones.zone_id FROM zones
+        WHERE
+            (
+                zones.borough = $borough
+                OR (
+                    $borough = 'New York City'
+                    AND zones.borough IN ('Bronx', 'Brooklyn', 'Manhattan', 'Queens', 'Staten Island')
+                )
+            )
+            AND ($zone = '' OR zones.zone = $zone)
     )
 GROUP BY trips.pickup_hour, trips.pickup_weekday
 ORDER BY hour_of_day, day_of_week

@@ -1,0 +1,108 @@
+"""A report as one file: a request's numbers, and what they rest on.
+
+It is written last, so whoever sees it finds the chart and the CSV beside it.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from adhoc_reports.lib.pickups import Pickups
+from adhoc_reports.lib.request import Question, Request
+
+if TYPE_CHECKING:
+    import duckdb
+
+QUERY = (files("adhoc_reports") / "sql" / "report_basis.sql").read_text(encoding="utf-8")
+
+
+class Month(BaseModel):
+    """A month of TLC's files that has trips of the period.
+
+    month:  its first day
+    loaded: when its file came into the lake
+    trips:  how many of the period it holds, wherever they were picked up
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    month: date
+    loaded: datetime
+    trips: int
+
+
+class LeftOut(BaseModel):
+    """Trips that the numbers leave out, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+    trips: int
+
+
+class Basis(BaseModel):
+    """What a report's numbers rest on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    months: tuple[Month, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+class Report(BaseModel):
+    """The answer to a request.
+
+    run_id:  of the run that made it
+    by_hour: numbers of pickups, 24 hours, 7 days of the week each, from Sunday
+    remark:  what the lake lacked; empty where it lacked nothing
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    request: Request
+    made: datetime
+    run_id: str
+    by_hour: tuple[tuple[int, ...], ...]
+    remark: str
+    basis: Basis
+
+    @property
+    def pickups(self) -> Pickups:
+        return Pickups(self.by_hour)
+
+
+def find_basis(
+    con: "duckdb.DuckDBPyConnection",
+    question: Question,
+    counted: int,
+    loaded: Callable[[date], datetime],
+) -> Basis:
+    """The months that a question's numbers come from, and the trips of its days left out.
+
+    counted: how many trips the numbers have
+    loaded:  when the file of a month came into the lake
+    """
+    start, end = question.dates
+    rows = con.execute(QUERY, {"start_date": start, "end_date": end}).fetchall()
+    total, unknown, untimed = (sum(int(row[i]) for row in rows) for i in (1, 2, 3))
+    left_out = (
+        LeftOut(
+            reason=f"Picked up elsewhere than in {question.area}.", trips=total - counted - unknown
+        ),
+        LeftOut(reason="Picked up in a zone that is unknown or outside New York.", trips=unknown),
+        LeftOut(reason="Without a pickup time, in the files of these months.", trips=untimed),
+    )
+    return Basis(
+        months=tuple(
+            Month(month=month, loaded=loaded(month), trips=int(trips)) for month, trips, *_ in rows
+        ),
+        left_out=tuple(each for each in left_out if each.trips),
+    )
+
+
+def at_moment(seconds: float) -> datetime:
+    """A moment in seconds since 1970, to the second."""
+    return datetime.fromtimestamp(int(seconds), UTC)

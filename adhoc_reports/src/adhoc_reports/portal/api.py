@@ -1,0 +1,265 @@
+"""The API: ask, follow, and fetch; described by `/api/openapi.json`."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Query, Response, status
+from fastapi.responses import JSONResponse
+from pydantic import AfterValidator, BaseModel, Field
+from upath import UPath
+
+from adhoc_reports.lib import outputs
+from adhoc_reports.lib.available import LoadedMonth
+from adhoc_reports.lib.pickups import WEEKDAYS
+from adhoc_reports.lib.report import Basis, at_moment
+from adhoc_reports.lib.request import Question, request_name
+from adhoc_reports.portal.archive import Sent
+from adhoc_reports.portal.office import Look, Office, View
+from adhoc_reports.portal.states import State
+
+
+def _name(value: str) -> str:
+    return request_name(f"{value}.json") if value else value
+
+
+class Asked(Question):
+    """A request for a report, as its file has it, and a name for it or none."""
+
+    name: Annotated[str, AfterValidator(_name)] = Field(
+        default="", description="Name of the report; empty for one made from area and days."
+    )
+
+    @property
+    def question(self) -> Question:
+        return Question.model_validate(self.model_dump(exclude={"name"}))
+
+
+class Problems(BaseModel):
+    """Why something was refused: in one sentence, and by field where it is about fields."""
+
+    reason: str
+    fields: dict[str, str] = {}
+
+
+class Brief(BaseModel):
+    """A request, and how far it is."""
+
+    name: str
+    state: State
+    reason: str = Field(description="Why it failed or was rejected; else empty.")
+    asked: datetime
+    question: Question | None = Field(description="What is asked; null where it was rejected.")
+    trips: int | None = Field(description="Pickups in all; null before the report is done.")
+    page: str
+    chart: str | None
+    numbers: str | None
+    run: str | None = Field(description="The page of its run in Dagster.")
+
+
+class Result(BaseModel):
+    """A report that is done."""
+
+    made: datetime
+    weekdays: tuple[str, ...] = Field(description="Names of the columns of `by_hour`.")
+    by_hour: tuple[tuple[int, ...], ...] = Field(description="24 hours, 7 weekdays each.")
+    remark: str
+    basis: Basis
+
+
+class Full(Brief):
+    """A request, how far it is, and the report's numbers once it is done."""
+
+    result: Result | None
+
+
+class Found(BaseModel):
+    """Some of the requests that were looked for, newest first; `total` is how many there are."""
+
+    total: int
+    reports: list[Brief]
+
+
+class Data(BaseModel):
+    """Which months and zones can be asked for."""
+
+    months: tuple[LoadedMonth, ...]
+    zones: dict[str, tuple[str, ...]]
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problems, "description": "This is not JSON."},
+    403: {"model": Problems, "description": "This came from the page of another site."},
+    409: {"model": Problems, "description": "Another request has this name."},
+    413: {"model": Problems, "description": "This is too large."},
+    422: {"model": Problems, "description": "A field is not as it is expected."},
+    429: {"model": Problems, "description": "Too many requests at once from one address."},
+}
+AWAY: dict[int | str, dict[str, Any]] = {
+    503: {"model": Problems, "description": "The storage does not answer, or too many wait."}
+}
+MISSING: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problems, "description": "There is no such report."},
+    422: {"model": Problems, "description": "A field is not as it is expected."},
+}
+Name = Annotated[str, Path(description="Name of a report.", examples=["jan"])]
+
+
+class NotThere(Exception):
+    """There is no report of this name."""
+
+
+def api(office: Office) -> APIRouter:
+    """The routes of the API."""
+    router = APIRouter(prefix="/api", responses=AWAY)
+
+    @router.post(
+        "/requests",
+        status_code=status.HTTP_201_CREATED,
+        responses={
+            200: {"model": Full, "description": "The same request is there already."},
+            **REFUSALS,
+        },
+    )
+    async def ask(asked: Asked, response: Response) -> Full:
+        """Ask for a report. The same request sent again leads to the report that is there."""
+        request, sent = await office.ask(asked.question, asked.name)
+        if sent is Sent.THERE:
+            response.status_code = status.HTTP_200_OK
+        response.headers["location"] = f"/api/reports/{quote(request.name, safe='')}"
+        return await full(request.name)
+
+    @router.get("/reports", responses={422: MISSING[422]})
+    async def find(
+        q: Annotated[str, Query(description="Words that name, area, days or reason contain.")] = "",
+        state: Annotated[State | None, Query(description="Only those of this state.")] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    ) -> Found:
+        """Requests and reports, newest first."""
+        found = matching(await office.look(), q, state)
+        return Found(
+            total=len(found),
+            reports=[brief(office, view) for view in found[offset : offset + limit]],
+        )
+
+    @router.get("/reports/{name}", responses=MISSING)
+    async def follow(name: Name) -> Full:
+        """A request's state, and its report's numbers once it is done."""
+        return await full(name)
+
+    @router.get(
+        "/reports/{name}/chart.png",
+        response_class=Response,
+        responses={**MISSING, 200: {"content": {"image/png": {}}, "description": "The chart."}},
+    )
+    async def chart(name: Name) -> Response:
+        """The chart of a report."""
+        return await file(office, name, "chart")
+
+    @router.get(
+        "/reports/{name}/numbers.csv",
+        response_class=Response,
+        responses={**MISSING, 200: {"content": {"text/csv": {}}, "description": "The numbers."}},
+    )
+    async def numbers(name: Name) -> Response:
+        """The numbers of a report: a line for each hour, a column for each weekday."""
+        return await file(office, name, "numbers")
+
+    @router.get("/available")
+    async def data() -> Data:
+        """Which months and zones can be asked for."""
+        available = (await office.look()).available
+        return Data(months=available.months, zones=available.zones)
+
+    async def full(name: str) -> Full:
+        view = await office.follow(name)
+        if view is None:
+            raise NotThere
+        report = await office.report(view)
+        result = report and Result(
+            made=report.made,
+            weekdays=WEEKDAYS,
+            by_hour=report.by_hour,
+            remark=report.remark,
+            basis=report.basis,
+        )
+        run = office.dagster.link(report.run_id) if report else None
+        known = brief(office, view).model_dump()
+        return Full.model_validate({**known, "run": run or known["run"], "result": result})
+
+    return router
+
+
+def matching(look: Look, words: str, state: State | None = None) -> list[View]:
+    """The requests that contain all the words, in whatever case, and have the state."""
+    wanted = words.casefold().split()
+    return [
+        view
+        for view in look.views
+        if (state is None or view.progress.state is state)
+        and all(word in _text(view) for word in wanted)
+    ]
+
+
+def _text(view: View) -> str:
+    asks = view.entry.asks
+    about = f"{asks.area} {asks.start_date} {asks.end_date}" if asks else ""
+    return f"{view.entry.filename} {about} {view.progress.reason}".casefold()
+
+
+def brief(office: Office, view: View) -> Brief:
+    """A request in brief."""
+    entry, progress = view.entry, view.progress
+    page = f"/reports/{quote(entry.name, safe='')}"
+    done = progress.state is State.DONE
+    return Brief(
+        name=entry.name,
+        state=progress.state,
+        reason=progress.reason,
+        asked=at_moment(entry.asked),
+        question=entry.asks,
+        trips=entry.answer.trips if done and entry.answer else None,
+        page=page,
+        chart=f"/api{page}/chart.png" if done else None,
+        numbers=f"/api{page}/numbers.csv" if done else None,
+        run=office.dagster.link(progress.run.run_id) if progress.run else None,
+    )
+
+
+KINDS = {
+    "chart": (outputs.chart_path, "image/png", "inline", "png"),
+    "numbers": (outputs.numbers_path, "text/csv; charset=utf-8", "attachment", "csv"),
+}
+
+
+async def file(office: Office, name: str, kind: str) -> Response:
+    """A file of a report. Raises NotThere."""
+    path_of, media_type, disposition, suffix = KINDS[kind]
+    try:
+        path = path_of(office.archive.root, request_name(f"{name}.json"))
+    except ValueError:
+        raise NotThere from None
+    content = await office.storage(_content, path)
+    if content is None:
+        raise NotThere
+    filename = quote(f"{name}.{suffix}", safe="")
+    return Response(
+        content,
+        media_type=media_type,
+        headers={"content-disposition": f"{disposition}; filename*=UTF-8''{filename}"},
+    )
+
+
+def _content(path: UPath) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def problems_answer(
+    status_code: int, reason: str, fields: dict[str, str] | None = None
+) -> Response:
+    """A refusal, for a program."""
+    return JSONResponse(Problems(reason=reason, fields=fields or {}).model_dump(), status_code)

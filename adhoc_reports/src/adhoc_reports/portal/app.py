@@ -1,0 +1,90 @@
+"""The application: pages and API behind the guard, and what is said where something is wrong."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from adhoc_reports.lib.request import EXPECTED, listed, problems
+from adhoc_reports.portal.api import NotThere, api, problems_answer
+from adhoc_reports.portal.archive import Archive
+from adhoc_reports.portal.guard import Guard, RateLimit
+from adhoc_reports.portal.office import AWAY, MISSING, Office, Refused, StorageAway
+from adhoc_reports.portal.pages import Pages
+from adhoc_reports.portal.runs import Dagster
+from taxi_shared.storage import DataRoot
+
+STATIC = Path(__file__).parent / "static"
+
+
+def create_app(
+    root: DataRoot,
+    dagster: Dagster,
+    hosts: Sequence[str] = ("127.0.0.1", "localhost"),
+    rate_limit: RateLimit | None = None,
+) -> FastAPI:
+    """The portal over a data root and a Dagster, for browsers that reach it by one of `hosts`."""
+    office = Office(Archive(root), dagster)
+    pages = Pages(office)
+
+    app = FastAPI(
+        title="Taxi reports",
+        version="1",
+        description="Ask for a chart of taxi pickups, follow it, and fetch it.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.include_router(api(office))
+    app.include_router(pages.router, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(GZipMiddleware, minimum_size=1000)
+    app.add_middleware(Guard, rate_limit=rate_limit or RateLimit())
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+
+    def wrong(
+        request: Request, status: int, reason: str, fields: dict[str, str] | None = None
+    ) -> Response:
+        if request.url.path.startswith("/api"):
+            return problems_answer(status, reason, fields)
+        return pages.problem(request, status, reason)
+
+    @app.exception_handler(StorageAway)
+    async def away(request: Request, _error: StorageAway) -> Response:
+        return wrong(request, 503, AWAY)
+
+    @app.exception_handler(NotThere)
+    async def missing(request: Request, _error: NotThere) -> Response:
+        return wrong(request, 404, MISSING)
+
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> Response:
+        fields = {each.field: str(each) for each in error.problems if each.field}
+        return wrong(request, error.status, str(error), fields)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        # A place is a part of the request, `body` or `query`, and the field in it.
+        errors = [{**each, "loc": each["loc"][1:]} for each in error.errors()]
+        if any(
+            each["type"] == "json_invalid" or (not each["loc"] and each["type"] != "value_error")
+            for each in errors
+        ):
+            return wrong(request, 422, f"this is no JSON object; {EXPECTED}")
+        found = list(problems(errors))
+        fields = {each.field: str(each) for each in found if each.field}
+        return wrong(request, 422, listed(map(str, found)), fields)
+
+    @app.exception_handler(HTTPException)
+    async def other(request: Request, error: HTTPException) -> Response:
+        reason = MISSING if error.status_code == 404 else str(error.detail)
+        response = wrong(request, error.status_code, reason)
+        response.headers.update(error.headers or {})
+        return response
+
+    return app

@@ -1,0 +1,262 @@
+"""The pages: ask, watch, look, find. They work without script; `portal.js` makes them live."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import ValidationError
+
+from adhoc_reports.lib.pickups import HOURS, WEEKDAYS
+from adhoc_reports.lib.request import (
+    MAX_NAME_CHARACTERS,
+    WHOLE_CITY,
+    Problem,
+    Question,
+    problems,
+)
+from adhoc_reports.portal import heatmap
+from adhoc_reports.portal.api import KINDS, Asked, NotThere, file, matching
+from adhoc_reports.portal.office import AWAY, Office, Refused, StorageAway, View, newer_months
+from adhoc_reports.portal.states import State
+
+NEWEST = 6
+A_PAGE = 24
+FOLDER = Path(__file__).parent
+SEE_OTHER = 303
+# A field of the form for each of the request's.
+FORM_FIELDS = {
+    "borough": "area",
+    "zone": "area",
+    "start_date": "first_day",
+    "end_date": "last_day",
+    "name": "name",
+}
+
+
+@dataclass(frozen=True)
+class Filled:
+    """The form, as somebody has filled it in. `area` is a borough, or borough/zone."""
+
+    area: str = WHOLE_CITY
+    first_day: str = ""
+    last_day: str = ""
+    name: str = ""
+
+    @classmethod
+    def of(cls, values: Mapping[str, str]) -> "Filled":
+        return cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})
+
+    @classmethod
+    def like(cls, question: Question) -> "Filled":
+        """The form that asks a question."""
+        start, end = question.dates
+        area = f"{question.borough}/{question.zone}" if question.zone else question.borough
+        return cls(area, start.isoformat(), (end - timedelta(days=1)).isoformat())
+
+    def asked(self) -> Asked:
+        """What it asks for. Raises ValidationError."""
+        borough, _, zone = self.area.partition("/")
+        return Asked.model_validate(
+            {
+                "borough": borough,
+                "zone": zone,
+                "start_date": self.first_day,
+                "end_date": _day_after(self.last_day),
+                "name": self.name.strip(),
+            }
+        )
+
+
+class Pages:
+    """The routes of the pages, over an office."""
+
+    def __init__(self, office: Office) -> None:
+        self.office = office
+        self.router = APIRouter()
+        self.templates = Environment(
+            loader=PackageLoader("adhoc_reports.portal"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.templates.filters |= {
+            "thousands": lambda number: f"{number:,}",
+            "day": lambda day: f"{day.day} {day:%B %Y}",
+            "moment": _moment,
+            "path": lambda name: quote(name, safe=""),
+        }
+        self.templates.globals |= {
+            "version": _version(FOLDER / "static"),
+            "thumbnail": heatmap.thumbnail,
+            "day_before": lambda day: day - timedelta(days=1),
+            "State": State,
+        }
+        self._add_routes()
+
+    def problem(self, request: Request, status: int, reason: str) -> Response:
+        """A page that says what is wrong."""
+        return self._page("problem.html", status, reason=reason, status_code=status)
+
+    def _page(self, template: str, status: int = 200, **values: object) -> Response:
+        return HTMLResponse(self.templates.get_template(template).render(values), status)
+
+    def _add_routes(self) -> None:
+        router, office = self.router, self.office
+
+        @router.get("/healthz")
+        async def health() -> Response:
+            """Whether the portal itself runs; what it needs may be away, and pages say so."""
+            return PlainTextResponse("ok")
+
+        @router.get("/")
+        async def form(request: Request) -> Response:
+            return await ask_page(Filled.of(request.query_params))
+
+        @router.post("/")
+        async def ask(
+            area: Annotated[str, Form()] = "",
+            first_day: Annotated[str, Form()] = "",
+            last_day: Annotated[str, Form()] = "",
+            name: Annotated[str, Form()] = "",
+        ) -> Response:
+            filled = Filled(area, first_day, last_day, name)
+            try:
+                asked = filled.asked()
+                sent, _ = await office.ask(asked.question, asked.name)
+            except ValidationError as invalid:
+                return await ask_page(filled, 422, *problems(invalid.errors()))
+            except Refused as refused:
+                return await ask_page(filled, refused.status, *refused.problems)
+            except StorageAway:
+                return await ask_page(filled, 503, Problem("", "", AWAY))
+            return RedirectResponse(_page_of(sent.name), SEE_OTHER)
+
+        @router.get("/reports")
+        async def find(
+            q: str = "",
+            rejected: bool = False,
+            page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+        ) -> Response:
+            look = await office.look()
+            found = matching(look, q, State.REJECTED if rejected else None)
+            shown = found[(page - 1) * A_PAGE : page * A_PAGE]
+            return self._page(
+                "reports.html",
+                look=look,
+                views=shown,
+                total=len(found),
+                q=q,
+                rejected=rejected,
+                page=page,
+                last_page=max(1, -(-len(found) // A_PAGE)),
+            )
+
+        @router.get("/reports/{name}")
+        async def report(request: Request, name: str) -> Response:
+            view = await office.follow(name)
+            if view is None:
+                raise NotThere
+            return await report_page(request, view)
+
+        @router.post("/reports/{name}/again")
+        async def again(name: str) -> Response:
+            view = await office.follow(name)
+            if view is None:
+                raise NotThere
+            await office.ask_again(view)
+            return RedirectResponse(_page_of(name), SEE_OTHER)
+
+        @router.get("/reports/{name}/{kind}.{suffix}")
+        async def download(name: str, kind: str, suffix: str) -> Response:
+            if kind not in KINDS or suffix != KINDS[kind][-1]:
+                raise NotThere
+            return await file(office, name, kind)
+
+        @router.get("/api")
+        async def api_page(request: Request) -> Response:
+            return self._page("api.html", base=str(request.base_url).rstrip("/"))
+
+        async def ask_page(filled: Filled, status: int = 200, *found: Problem) -> Response:
+            look = await office.look()
+            wrong: dict[str, str] = {}
+            for each in found:
+                field, sentence = _beside_a_field(each)
+                wrong.setdefault(field, sentence)
+            return self._page(
+                "ask.html",
+                status,
+                look=look,
+                filled=asdict(filled),
+                wrong=wrong,
+                whole_city=WHOLE_CITY,
+                newest=look.views[:NEWEST],
+                name_length=MAX_NAME_CHARACTERS,
+            )
+
+        async def report_page(request: Request, view: View) -> Response:
+            look = await office.look()
+            found = await office.report(view)
+            asks = view.entry.asks
+            by_hour = found.by_hour if found else ()
+            return self._page(
+                "report.html",
+                view=view,
+                look=look,
+                report=found,
+                link=f"{str(request.base_url).rstrip('/')}{_page_of(view.entry.name)}",
+                run=_run(office, view, found.run_id if found else ""),
+                form=asdict(Filled.like(asks)) if asks else None,
+                newer=newer_months(found, look.available) if found else [],
+                weekdays=WEEKDAYS,
+                hours=HOURS,
+                levels=heatmap.levels(by_hour) if found else "",
+                legend=heatmap.legend(by_hour),
+                busiest=heatmap.busiest(by_hour) if found else None,
+            )
+
+
+def _run(office: Office, view: View, run_id: str) -> str:
+    run_id = run_id or (view.progress.run.run_id if view.progress.run else "")
+    return office.dagster.link(run_id) if run_id else ""
+
+
+def _page_of(name: str) -> str:
+    return f"/reports/{quote(name, safe='')}"
+
+
+def _day_after(day: str) -> str:
+    """The day after a date; what is no date stays, and is refused as it is."""
+    try:
+        return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
+    except (ValueError, OverflowError):
+        return day
+
+
+def _beside_a_field(problem: Problem) -> tuple[str, str]:
+    """The form's field, and what is said beside it, without the names of the file's fields."""
+    if "is not before end_date" in problem.expected:
+        return "last_day", "The last day is before the first day."
+    names_the_field = problem.found.startswith(f"{problem.field} is")
+    sentence = problem.expected if names_the_field else str(problem)
+    sentence = f"{sentence[:1].upper()}{sentence[1:].removesuffix('.')}."
+    return FORM_FIELDS.get(problem.field, ""), sentence
+
+
+def _moment(moment: datetime | float) -> str:
+    if not isinstance(moment, datetime):
+        moment = datetime.fromtimestamp(moment, UTC)
+    return f"{moment.astimezone(UTC):%d %b %Y, %H:%M} UTC"
+
+
+def _version(folder: Path) -> str:
+    """Differs when the static files do, so that browsers may keep them."""
+    content = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+    return blake2b(content, digest_size=6).hexdigest()

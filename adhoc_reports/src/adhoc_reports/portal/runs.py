@@ -1,0 +1,156 @@
+"""What Dagster knows of requests on their way: by GraphQL over HTTP, and it may be away."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from adhoc_reports.portal.kept import Kept, Known
+
+SECONDS = 1.0
+PATIENCE_SECONDS = 2.0
+RUNS_SHOWN = 500
+
+JOB = "adhoc_request_job"
+_UNFINISHED = ["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING", "FAILURE", "CANCELED"]
+_RUN = "runId status endTime tags { key value }"
+_SCENE = f"""
+query ($statuses: [RunStatus!], $sensor: SensorSelector!, $limit: Int!) {{
+  runsOrError(filter: {{pipelineName: "{JOB}", statuses: $statuses}}, limit: $limit) {{
+    ... on Runs {{ results {{ {_RUN} }} }} }}
+  sensorOrError(sensorSelector: $sensor) {{
+    __typename ... on Sensor {{ sensorState {{ status }} }} }}
+  instance {{ daemonHealth {{ allDaemonStatuses {{ daemonType healthy }} }} }}
+}}"""
+_RUN_OF_KEY = f"""
+query ($tags: [ExecutionTag!]) {{
+  runsOrError(filter: {{tags: $tags}}, limit: 1) {{ ... on Runs {{ results {{ {_RUN} }} }} }}
+}}"""
+_FAILURE = """
+query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { __typename
+  ... on ExecutionStepFailureEvent { error { message causes { message } } }
+  ... on RunFailureEvent { message error { message } } } } } }"""
+_SENSOR = {
+    "repositoryLocationName": "adhoc_reports",
+    "repositoryName": "__repository__",
+    "sensorName": "adhoc_request_sensor",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a request; `ended` in seconds since 1970, None while it goes on."""
+
+    run_id: str
+    status: str
+    ended: float | None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What goes on in Dagster.
+
+    runs:    by run key: those that have not ended, and the failed ones
+    trouble: what keeps requests from being answered, in plain words; empty where nothing does
+    """
+
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    trouble: str = ""
+
+
+AWAY = Scene(
+    trouble="Dagster, which makes the reports, does not answer. Requests are kept, and answered "
+    "when it is back."
+)
+
+
+class Dagster:
+    """The webserver at `url`; links for people begin with `public_url`."""
+
+    def __init__(
+        self, url: str, public_url: str, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        self.public_url = public_url
+        self._client = httpx2.AsyncClient(
+            base_url=url, timeout=PATIENCE_SECONDS, transport=transport, trust_env=False
+        )
+        self._scene = Kept("Dagster", self._look, SECONDS, PATIENCE_SECONDS)
+        self._failures: dict[str, str] = {}
+
+    async def scene(self) -> Scene:
+        """What goes on; `AWAY` where Dagster does not answer."""
+        known: Known[Scene] = await self._scene.get()
+        return known.value if known.current and known.value else AWAY
+
+    async def run_of(self, run_key: str) -> Run | None:
+        """The newest run of a run key, however old; None where there is none or no answer."""
+        tags = [{"key": "dagster/run_key", "value": run_key}]
+        try:
+            data = await self._ask(_RUN_OF_KEY, tags=tags)
+        except (httpx2.HTTPError, ValueError):
+            return None
+        return _by_run_key(data["runsOrError"]).get(run_key)
+
+    async def failure(self, run_id: str) -> str:
+        """Why a run failed, in the words of what went wrong; empty where that is not known."""
+        if run_id not in self._failures:
+            try:
+                data = await self._ask(_FAILURE, id=run_id)
+            except (httpx2.HTTPError, ValueError):
+                return ""
+            self._failures[run_id] = _reason(data["logsForRun"].get("events", []))
+        return self._failures[run_id]
+
+    def link(self, run_id: str) -> str:
+        """The address of a run's page."""
+        return f"{self.public_url}/runs/{run_id}"
+
+    async def _look(self) -> Scene:
+        data = await self._ask(_SCENE, statuses=_UNFINISHED, sensor=_SENSOR, limit=RUNS_SHOWN)
+        return Scene(_by_run_key(data["runsOrError"]), _trouble(data))
+
+    async def _ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data of an answer. Raises httpx2.HTTPError, or ValueError for what is no answer."""
+        response = await self._client.post(
+            "/graphql", json={"query": query, "variables": variables}
+        )
+        answer = response.raise_for_status().json()
+        data = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(data, dict) or answer.get("errors"):
+            raise ValueError(f"{self._client.base_url} answers with {str(answer)[:300]}")
+        return data
+
+
+def _by_run_key(found: Mapping[str, Any]) -> dict[str, Run]:
+    runs: dict[str, Run] = {}
+    for run in reversed(found.get("results", [])):  # newest last: it counts
+        tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+        if key := tags.get("dagster/run_key"):
+            runs[key] = Run(run["runId"], run["status"], run["endTime"])
+    return runs
+
+
+def _trouble(data: Mapping[str, Any]) -> str:
+    kept = "Requests are kept, and answered when that is mended."
+    sensor = data["sensorOrError"]
+    if sensor["__typename"] != "Sensor":
+        return f"The reporting team's code is not loaded in Dagster. {kept}"
+    if sensor["sensorState"]["status"] != "RUNNING":
+        return f"The sensor that takes requests is switched off in Dagster. {kept}"
+    daemons = data["instance"]["daemonHealth"]["allDaemonStatuses"]
+    healthy = {daemon["daemonType"]: daemon["healthy"] for daemon in daemons}
+    if healthy.get("SENSOR") is False:
+        return f"Dagster's daemon, which takes requests, does not run. {kept}"
+    return ""
+
+
+def _reason(events: list[dict[str, Any]]) -> str:
+    errors = [event["error"] for event in events if event.get("error")]
+    for error in errors:
+        causes = error.get("causes") or []
+        message: str = (causes[-1] if causes else error)["message"]
+        if message.strip():
+            return message.strip()
+    messages = [event["message"] for event in events if event.get("message")]
+    return messages[0] if messages else ""

@@ -1,0 +1,17 @@
+-- The trips of a period, wherever they were picked up, by the month of the file that holds them.
+-- Grain: one row for each month whose file has a pickup in the period. Trips without a pickup time
+-- are of no period; they are told with each month whose file has them.
+SELECT
+    trip_days.partition_date AS month,
+    SUM(CASE WHEN trip_days.pickup_date IS NULL THEN 0 ELSE trip_days.num_trips END) AS num_trips,
+    SUM(
+        CASE WHEN trip_days.pickup_date IS NULL THEN 0 ELSE trip_days.num_unknown_pickup_zones END
+    ) AS num_unknown_zones,
+    SUM(CASE WHEN trip_days.pickup_date IS NULL THEN trip_days.num_trips ELSE 0 END) AS num_untimed
+FROM trip_days
+WHERE
+    (trip_days.pickup_date >= $start_date AND trip_days.pickup_date < $end_date)
+    OR trip_days.pickup_date IS NULL
+GROUP BY trip_days.partition_date
+HAVING SUM(CASE WHEN trip_days.pickup_date IS NULL THEN 0 ELSE 1 END) > 0
+ORDER BY month

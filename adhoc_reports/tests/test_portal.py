@@ -1,0 +1,635 @@
+"""The portal's pages and API, without a browser: over files of the test's own and a Dagster that
+answers as the test says."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+from upath import UPath
+
+from adhoc_reports.lib import available, intake, outputs
+from adhoc_reports.lib.available import Available
+from adhoc_reports.lib.intake import Accepted
+from adhoc_reports.lib.request import MAX_BYTES
+from adhoc_reports.portal.guard import MAX_BODY_BYTES, RateLimit
+from adhoc_reports.portal.office import MAX_WAITING
+from taxi_shared.storage import DataRoot
+
+from .portal import FORM, LOADED, QUESTION, Portal, portal_at
+
+NAME = "manhattan_2023-01-10_2023-01-24"
+
+
+@pytest.fixture(params=["folder", "object store"])
+def root(request, tmp_path):
+    if request.param == "folder":
+        yield DataRoot.at(str(tmp_path))
+        return
+    base = UPath(f"memory://{tmp_path.name}")
+    yield DataRoot(base)
+    base.fs.rm(base.path, recursive=True)
+
+
+@pytest.fixture
+def portal(root) -> Iterator[Portal]:
+    with portal_at(root) as portal:
+        yield portal
+
+
+@pytest.fixture
+def local(tmp_path) -> Iterator[Portal]:
+    """The same on a folder alone, for what does not depend on the storage."""
+    with portal_at(DataRoot.at(str(tmp_path))) as portal:
+        yield portal
+
+
+def text(page) -> str:
+    """What a page says, without its tags."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.text))
+
+
+def state(portal: Portal, name: str) -> str:
+    return portal.client.get(f"/api/reports/{name}").json()["state"]
+
+
+def again(seconds: float = 1.1) -> None:
+    """Until the portal looks at its files again."""
+    time.sleep(seconds)
+
+
+# Ask
+
+
+def test_the_form_offers_what_there_is_and_nothing_else(portal):
+    page = portal.client.get("/")
+    assert page.status_code == 200
+    assert 'min="2023-01-01" max="2023-03-31"' in page.text
+    assert 'value="Queens/JFK Airport"' in page.text
+    assert "1 January 2023 to 31 March 2023" in text(page)
+    assert 'value="Bronx"' not in page.text
+
+
+def test_a_request_from_the_form_is_the_file_that_anyone_may_drop(portal):
+    sent = portal.client.post("/", data=FORM)
+    assert (sent.status_code, sent.headers["location"]) == (303, f"/reports/{NAME}")
+    assert portal.requests() == {NAME: QUESTION}
+    (file,) = intake.list_requests(portal.root.requests)
+    (read,) = intake.read(portal.root.requests, [file])
+    assert isinstance(read, Accepted)
+    assert read.request.name == NAME
+
+
+def test_a_zone_and_a_name_go_into_the_file(portal):
+    sent = portal.client.post("/", data={**FORM, "area": "Queens/JFK Airport", "name": " JFK, 1% "})
+    assert sent.headers["location"] == "/reports/JFK%2C%201%25"
+    assert portal.requests() == {
+        "JFK, 1%": {**QUESTION, "borough": "Queens", "zone": "JFK Airport"}
+    }
+    assert portal.client.get(sent.headers["location"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "reason"),
+    [
+        ({"area": ""}, "area", "Expected one of Bronx"),
+        ({"area": "Atlantis"}, "area", "Expected one of Bronx"),
+        ({"area": "Bronx"}, "area", "No zones of Bronx are loaded"),
+        ({"area": "Queens/Soho"}, "area", "Queens has no zone 'Soho'; expected one of JFK Airport"),
+        ({"area": "New York City/Soho"}, "", "expected the borough of the zone"),
+        ({"first_day": ""}, "first_day", "Expected a date such as"),
+        ({"first_day": "2022-12-31"}, "first_day", "Expected one of|expected days from 2023-01-01"),
+        ({"last_day": "tomorrow"}, "last_day", "Expected a date such as"),
+        ({"last_day": "2023-04-01"}, "last_day", "expected days from 2023-01-01 to 2023-03-31"),
+        ({"last_day": "9999-12-31"}, "last_day", "expected days from"),
+        ({"last_day": "2023-01-09"}, "last_day", "The last day is before the first day"),
+        ({"name": "../x"}, "name", "Expected a name that does not begin with a dot"),
+        ({"name": "a/b"}, "name", "Expected a name without slashes"),
+        ({"name": "x" * 101}, "name", "Expected at most 100 characters"),
+        ({"name": "trips_by_week"}, "name", "Expected another name"),
+    ],
+)
+def test_what_cannot_be_answered_is_not_sent_and_said_beside_its_field(
+    local, changes, field, reason
+):
+    refused = local.client.post("/", data={**FORM, **changes})
+    assert refused.status_code == 422
+    found = text(refused).replace("&#39;", "'")
+    assert re.search(reason, found)
+    if field:
+        assert f'id="{field}-wrong"' in refused.text
+        assert 'aria-invalid="true"' in refused.text
+    assert not local.root.requests.exists()
+
+
+def test_what_was_filled_in_is_kept_when_it_is_refused(local):
+    refused = local.client.post("/", data={**FORM, "name": 'a/"b', "area": "Queens/JFK Airport"})
+    assert 'value="a/&#34;b"' in refused.text
+    assert '<option value="Queens/JFK Airport" selected>' in refused.text
+    assert 'value="2023-01-10"' in refused.text
+
+
+def test_nothing_can_be_asked_before_there_are_data(local):
+    available.tell(local.root, Available())
+    again()
+    assert "No data are loaded yet" in text(local.client.get("/"))
+    assert "<form" not in local.client.get("/").text
+    assert local.client.post("/", data=FORM).status_code == 422
+
+
+def test_a_month_that_is_not_loaded_is_named_and_refused(local):
+    told = available.told(local.root)
+    available.tell(local.root, told.model_copy(update={"months": told.months[::2]}))
+    again()
+    assert "but none of February 2023" in text(local.client.get("/"))
+    refused = local.client.post("/", data={**FORM, "last_day": "2023-03-01"})
+    assert "No data are loaded of 2023-02" in text(refused)
+
+
+def test_the_same_request_again_leads_to_the_report_that_is_there(portal):
+    for _ in range(2):
+        assert portal.client.post("/", data=FORM).headers["location"] == f"/reports/{NAME}"
+    (file,) = intake.list_requests(portal.root.requests)
+    portal.answer(NAME)
+    again()
+    assert portal.client.post("/", data=FORM).headers["location"] == f"/reports/{NAME}"
+    assert intake.list_requests(portal.root.requests) == [file]
+
+
+def test_a_report_whose_request_is_gone_is_not_asked_for_again(portal):
+    portal.answer("jan")
+    portal.client.post("/", data={**FORM, "name": "jan"})
+    assert not portal.root.requests.exists()
+    assert (
+        portal.client.post("/", data={**FORM, "name": "jan", "area": "Queens"}).status_code == 409
+    )
+
+
+def test_a_name_that_another_request_has_is_refused(portal):
+    portal.client.post("/", data={**FORM, "name": "jan"})
+    refused = portal.client.post("/", data={**FORM, "name": "jan", "area": "Queens"})
+    assert refused.status_code == 409
+    assert "Expected a name that no other request has" in text(refused)
+    assert portal.requests() == {"jan": QUESTION}
+    portal.put("bad", "{")
+    assert portal.client.post("/", data={**FORM, "name": "bad"}).status_code == 409
+
+
+def test_of_many_that_send_at_once_none_is_lost_and_none_doubled(portal):
+    names = [f"r{number // 2}" for number in range(200)]
+
+    def send(name: str) -> int:
+        return portal.client.post("/api/requests", json={**QUESTION, "name": name}).status_code
+
+    with ThreadPoolExecutor(20) as clients:
+        answers = list(clients.map(send, names))
+    assert sorted(answers) == [200] * 100 + [201] * 100
+    assert sorted(portal.requests()) == sorted(set(names))
+
+
+# Watch
+
+
+def test_a_request_goes_from_waiting_to_done(portal):
+    portal.client.post("/", data=FORM)
+    assert state(portal, NAME) == "waiting"
+    run_id = portal.dagster.add(portal.run_key(NAME), "QUEUED")
+    for status, expected in (
+        ("QUEUED", "queued"),
+        ("STARTED", "running"),
+        ("SUCCESS", "running"),  # until its report is seen
+    ):
+        portal.dagster.runs[run_id] |= {"status": status, "endTime": time.time()}
+        again()
+        assert state(portal, NAME) == expected
+    page = portal.client.get(f"/reports/{NAME}")
+    assert f'data-follow="/api/reports/{NAME}"' in page.text
+    assert '<meta http-equiv="refresh"' in page.text
+    portal.answer(NAME)
+    again()
+    assert state(portal, NAME) == "done"
+    page = portal.client.get(f"/reports/{NAME}")
+    assert 'data-follow=""' in page.text
+    assert '<meta http-equiv="refresh"' not in page.text
+
+
+def test_a_failed_run_says_why_and_can_be_tried_again(portal):
+    portal.client.post("/", data=FORM)
+    run_id = portal.dagster.add(portal.run_key(NAME), "FAILURE")
+    portal.dagster.error = "the disk is full <b>"
+    again()
+    page = portal.client.get(f"/reports/{NAME}")
+    assert "the disk is full &lt;b&gt;" in page.text
+    assert f"https://public/runs/{run_id}" in page.text
+    before = portal.run_key(NAME)
+    time.sleep(0.05)
+    assert portal.client.post(f"/reports/{NAME}/again").status_code == 303
+    assert portal.run_key(NAME) != before
+    assert state(portal, NAME) == "waiting"
+    assert portal.requests() == {NAME: QUESTION}
+
+
+def test_a_run_that_somebody_ended_and_one_whose_files_are_gone_have_failed(local):
+    for name in ("a", "b"):
+        local.client.post("/", data={**FORM, "name": name})
+    local.dagster.add(local.run_key("a"), "CANCELED")
+    local.dagster.add(local.run_key("b"), "SUCCESS", ended=1.0)
+    again()
+    assert "Somebody ended the run" in text(local.client.get("/reports/a"))
+    assert "its files are gone" in text(local.client.get("/reports/b"))
+
+
+def test_a_report_is_made_again_only_where_there_is_a_reason_to(local):
+    local.client.post("/", data=FORM)
+    local.answer(NAME, made=datetime(2026, 2, 1, tzinfo=UTC))
+    again()
+    before = local.run_key(NAME)
+    assert local.client.post(f"/reports/{NAME}/again").status_code == 303
+    assert local.run_key(NAME) == before
+    local.answer(NAME, made=datetime(2025, 2, 1, tzinfo=UTC))  # before its month was loaded
+    again()
+    page = local.client.get(f"/reports/{NAME}")
+    assert "2023-01 came in after this report was made" in text(page)
+    local.client.post(f"/reports/{NAME}/again")
+    assert local.run_key(NAME) != before
+
+
+def test_a_changed_request_is_on_its_way_until_it_is_answered_itself(portal):
+    portal.put("jan", json.dumps(QUESTION))
+    portal.answer("jan")
+    again()
+    assert state(portal, "jan") == "done"
+    time.sleep(0.05)
+    portal.put("jan", json.dumps({**QUESTION, "borough": "Queens"}))
+    again()
+    assert state(portal, "jan") == "waiting"
+    portal.answer("jan", borough="Queens")
+    again()
+    assert state(portal, "jan") == "done"
+
+
+def test_what_keeps_requests_from_being_answered_is_said_and_they_are_kept(local):
+    for change, sentence in (
+        ({"away": True}, "does not answer"),
+        ({"away": False, "loaded": False}, "code is not loaded"),
+        ({"loaded": True, "sensor": "STOPPED"}, "switched off"),
+        ({"sensor": "RUNNING", "daemon": False}, "daemon, which takes requests, does not run"),
+    ):
+        vars(local.dagster).update(change)
+        again()
+        for page in ("/", "/reports"):
+            assert sentence in text(local.client.get(page))
+        sent = local.client.post("/", data={**FORM, "name": sentence})
+        assert sent.status_code == 303
+        page = local.client.get(sent.headers["location"])
+        assert sentence in text(page)
+        assert "Waiting to be seen" in text(page)
+    assert len(local.requests()) == 4
+    local.dagster.daemon = True
+    again()
+    assert "Note:" not in text(local.client.get("/"))
+
+
+def test_storage_that_does_not_answer_is_said_and_what_was_seen_stays(local, monkeypatch):
+    local.answer("jan")
+    assert "Manhattan" in text(local.client.get("/reports"))
+
+    def broken(*_args: object, **_options: object) -> None:
+        raise TimeoutError("slow down")
+
+    monkeypatch.setattr(type(local.root.outputs.fs), "ls", broken)
+    again()
+    page = local.client.get("/reports")
+    assert "The storage does not answer. What you see is what was there before" in text(page)
+    assert "Manhattan" in text(page)
+    monkeypatch.setattr("adhoc_reports.portal.archive.storage.write_new", broken)
+    refused = local.client.post("/", data=FORM)
+    assert refused.status_code == 503
+    assert "The storage does not answer. Nothing is lost" in text(refused)
+    assert 'value="2023-01-10"' in refused.text
+    monkeypatch.undo()
+    again()
+    assert "storage" not in text(local.client.get("/reports"))
+
+
+def test_slow_storage_does_not_hold_up_a_page_for_long(local, monkeypatch):
+    monkeypatch.setattr("adhoc_reports.portal.office.PATIENCE_SECONDS", 0.2)
+    local.answer("jan")
+    go_on = threading.Event()
+    monkeypatch.setattr(
+        "adhoc_reports.portal.api._content", lambda path: go_on.wait(30) and path.read_bytes()
+    )
+    assert local.client.get("/reports/jan/chart.png").status_code == 503
+    go_on.set()
+    assert local.client.get("/reports/jan/chart.png").status_code == 200
+
+
+def test_a_storage_that_was_never_seen_is_answered_with_503(tmp_path, monkeypatch):
+    with portal_at(DataRoot.at(str(tmp_path))) as portal:
+
+        def broken(*_args: object) -> None:
+            raise PermissionError("denied")
+
+        monkeypatch.setattr(intake, "list_requests", broken)
+        assert portal.client.get("/").status_code == 503
+        assert portal.client.get("/api/reports").json()["reason"].startswith("The storage does not")
+        assert portal.client.get("/healthz").text == "ok"
+
+
+# Look
+
+
+def test_a_report_has_map_numbers_files_and_what_it_rests_on(portal):
+    portal.answer("jan")
+    page = portal.client.get("/reports/jan")
+    said = text(page)
+    assert "1,932,504 pickups" in said
+    assert "Busiest: Saturday, 23 to 24 h, with 23,006 pickups" in said
+    assert page.text.count('<i class="c') == 168 + 8
+    assert 'title="Friday, 18 to 19 h: 18,005"' in page.text
+    assert "<td>18,005</td>" in page.text
+    assert "January 2023 02 Jan 2026, 03:04 UTC 1,234,567" in said
+    assert "Picked up elsewhere. 7,654,321" in said
+    assert "http://testserver/reports/jan" in said
+    assert "https://public/runs/the-run" in said
+    chart = portal.client.get("/reports/jan/chart.png")
+    assert (chart.headers["content-type"], chart.content) == ("image/png", b"\x89PNG")
+    numbers = portal.client.get("/reports/jan/numbers.csv")
+    assert numbers.text.startswith("hour_of_day,Sunday")
+    assert numbers.headers["content-disposition"] == "attachment; filename*=UTF-8''jan.csv"
+
+
+def test_another_team_s_files_are_not_given_out(portal):
+    outputs.chart_path(portal.root, "manhattan_map").write_bytes(b"\x89PNG")
+    for name in ("manhattan_map", "..%2Frequests%2Fx", "%2e%2e", "a%00b", "x" * 300, "%ff"):
+        for path in (f"/reports/{name}", f"/reports/{name}/chart.png", f"/api/reports/{name}"):
+            assert portal.client.get(path).status_code == 404
+
+
+# Find
+
+
+def test_all_are_found_newest_first_with_pictures(portal):
+    for number, borough in enumerate(("Queens", "Manhattan", "Queens")):
+        portal.put(f"r{number}", json.dumps({**QUESTION, "borough": borough}))
+        portal.answer(f"r{number}")
+        time.sleep(0.02)
+    again()
+    page = portal.client.get("/reports")
+    assert re.findall(r'href="/reports/(r\d)"', page.text) == ["r2", "r1", "r0"]
+    assert page.text.count("<svg") == 3
+    page = portal.client.get("/reports", params={"q": "QUEENS 2023-01"})
+    assert re.findall(r'href="/reports/(r\d)"', page.text) == ["r2", "r0"]
+    assert "0 are there" in text(portal.client.get("/reports?q=nothing+like+it"))
+    found = portal.client.get("/api/reports", params={"q": "r1"}).json()
+    assert (found["total"], found["reports"][0]["name"]) == (1, "r1")
+    found = portal.client.get("/api/reports", params={"limit": 1, "offset": 2}).json()
+    assert (found["total"], [each["name"] for each in found["reports"]]) == (3, ["r0"])
+
+
+def test_many_reports_are_on_several_pages(local):
+    for number in range(30):
+        local.put(f"r{number}", json.dumps(QUESTION))
+    again()
+    first = local.client.get("/reports?q=manhattan")
+    assert first.text.count('class="card"') == 24
+    assert 'href="/reports?q=manhattan&amp;page=2"' in first.text
+    assert local.client.get("/reports?page=2").text.count('class="card"') == 6
+    assert local.client.get("/reports?page=9").text.count('class="card"') == 0
+
+
+def test_rejected_requests_are_found_with_their_reason(portal):
+    portal.put("half", '{"borough": "Atlantis"')
+    portal.put("a\\x", json.dumps(QUESTION))
+    portal.put("jan", json.dumps(QUESTION))
+    outputs.report_error(portal.root, "gone.json", "gone.json: <script>alert(1)</script>")
+    again()
+    page = portal.client.get("/reports?rejected=true")
+    said = text(page)
+    assert "3 are there" in said
+    assert "half.json is not JSON" in said
+    assert "cannot be the name of a request" in said
+    assert "<script>alert" not in page.text
+    assert "jan" not in re.findall(r'href="/reports/([^"]*)"', page.text)
+    assert "half.json is not JSON" in text(portal.client.get("/reports/half"))
+    assert state(portal, "gone") == "rejected"
+
+
+def test_a_rejected_request_that_is_mended_is_on_its_way(portal):
+    portal.put("jan", "{")
+    outputs.report_error(portal.root, "jan.json", "jan.json is not JSON")
+    again()
+    assert state(portal, "jan") == "rejected"
+    time.sleep(0.05)
+    portal.put("jan", json.dumps(QUESTION))
+    again()
+    assert state(portal, "jan") == "waiting"
+
+
+def test_files_that_are_none_of_ours_do_no_harm(portal):
+    portal.answer("jan")
+    for name, content in {
+        "x.report.json": "{}",
+        "y.error.json": "[",
+        "z.report.json": "1" * 100,
+        ".jan.report.json.0.partial": "{",
+        "notes.txt": "",
+    }.items():
+        (portal.root.outputs / name).write_text(content)
+    portal.put("large", " " * (MAX_BYTES + 1))
+    again()
+    found = portal.client.get("/api/reports").json()["reports"]
+    assert {each["name"]: each["state"] for each in found} == {"jan": "done", "large": "rejected"}
+
+
+def test_names_that_are_not_utf_8_are_shown_under_safe_ones(local):
+    local.root.requests.mkdir()
+    with open(os.fsencode(str(local.root.requests)) + b"/a\xff.json", "w") as file:
+        file.write(json.dumps(QUESTION))
+    with open(os.fsencode(str(local.root.outputs)) + b"/a\xff.error.json", "w") as file:
+        file.write(json.dumps({"request": "x", "reason": "y"}))
+    again()
+    assert local.client.get("/reports").status_code == 200
+    (found,) = local.client.get("/api/reports").json()["reports"]
+    assert re.fullmatch(r"a_-[0-9a-f]{8}", found["name"])
+    assert local.client.get(found["page"]).status_code == 200
+
+
+# API
+
+
+def test_the_api_asks_once_follows_and_fetches(portal):
+    sent = portal.client.post("/api/requests", json={**QUESTION, "name": "jan"})
+    assert (sent.status_code, sent.headers["location"]) == (201, "/api/reports/jan")
+    assert sent.json()["state"] == "waiting"
+    assert portal.client.post("/api/requests", json={**QUESTION, "name": "jan"}).status_code == 200
+    portal.answer("jan")
+    again()
+    done = portal.client.get("/api/reports/jan").json()
+    assert done["trips"] == 1_932_504
+    assert done["result"]["by_hour"][18][5] == 18_005
+    assert done["result"]["basis"]["months"][0]["loaded"] == LOADED.isoformat().replace(
+        "+00:00", "Z"
+    )
+    assert portal.client.get(done["chart"]).content == b"\x89PNG"
+    assert portal.client.get(done["numbers"]).text.startswith("hour_of_day")
+    data = portal.client.get("/api/available").json()
+    assert data["months"][0]["month"] == "2023-01-01"
+
+
+@pytest.mark.parametrize(
+    ("content", "field", "reason"),
+    [
+        (b"", "", "this is no JSON object"),
+        (b"{", "", "this is no JSON object"),
+        (b"[]", "", "this is no JSON object"),
+        (b"[" * 10_000, "", ""),
+        (b"\xff", "", ""),
+        (json.dumps({**QUESTION, "borough": "Atlantis"}), "borough", "expected one of Bronx"),
+        (json.dumps({**QUESTION, "colour": "red"}), "colour", "'colour' is not known"),
+        (json.dumps({**QUESTION, "end_date": "2023-01-10"}), "", "is not before end_date"),
+        (json.dumps({**QUESTION, "start_date": 1}), "start_date", "expected text"),
+        (json.dumps({**QUESTION, "name": "a/b"}), "name", "without slashes"),
+        (json.dumps({**QUESTION, "end_date": "2024-01-01"}), "end_date", "to 2023-03-31"),
+        ('{"borough": "\\ud800"}', "borough", "expected"),
+        ("{}", "start_date", "field start_date is missing"),
+    ],
+)
+def test_the_api_refuses_with_field_and_reason(local, content, field, reason):
+    headers = {"content-type": "application/json"}
+    refused = local.client.post("/api/requests", content=content, headers=headers)
+    assert refused.status_code in (400, 422)
+    answer = refused.json()
+    assert reason in (answer["fields"][field] if field else answer["reason"])
+    assert not local.root.requests.exists()
+
+
+# Safe
+
+
+def test_pages_of_other_sites_can_send_nothing(local):
+    for headers in (
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://elsewhere"},
+        {"origin": "null"},
+    ):
+        for path in ("/", "/api/requests", "/reports/x/again"):
+            assert local.client.post(path, data=FORM, headers=headers).status_code == 403
+    assert not local.root.requests.exists()
+    for headers in ({"sec-fetch-site": "same-origin"}, {"origin": "http://testserver"}):
+        assert local.client.post("/", data=FORM, headers=headers).status_code == 303
+
+
+def test_the_api_takes_json_alone_which_forms_of_other_sites_cannot_send(local):
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        content, headers = json.dumps(QUESTION), {"content-type": kind}
+        sent = local.client.post("/api/requests", content=content, headers=headers)
+        assert sent.status_code == 422
+    assert not local.root.requests.exists()
+
+
+def test_other_hosts_names_are_refused(local):
+    assert local.client.get("/", headers={"host": "elsewhere"}).status_code == 400
+
+
+def test_every_answer_has_the_browser_s_guards(local):
+    local.answer("jan")
+    for path in ("/", "/reports/jan", "/nothing", "/static/portal.js", "/reports/jan/chart.png"):
+        headers = local.client.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+
+
+def test_what_is_too_large_is_refused_whether_it_says_so_or_not(local):
+    large = b"name=" + b"x" * MAX_BODY_BYTES
+    assert local.client.post("/", content=large).status_code == 413
+
+    def in_pieces() -> Iterator[bytes]:
+        yield from (large[start : start + 1000] for start in range(0, len(large), 1000))
+
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    assert local.client.post("/", content=in_pieces(), headers=kind).status_code == 413
+    kind = {"content-type": "application/json"}
+    assert local.client.post("/api/requests", content=in_pieces(), headers=kind).status_code == 413
+
+
+def test_a_client_that_sends_too_much_has_to_wait(tmp_path):
+    now = [0.0]
+    limit = RateLimit(at_once=3, a_second=0.5, clock=lambda: now[0])
+    with portal_at(DataRoot.at(str(tmp_path)), limit) as portal:
+        answers = [portal.client.post("/", data=FORM) for _ in range(4)]
+        assert [each.status_code for each in answers] == [303, 303, 303, 429]
+        assert answers[-1].headers["retry-after"] == "3"
+        assert portal.client.get("/").status_code == 200
+        now[0] += 2
+        assert portal.client.post("/", data=FORM).status_code == 303
+        assert portal.client.post("/", data=FORM).status_code == 429
+
+
+def test_no_more_than_so_many_wait(local, monkeypatch):
+    monkeypatch.setattr("adhoc_reports.portal.office.MAX_WAITING", 2)
+    assert MAX_WAITING > 200
+    for name in ("a", "b"):
+        assert local.client.post("/", data={**FORM, "name": name}).status_code == 303
+    refused = local.client.post("/", data={**FORM, "name": "c"})
+    assert refused.status_code == 503
+    assert "Too many requests are waiting" in text(refused)
+
+
+def test_what_people_write_is_text_in_every_page(local):
+    name = '<b onclick="x">\'&'
+    sent = local.client.post("/", data={**FORM, "area": "Queens/<b>&'\"", "name": name})
+    page = local.client.get(sent.headers["location"])
+    for path in ("/", "/reports", f"/reports?q={name}", sent.headers["location"]):
+        page = local.client.get(path)
+        assert page.status_code == 200
+        assert "<b" not in page.text.replace("<body", "").replace("<button", "")
+
+
+def test_no_page_names_another_host(local):
+    local.answer("jan")
+    for path in (
+        "/",
+        "/reports",
+        "/reports/jan",
+        "/api",
+        "/static/portal.css",
+        "/static/portal.js",
+    ):
+        hosts = set(re.findall(r"(?:https?:)?//([\w.-]+)", local.client.get(path).text))
+        assert hosts <= {"testserver", "public", "www.w3.org"}
+
+
+def test_the_first_page_is_small(local):
+    for number in range(6):
+        local.answer(f"r{number}")
+    zones = {"Queens": tuple(f"A zone with a rather long name {n}" for n in range(260))}
+    available.tell(local.root, available.told(local.root).model_copy(update={"zones": zones}))
+    again()
+    files = ("/", "/static/portal.css", "/static/portal.js", "/static/icon.svg")
+    assert sum(len(local.client.get(path).content) for path in files) < 100_000
+
+
+def test_portal_and_definitions_do_not_import_each_other_s_frameworks():
+    code = "import sys, {module}\nprint([name for name in ({others}) if name in sys.modules])"
+    for module, others in (
+        ("adhoc_reports.portal.__main__", "'dagster', 'pandas', 'matplotlib'"),
+        ("adhoc_reports.definitions", "'fastapi', 'starlette', 'uvicorn', 'httpx2'"),
+    ):
+        ran = subprocess.run(
+            [sys.executable, "-c", code.format(module=module, others=others)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ran.stdout.strip() == "[]"

@@ -1,0 +1,38 @@
+"""The API, fuzzed from its own description: whatever is sent, it answers as it says it does."""
+
+from tempfile import TemporaryDirectory
+
+import hypothesis
+import schemathesis
+from hypothesis import HealthCheck
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from adhoc_reports.portal.guard import RateLimit
+from taxi_shared.storage import DataRoot
+
+from .portal import new_portal
+
+EXAMPLES = 100
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+folder = TemporaryDirectory()
+portal = new_portal(DataRoot.at(folder.name), RateLimit(at_once=10**9))
+portal.answer("jan")
+schema = schemathesis.openapi.from_asgi("/api/openapi.json", portal.app)
+
+
+@schema.parametrize()
+@hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_is_sent_is_answered_as_described(case):
+    case.call_and_validate(checks=CHECKS)
