@@ -13,6 +13,7 @@ from taxi_platform.instance import Instance, run_instance
 from taxi_platform.pipeline import Pipeline
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import ROOT
+from taxi_shared.testing import bucket, object_store, s3_root  # noqa: F401
 
 REAL_FILES = ROOT.parent / "shared" / "tlc-mirror"
 SETTINGS = ("TAXI_", "TLC_", "DUCKDB_", "DAGSTER_", "AWS_")

@@ -1,6 +1,8 @@
 """Months that come and change, and what follows by itself: an instance with its daemon."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from rich.console import Console
 
 from taxi_platform.calendar import MonthRange
 from taxi_platform.instance import run_instance
-from taxi_platform.pipeline import Pipeline, Run
+from taxi_platform.pipeline import Pipeline, PipelineError, Run
 from taxi_platform.sample import write_sample
 
 MONTHS = MonthRange.between("2023-01", "2023-02")
@@ -24,18 +26,25 @@ def source(tmp_path):
     return tmp_path / "source"
 
 
-@pytest.fixture
-def pipeline(tmp_path, source):
+@contextmanager
+def running(folder: Path, source: Path, months: MonthRange) -> Iterator[Pipeline]:
+    """An instance over those months, with a data root of its own below a folder."""
     environment = {
-        "TAXI_DATA_ROOT": str(tmp_path / "data"),
+        "TAXI_DATA_ROOT": str(folder / "data"),
         "TLC_SOURCE_URL": str(source),
         "TAXI_ZONES_URL": str(source / "misc" / "taxi_zones.csv"),
-        "TAXI_START_DATE": MONTHS.first.isoformat(),
-        "TAXI_END_DATE": MONTHS.end.isoformat(),
+        "TAXI_START_DATE": months.first.isoformat(),
+        "TAXI_END_DATE": months.end.isoformat(),
     }
-    with run_instance(tmp_path / "home", environment=environment) as instance:
+    with run_instance(folder / "home", environment=environment) as instance:
         pipeline = Pipeline(instance, Console(quiet=True))
         pipeline.wait_for_locations()
+        yield pipeline
+
+
+@pytest.fixture
+def pipeline(tmp_path, source):
+    with running(tmp_path, source, MONTHS) as pipeline:
         yield pipeline
 
 
@@ -113,3 +122,69 @@ def test_months_that_appear_are_loaded_and_one_that_is_replaced_is_loaded_again_
     assert max(remade) < last  # February's own weeks were left alone
     loaded = [m.partition for m in pipeline.materialized if m.asset == "taxi_trips"]
     assert loaded == ["2023-01-01"]
+
+    # January once more, and it is the same: nothing follows, and nothing is out of date.
+    pipeline.materialized.clear()
+    began = time.time()
+    pipeline.ingest(MonthRange.between("2023-01", "2023-01"))
+    pipeline.follow_automation(began, time.time())
+    assert {m.asset for m in pipeline.materialized} <= {
+        *("taxi_trips_file", "taxi_trips", "taxi_zones_file", "taxi_zones")
+    }
+    assert set(stale_statuses(pipeline).values()) == {"FRESH"}
+
+    # Zones that cannot be right: the check stops them, and everybody keeps what was there.
+    pipeline.materialized.clear()
+    zones = tmp_path / "data" / "staging" / "zones" / "zones.parquet"
+    kept = zones.read_bytes()
+    with (source / "misc" / "taxi_zones.csv").open("a") as file:
+        file.write("999,0,MULTIPOLYGON EMPTY,0,Nowhere,999,Manhattan\n")
+    began = time.time()
+    with pytest.raises(PipelineError, match="999"):
+        pipeline.run(
+            Run(
+                "zones that are wrong",
+                pipeline.graphql.launch(
+                    "ingestion", "trip_update_job", assets=["taxi_zones_file", "taxi_zones"]
+                ),
+            )
+        )
+    pipeline.follow_automation(began, time.time())
+    assert [m.asset for m in pipeline.materialized] == ["taxi_zones_file"]
+    assert zones.read_bytes() == kept
+
+
+def stale_statuses(pipeline: Pipeline) -> dict[str, str]:
+    """What the UI shows of analytics' assets, of each partition where there are any."""
+    nodes = pipeline.graphql.ask(
+        """query ($keys: [AssetKeyInput!]) { assetNodes(assetKeys: $keys) {
+            assetKey { path } staleStatus partitionKeys } }""",
+        keys=[{"path": [name]} for name in ("manhattan_stats", "manhattan_map")],
+    )["assetNodes"]
+    found = {node["assetKey"]["path"][0]: node["staleStatus"] for node in nodes}
+    for week in MONTHS.full_weeks:
+        (node,) = pipeline.graphql.ask(
+            """query ($keys: [AssetKeyInput!], $week: String) { assetNodes(assetKeys: $keys) {
+                staleStatus(partition: $week) } }""",
+            keys=[{"path": ["trips_by_week"]}],
+            week=week.isoformat(),
+        )["assetNodes"]
+        found[week.isoformat()] = node["staleStatus"]
+    return found
+
+
+def test_three_years_of_months_lead_to_two_runs(tmp_path):
+    years = MonthRange.between("2021-01", "2023-12")
+    write_sample(tmp_path / "source", years.months, 200)
+    with running(tmp_path, tmp_path / "source", years) as pipeline:
+        began = time.time()
+        pipeline.ingest(years)
+        pipeline.follow_automation(began, time.time())
+        runs = pipeline.graphql.runs_of("__ASSET_JOB")
+    made = [(m.asset, m.partition) for m in pipeline.materialized]
+    assert len(runs) == 2  # the weeks, and the statistics with the map
+    assert len(set(made)) == len(made)
+    assert sum(asset == "taxi_trips" for asset, _ in made) == 36
+    weeks = {partition for asset, partition in made if asset == "trips_by_week"}
+    assert weeks == {week.isoformat() for week in years.full_weeks} | {"2020-12-27"}
+    assert {asset for asset, _ in made} >= {"manhattan_stats", "manhattan_map"}

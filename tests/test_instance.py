@@ -113,7 +113,7 @@ def test_groups_jobs_schedules_sensor_and_resource_have_their_names(platform):
         "green_update_schedule": "0 0 5 * *",
         "weekly_update_schedule": "0 0 * * 1",
     }
-    assert names("adhoc_reports", "sensors") == {"adhoc_request_sensor"}
+    assert names("adhoc_reports", "sensors") == {"adhoc_request_sensor", "available_data_sensor"}
     assert {g for name in found for g in names(name, "assetGroups", "groupName")} >= {
         "raw_files",
         "ingested",
@@ -259,7 +259,8 @@ def test_status_tells_what_there_is_and_what_went_wrong(platform):
     assert wait_for_run(platform, run_id) == "FAILURE"
     quiet, text = look()
     assert not quiet
-    assert re.search(rf"green_update_job of ingestion, \d+ s ago: \S+/runs/{run_id}", text)
+    what = "green_update_job 2023-01-01 failed in ingestion"
+    assert re.search(rf"{what}, \d+ s ago: \S+/runs/{run_id}", text)
     assert "TLC has not published the green trips of 2023-01" in text
 
 

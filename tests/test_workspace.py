@@ -34,6 +34,12 @@ def test_a_lock_names_no_index_and_no_path(folder):
         assert "--hash=sha256:" in text
 
 
+def test_the_next_duckdb_is_locked_as_well():
+    text = (ROOT / "shared" / "next-duckdb.lock").read_text()
+    assert "duckdb==2." in text
+    assert "://" not in text
+
+
 @pytest.mark.parametrize(
     ("name", "absent"),
     [

@@ -1,5 +1,6 @@
-"""The commands behind the Makefile: demo, pipeline, dev, status, sample."""
+"""The commands behind the Makefile: demo, pipeline, dev, status, deploy, alerts, sample."""
 
+import logging
 import os
 import signal
 import sys
@@ -15,15 +16,21 @@ from dotenv import load_dotenv
 from rich.console import Console
 
 from taxi_platform import demo as demonstration
+from taxi_platform.alerts.channels import configured
+from taxi_platform.alerts.watch import Watch
 from taxi_platform.calendar import MonthRange
+from taxi_platform.deploy import DeployError, Deployment
 from taxi_platform.graphql import GraphQL, GraphQLError
 from taxi_platform.instance import Instance, InstanceError, run_instance
 from taxi_platform.pipeline import Pipeline, PipelineError, request_name
 from taxi_platform.sample import write_sample
 from taxi_platform.status import show
-from taxi_platform.workspace import ROOT
+from taxi_platform.workspace import ROOT, locations
 from taxi_shared import settings
 from taxi_shared.partitions import monthly
+from taxi_shared.s3 import S3Error
+from taxi_shared.secrets import SecretError
+from taxi_shared.storage import DataRoot
 
 load_dotenv(ROOT / ".env")  # what the environment sets already stays
 HOME = Path(os.environ.get("DAGSTER_HOME") or ROOT / ".dagster")
@@ -37,7 +44,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except (InstanceError, PipelineError, GraphQLError) as error:
+        except (InstanceError, PipelineError, GraphQLError, DeployError, S3Error) as error:
             console.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
             sys.exit(1)
         except KeyboardInterrupt:
@@ -45,6 +52,11 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             sys.exit(130)
 
     return wrapper
+
+
+portal_port = click.option(
+    "--portal-port", default=8000, show_default=True, help="Port of the report portal."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,6 +74,7 @@ def pipeline(first: str, last: str) -> None:
     """Materialise every asset for a range of months, and all full weeks in it, without a UI."""
     months = MonthRange.between(first, last)
     months.check_within(monthly().get_partition_keys())
+    root = _data_root()
     console.print("starting the code locations")
     with run_instance(HOME, daemon=False) as instance:
         work = Pipeline(instance, console)
@@ -71,18 +84,19 @@ def pipeline(first: str, last: str) -> None:
             work.run_request(request_name(months), "Manhattan", months)
         finally:
             console.print(work.summary())
-    root = settings.locate(settings.get(settings.DATA_ROOT))
-    console.print(f"Results are in {root}", soft_wrap=True, highlight=False)
+    console.print(f"Results are in {root.base}", soft_wrap=True, highlight=False)
 
 
 @cli.command()
 @click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
+@portal_port
 @reports_errors
-def dev(port: int) -> None:
+def dev(port: int, portal_port: int) -> None:
     """The UI, the daemon and all locations on the configured source, until Ctrl-C."""
     begin = time.monotonic()
+    _data_root()
     console.print("starting the code locations, the webserver and the daemon")
-    with run_instance(HOME, port=port) as instance:
+    with run_instance(HOME, port=port, portal_port=portal_port) as instance:
         for name, error in instance.graphql.location_errors().items():
             console.print(f"[red]✗[/] {name}: {error}" if error else f"[green]✓[/] {name}")
         console.print(f"{time.monotonic() - begin:.1f} s; logs are in {instance.home / 'servers'}")
@@ -92,15 +106,19 @@ def dev(port: int) -> None:
 @cli.command()
 @click.option("--exit", "exit_after", is_flag=True, help="End after success instead of serving.")
 @click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
+@portal_port
 @click.option("--rows", default=300_000, show_default=True, help="Trips a month of the sample.")
 @reports_errors
-def demo(exit_after: bool, port: int, rows: int) -> None:
+def demo(exit_after: bool, port: int, portal_port: int, rows: int) -> None:
     """Sample data through the whole platform: every asset, then a request and its chart."""
     root = ROOT / "data" / "demo"
     demonstration.make_sample(root, rows, console)
     console.print("starting the code locations, the webserver and the daemon")
     with run_instance(
-        HOME / "demo", port=port, environment=demonstration.environment(root)
+        HOME / "demo",
+        port=port,
+        portal_port=portal_port,
+        environment=demonstration.environment(root),
     ) as instance:
         demonstration.run(instance, root, console)
         if not exit_after:
@@ -119,6 +137,45 @@ def status(port: int) -> None:
 
 
 @cli.command()
+@click.argument("name", type=click.Choice([location.name for location in locations()]))
+@click.option("--tested", is_flag=True, help="The location's tests have passed already.")
+@click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
+@reports_errors
+def deploy(name: str, tested: bool, port: int) -> None:
+    """Put the working tree's version of a location into the compose project."""
+    graphql = GraphQL(f"http://127.0.0.1:{port}")
+    if not graphql.is_up():
+        raise DeployError(f"nothing answers at {graphql.url}: `docker compose up -d --wait`")
+    served = {location.name: location for location in locations()}
+    begin = time.monotonic()
+    neighbours = [each for each in served if each != name]
+    image = Deployment(served[name], neighbours, graphql, console).run(tested=tested)
+    console.print(f"[green]✓[/] {image} serves {name} after {time.monotonic() - begin:.0f} s")
+
+
+@cli.command()
+@click.option("--url", default="http://127.0.0.1:3000", show_default=True, help="The webserver.")
+@click.option(
+    "--state",
+    default=str(HOME / "alerts.json"),
+    help="File of what was told and what is to be sent.",
+    type=click.Path(dir_okay=False, path_type=Path),
+)
+@reports_errors
+def alerts(url: str, state: Path) -> None:
+    """Tell by webhook and e-mail (TAXI_ALERTS) what goes wrong, until Ctrl-C."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    try:
+        channels = configured()
+    except (ValueError, SecretError) as error:
+        raise click.ClickException(str(error)) from None
+    if not channels:
+        raise click.ClickException("TAXI_ALERTS is not set; expected webhook, email or both")
+    ui = settings.get(settings.UI_URL).rstrip("/") or url
+    Watch(GraphQL(url), channels, state, ui).forever()
+
+
+@cli.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--from", "first", default="", help="First month, as in 2023-01.")
 @click.option("--to", "last", default="", help="Last month, as in 2023-03.")
@@ -132,8 +189,18 @@ def sample(folder: Path, first: str, last: str, rows: int, service: str) -> None
         console.print(path, soft_wrap=True, highlight=False)
 
 
+def _data_root() -> DataRoot:
+    """The configured data root. Raises S3Error where it is on S3 and cannot be used."""
+    root = DataRoot.at(settings.get(settings.DATA_ROOT))
+    root.check()
+    return root
+
+
 def _serve(instance: Instance) -> None:
-    console.print(f"The UI is at {instance.url} until Ctrl-C", highlight=False)
+    console.print(
+        f"The UI is at {instance.url}, the report portal at {instance.portal_url}, until Ctrl-C",
+        highlight=False,
+    )
     while True:
         instance.check()
         time.sleep(1)

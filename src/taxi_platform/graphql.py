@@ -60,9 +60,33 @@ class GraphQL:
         entries = self.ask(
             """{ workspaceOrError { ... on Workspace { locationEntries {
                 name loadStatus locationOrLoadError {
-                  __typename ... on PythonError { message } } } } } }"""
+                  __typename ... on PythonError { message causes { message } } } } } } }"""
         )["workspaceOrError"]["locationEntries"]
         return {entry["name"]: _location_error(entry["locationOrLoadError"]) for entry in entries}
+
+    def location_images(self) -> dict[str, str | None]:
+        """The image that each location's code server says it runs from, None where in none."""
+        entries = self.ask(
+            """{ workspaceOrError { ... on Workspace { locationEntries {
+                name displayMetadata { key value } } } } }"""
+        )["workspaceOrError"]["locationEntries"]
+        return {
+            entry["name"]: {each["key"]: each["value"] for each in entry["displayMetadata"]}.get(
+                "image"
+            )
+            for entry in entries
+        }
+
+    def reload(self, location: str) -> None:
+        """Have the webserver load a location anew; its error is among `location_errors`."""
+        answer = self.ask(
+            """mutation ($name: String!) { reloadRepositoryLocation(
+                repositoryLocationName: $name) { __typename ... on PythonError { message }
+                ... on RepositoryLocationNotFound { message } } }""",
+            name=location,
+        )["reloadRepositoryLocation"]
+        if answer["__typename"] != "WorkspaceLocationEntry":
+            raise GraphQLError(f"{location} cannot be reloaded: {answer}")
 
     def launch(
         self,
@@ -236,7 +260,7 @@ def _sensor(location: str, sensor: str) -> dict[str, str]:
 def _location_error(found: Mapping[str, Any] | None) -> str | None:
     if found is None:
         return "loading"
-    return found["message"] if found["__typename"] == "PythonError" else None
+    return _innermost(found) if found["__typename"] == "PythonError" else None
 
 
 def _innermost(error: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""A Dagster instance on this machine: a code server for each location, webserver and daemon.
+"""A Dagster instance on this machine: a code server for each location, webserver and daemon, and
+the report portal where it is wanted.
 
 `dagster dev` starts the same processes one after the other. Here the code servers start side by
 side, and each runs by the Python of its own environment.
@@ -19,17 +20,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 import grpc
+import requests
 import yaml
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from taxi_platform.graphql import GraphQL
+from taxi_platform.lost_runs import end_lost_runs
 from taxi_platform.workspace import ROOT, Location, locations
 from taxi_shared import settings
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
 STOP_SECONDS = 15
+PORTAL_LOCATION = "adhoc_reports"
 
 
 class InstanceError(Exception):
@@ -43,6 +47,7 @@ class Instance:
     home: Path
     url: str
     graphql: GraphQL
+    portal_url: str | None = None
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -66,6 +71,7 @@ def run_instance(
     home: Path,
     *,
     port: int | None = None,
+    portal_port: int | None = None,
     daemon: bool = True,
     environment: Mapping[str, str] | None = None,
     served: Sequence[Location] | None = None,
@@ -74,6 +80,7 @@ def run_instance(
 
     home:        DAGSTER_HOME; `dagster.yaml` is put there
     port:        of the webserver on 127.0.0.1, a free one where None
+    portal_port: of the report portal on 127.0.0.1, which is not started where None
     daemon:      with schedules, sensors, queue and backfills; one instance a home may have it.
                  Without it, runs start at once instead of queueing
     environment: added to that of this process
@@ -81,7 +88,10 @@ def run_instance(
 
     A location that fails to load does not keep the instance from starting. Raises InstanceError.
     """
-    port = _checked_port(port) if port else free_port()
+    port = _checked_port(port, "PORT=3001") if port else free_port()
+    if portal_port:
+        _checked_port(portal_port, "PORTAL_PORT=8001")
+    url = f"http://{HOST}:{port}"
     served = locations() if served is None else served
     env = {
         # Until just before the daemon looks again, which it does every 5 seconds.
@@ -89,6 +99,7 @@ def run_instance(
         **os.environ,
         **(environment or {}),
         "DAGSTER_HOME": str(home),
+        settings.DAGSTER_URL: url,
     }
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     home.mkdir(parents=True, exist_ok=True)
@@ -97,10 +108,11 @@ def run_instance(
         if daemon:
             stack.enter_context(_alone(home))
         _prepare(home, env)
+        end_lost_runs(home)
         if not daemon:
             env["DAGSTER_HOME"] = str(_home_without_queue(home))
-        url = f"http://{HOST}:{port}"
-        instance = Instance(home, url, GraphQL(url))
+        portal_url = f"http://{HOST}:{portal_port}" if portal_port else None
+        instance = Instance(home, url, GraphQL(url), portal_url)
         stack.callback(_stop, instance._processes)
 
         def start(name: str, *command: str, cwd: Path = ROOT) -> None:
@@ -136,7 +148,23 @@ def run_instance(
                 "daemon",
                 *(sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(workspace)),
             )
+        if portal_port:
+            reporting = next(location for location in served if location.name == PORTAL_LOCATION)
+            start(
+                "portal",
+                *(str(reporting.python), "-m", "adhoc_reports.portal"),
+                *("--host", HOST, "--port", str(portal_port)),
+                cwd=reporting.folder,
+            )
         _wait_for_webserver(instance)
+        if daemon and env.get(settings.ALERTS):
+            start(
+                "alerts",
+                *(sys.executable, "-m", "taxi_platform", "alerts"),
+                *("--url", url, "--state", str(home / "alerts.json")),
+            )
+        if instance.portal_url:
+            _wait_for_portal(instance, instance.portal_url)
         yield instance
 
 
@@ -147,14 +175,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _checked_port(port: int) -> int:
+def _checked_port(port: int, another: str) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise InstanceError(
-                f"port {port} of {HOST} is busy ({error.strerror}); give another, as in PORT=3001"
+                f"port {port} of {HOST} is busy ({error.strerror}); give another, as in {another}"
             ) from None
     return port
 
@@ -203,8 +231,7 @@ def _prepare(home: Path, env: Mapping[str, str]) -> None:
 def _home_without_queue(home: Path) -> Path:
     """A home with the same databases and logs, whose runs do not wait for a daemon."""
     config = yaml.safe_load((home / "dagster.yaml").read_text())
-    for queued in ("concurrency", "run_queue"):
-        del config[queued]
+    del config["concurrency"]
     base = {"base_dir": str(home)}
     config["storage"] = {"sqlite": base}
     config["local_artifact_storage"] = {
@@ -261,6 +288,25 @@ def _wait_for_webserver(instance: Instance) -> None:
                 f"{instance.log_tail('webserver')}"
             )
         time.sleep(0.1)
+
+
+def _wait_for_portal(instance: Instance, url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(f"{url}/healthz"):
+        instance.check()
+        if time.monotonic() > deadline:
+            raise InstanceError(
+                f"the report portal does not answer after {START_SECONDS} s:\n"
+                f"{instance.log_tail('portal')}"
+            )
+        time.sleep(0.1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
 
 
 def _stop(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:

@@ -9,45 +9,55 @@ from rich.console import Console
 from rich.table import Table
 
 from taxi_platform.graphql import GraphQL
+from taxi_platform.problems import find_problems
 
 RECENT_SECONDS = 24 * 3600
-FAILURES_SHOWN = 10
+PROBLEMS_SHOWN = 20
 
-_QUERY = """query ($since: Float!, $limit: Int!) {
+_QUERY = """{
   assetNodes { isMaterializable groupName assetKey { path } repository { location { name } }
     partitionStats { numPartitions numMaterialized numMaterializing numFailed }
     assetMaterializations(limit: 1) { timestamp } }
   repositoriesOrError { ... on RepositoryConnection { nodes { location { name }
-    sensors { name sensorState { status ticks(limit: 1) {
-      timestamp status error { message } } } }
-    schedules { name scheduleState { status ticks(limit: 1) {
-      timestamp status error { message } } } } } } }
-  failed: runsOrError(filter: { statuses: [FAILURE], updatedAfter: $since }, limit: $limit) {
-    ... on Runs { results { runId jobName endTime
-      repositoryOrigin { repositoryLocationName } } } }
+    sensors { name sensorState { status ticks(limit: 1) { timestamp } } }
+    schedules { name scheduleState { status ticks(limit: 1) { timestamp } } } } } }
   going: runsOrError(filter: { statuses: [QUEUED, STARTING, STARTED] }) {
-    ... on Runs { results { runId status } } } }"""
+    ... on Runs { results { status allPools } } } }"""
 
 
 def show(graphql: GraphQL, console: Console) -> bool:
     """Print what there is to know; whether nothing needs anybody's attention."""
     now = time.time()
-    found = graphql.ask(_QUERY, since=now - RECENT_SECONDS, limit=FAILURES_SHOWN)
+    found = graphql.ask(_QUERY)
     console.print(_assets(found["assetNodes"], now))
     console.print(_starters(found["repositoriesOrError"]["nodes"], now))
-    going = found["going"]["results"]
-    queued = sum(run["status"] == "QUEUED" for run in going)
-    console.print(f"{len(going) - queued} runs are going, {queued} are queued.")
-    problems = [
-        *_locations(graphql),
-        *_failed_ticks(found["repositoriesOrError"]["nodes"], now),
-        *_failed_runs(graphql, found["failed"]["results"], now),
-    ]
-    for problem in problems:
-        console.print(f"[red]✗[/] {problem}", highlight=False, soft_wrap=True)
-    if not problems:
-        console.print("[green]✓[/] Locations are loaded; no run and no tick failed in 24 hours.")
-    return not problems
+    console.print(_runs(found["going"]["results"]))
+    problems = find_problems(graphql, now - RECENT_SECONDS)
+    for problem in problems[-PROBLEMS_SHOWN:]:
+        mark = "[red]✗[/]" if problem.severity == "error" else "[yellow]![/]"
+        when = f", {_ago(problem.last, now)}" if problem.last else ""
+        console.print(
+            f"{mark} {problem.what} in {problem.location}{when}: {graphql.url}{problem.path}\n"
+            f"  {problem.reason}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if len(problems) > PROBLEMS_SHOWN:
+        console.print(f"and {len(problems) - PROBLEMS_SHOWN} more before these")
+    if any(problem.severity == "error" for problem in problems):
+        return False
+    console.print(
+        "[green]✓[/] Locations are loaded; no run, check or tick ended with an error in 24 hours."
+    )
+    return True
+
+
+def _runs(going: list[dict[str, Any]]) -> str:
+    queued = [run for run in going if run["status"] == "QUEUED"]
+    pools = sorted({pool for run in queued for pool in run["allPools"] or []})
+    return f"{len(going) - len(queued)} runs are going, {len(queued)} are queued" + (
+        f", some in the pools {', '.join(pools)}." if pools else "."
+    )
 
 
 def _assets(nodes: list[dict[str, Any]], now: float) -> Table:
@@ -89,30 +99,6 @@ def _states(repositories: list[dict[str, Any]]) -> Iterator[tuple[str, str, Mapp
             yield location, sensor["name"], sensor["sensorState"]
         for schedule in repository["schedules"]:
             yield location, schedule["name"], schedule["scheduleState"]
-
-
-def _locations(graphql: GraphQL) -> Iterator[str]:
-    for name, error in graphql.location_errors().items():
-        if error:
-            yield f"location {name}: {error}"
-
-
-def _failed_ticks(repositories: list[dict[str, Any]], now: float) -> Iterator[str]:
-    for location, name, state in _states(repositories):
-        for tick in state["ticks"]:
-            if tick["status"] == "FAILURE" and tick["timestamp"] > now - RECENT_SECONDS:
-                reason = tick["error"]["message"].strip() if tick["error"] else "no reason known"
-                yield f"{name} of {location}, {_ago(tick['timestamp'], now)}: {reason}"
-
-
-def _failed_runs(graphql: GraphQL, runs: list[dict[str, Any]], now: float) -> Iterator[str]:
-    for run in runs:
-        origin = run["repositoryOrigin"]
-        location = origin["repositoryLocationName"] if origin else "unknown location"
-        yield (
-            f"{run['jobName']} of {location}, {_ago(run['endTime'] or now, now)}: "
-            f"{graphql.url}/runs/{run['runId']}\n  {graphql.run_failure(run['runId'])}"
-        )
 
 
 def _ago(moment: float, now: float) -> str:

@@ -1,0 +1,161 @@
+"""The files that deploy the platform agree with the workspace, each other, and Dagster."""
+
+import json
+import re
+import tomllib
+
+import pytest
+import yaml
+from botocore.session import Session
+from botocore.validate import ParamValidator
+from dagster import DagsterInstance
+from dagster_aws.ecs import EcsRunLauncher
+
+from taxi_platform.workspace import ROOT, locations
+
+DEPLOY = ROOT / "deploy"
+NAMES = [location.name for location in locations()]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+# The names that Dagster's chart (1.13) has for a user deployment.
+CHART = [
+    "affinity",
+    "annotations",
+    "codeServerArgs",
+    "dagsterApiGrpcArgs",
+    "deploymentNamespace",
+    "env",
+    "envConfigMaps",
+    "envSecrets",
+    "extraManifests",
+    "image",
+    "includeConfigInLaunchedRuns",
+    "labels",
+    "livenessProbe",
+    "name",
+    "nodeSelector",
+    "podSecurityContext",
+    "port",
+    "readinessProbe",
+    "resources",
+    "schedulerName",
+    "securityContext",
+    "startupProbe",
+    "tolerations",
+    "volumeMounts",
+    "volumes",
+]
+
+
+def test_compose_serves_the_locations_of_the_workspace():
+    served = {
+        name
+        for name, service in COMPOSE["services"].items()
+        if "code-server" in service.get("command", ())
+    }
+    assert served == set(NAMES)
+    for name in NAMES:
+        service = COMPOSE["services"][name]
+        assert service["build"]["args"]["FOLDER"] == name
+        assert f"--module-name={name}.definitions" in service["command"]
+
+
+def test_the_instance_in_containers_loads_the_same_locations():
+    workspace = yaml.safe_load((DEPLOY / "workspace" / "workspace.yaml").read_text())
+    servers = [entry["grpc_server"] for entry in workspace["load_from"]]
+    assert [server["location_name"] for server in servers] == NAMES
+    assert [server["host"] for server in servers] == NAMES
+
+
+def test_each_location_has_a_workflow_that_runs_for_its_own_changes():
+    for name in NAMES:
+        text = (ROOT / ".github" / "workflows" / f"deploy-{name}.yml").read_text()
+        paths = yaml.safe_load(text)[True]["push"]["paths"]  # YAML 1.1 reads `on` as true
+        assert {f"{name}/**", "shared/**"} <= set(paths)
+        assert not {f"{other}/**" for other in NAMES if other != name} & set(paths)
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/production.yml"])
+def test_every_variable_of_a_compose_file_is_documented(file: str):
+    text = (ROOT / file).read_text()
+    used = set(re.findall(r"\$\{([A-Z0-9_]+)", text)) - {"COMPOSE_PROJECT_NAME"}
+    documented = set(re.findall(r"^#([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.M))
+    assert used - documented == set()
+
+
+def test_limits_and_queue_are_those_of_one_machine_and_of_containers_alike():
+    def settings(file: str) -> dict[str, object]:
+        found = yaml.safe_load((ROOT / file).read_text())
+        return {
+            key: found[key]
+            for key in found.keys()
+            & {"concurrency", "run_coordinator", "sensors", "schedules", "retention", "nux"}
+        }
+
+    assert settings("dagster.yaml") == settings("deploy/instance/dagster.yaml")
+
+
+def test_pools_hold_on_ecs_too():
+    here, there = (
+        yaml.safe_load((ROOT / file).read_text())["concurrency"]["pools"]
+        for file in ("dagster.yaml", "deploy/ecs/dagster.yaml")
+    )
+    assert here == there
+
+
+def test_the_instance_on_s3_differs_in_its_logs_alone():
+    on_volume, on_s3 = (
+        yaml.safe_load((DEPLOY / name / "dagster.yaml").read_text())
+        for name in ("instance", "instance-s3")
+    )
+    assert on_volume.pop("compute_logs") != on_s3.pop("compute_logs")
+    assert on_volume == on_s3
+
+
+def test_the_host_is_not_older_than_a_location():
+    def version(folder: str) -> tuple[int, ...]:
+        lock = (ROOT / folder / "requirements.lock").read_text()
+        found = re.search(r"^dagster==([0-9.]+) ", lock, re.M)
+        assert found
+        return tuple(int(part) for part in found[1].split("."))
+
+    assert all(version("deploy/host") >= version(name) for name in NAMES)
+
+
+def test_the_helm_chart_has_a_deployment_for_each_location_by_names_that_it_knows():
+    values = yaml.safe_load((DEPLOY / "helm" / "values.yaml").read_text())
+    deployments = values["dagster-user-deployments"]["deployments"]
+    assert [each["name"].replace("-", "_") for each in deployments] == NAMES
+    for each, name in zip(deployments, NAMES, strict=True):
+        assert set(each) <= set(CHART)
+        assert each["codeServerArgs"] == ["--module-name", f"{name}.definitions"]
+        assert each["image"]["repository"].endswith(f"/{name}")
+        assert re.fullmatch("[0-9a-f]{12}", each["image"]["tag"]), "a tag that does not move"
+    lock = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    chart = re.search(r"--version ([0-9.]+)", (DEPLOY / "helm" / "values.yaml").read_text())
+    assert chart
+    assert f"dagster>={chart[1]},<1.14" in lock
+
+
+def test_dagster_takes_the_instance_on_ecs(tmp_path, monkeypatch):
+    config = yaml.safe_load((DEPLOY / "ecs" / "dagster.yaml").read_text())
+    assert (
+        config.pop("storage")
+        == yaml.safe_load((DEPLOY / "instance" / "dagster.yaml").read_text())["storage"]
+    )
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
+    for name, value in {"AWS_DEFAULT_REGION": "us-east-1", "TAXI_LOGS_BUCKET": "logs"}.items():
+        monkeypatch.setenv(name, value)
+    with DagsterInstance.from_config(str(tmp_path)) as instance:
+        launcher = instance.run_launcher
+        assert isinstance(launcher, EcsRunLauncher)
+        assert launcher.run_resources == {"cpu": "1024", "memory": "2048"}
+
+
+def test_ecs_takes_the_task_of_a_code_server():
+    task = json.loads((DEPLOY / "ecs" / "ingestion.json").read_text())
+    ecs = Session().get_service_model("ecs").operation_model("RegisterTaskDefinition")
+    report = ParamValidator().validate(task, ecs.input_shape)
+    assert not report.has_errors(), report.generate_report()
+    (server,) = task["containerDefinitions"]
+    assert {"name": "DAGSTER_CURRENT_IMAGE", "value": server["image"]} in server["environment"]

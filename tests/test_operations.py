@@ -1,0 +1,216 @@
+"""Pools, lost runs, and the tags of runs, on started instances."""
+
+import io
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from taxi_platform.graphql import FINISHED, GraphQL
+from taxi_platform.instance import run_instance
+from taxi_platform.sample import write_sample
+from taxi_platform.status import show
+from taxi_platform.workspace import Location, locations
+
+MONTH = "2023-01-01"
+SECONDS = 90
+# Assets that go on until a file tells them to end; in the pool of ingestion's trips, or in none.
+NEIGHBOUR = """
+import os, time
+from pathlib import Path
+import dagster as dg
+
+FOLDER = Path(os.environ["NEIGHBOUR_FOLDER"])
+
+def until_told(context):
+    (FOLDER / f"{context.run_id}.pid").write_text(str(os.getpid()))
+    while not (FOLDER / "end").exists():
+        time.sleep(0.1)
+
+@dg.asset(pool="trips")
+def in_the_pool_of_trips(context: dg.AssetExecutionContext) -> None:
+    until_told(context)
+
+@dg.asset
+def in_no_pool(context: dg.AssetExecutionContext) -> None:
+    until_told(context)
+
+@dg.asset
+def quick() -> None: ...
+
+defs = dg.Definitions(
+    assets=[in_the_pool_of_trips, in_no_pool, quick],
+    schedules=[dg.ScheduleDefinition("each_minute", target=[quick], cron_schedule="* * * * *",
+                                     default_status=dg.DefaultScheduleStatus.RUNNING)],
+    jobs=[dg.define_asset_job("pool_job", [in_the_pool_of_trips]),
+          dg.define_asset_job("free_job", [in_no_pool])],
+    executor=dg.in_process_executor,
+)
+"""
+
+
+def wait_for(condition: Callable[[], object], what: str) -> object:
+    deadline = time.monotonic() + SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen in {SECONDS} s"
+        time.sleep(0.1)
+    return found
+
+
+def wait_for_status(graphql: GraphQL, run_id: str, *statuses: str) -> None:
+    wait_for(lambda: graphql.run_status(run_id) in statuses, f"{run_id} {statuses}")
+
+
+def tags_of_runs(graphql: GraphQL) -> dict[str, dict[str, str]]:
+    """The tags of every run."""
+    runs = graphql.ask("{ runsOrError { ... on Runs { results { runId tags { key value } } } } }")[
+        "runsOrError"
+    ]["results"]
+    return {run["runId"]: {tag["key"]: tag["value"] for tag in run["tags"]} for run in runs}
+
+
+@pytest.fixture
+def neighbour(tmp_path) -> Location:
+    """A code location of the test's own, beside the platform's."""
+    (tmp_path / "neighbour").mkdir()
+    (tmp_path / "neighbour" / "neighbour.py").write_text(NEIGHBOUR)
+    return Location("neighbour", "neighbour", tmp_path / "neighbour", Path(sys.executable))
+
+
+@pytest.fixture
+def environment(tmp_path) -> dict[str, str]:
+    return {
+        "NEIGHBOUR_FOLDER": str(tmp_path / "neighbour"),
+        "TAXI_DATA_ROOT": str(tmp_path / "data"),
+        "TLC_SOURCE_URL": str(tmp_path / "source"),
+        "TAXI_ZONES_URL": str(tmp_path / "source" / "misc" / "taxi_zones.csv"),
+        "TAXI_START_DATE": MONTH,
+        "TAXI_END_DATE": "2023-02-01",
+    }
+
+
+def process_of(environment: dict[str, str], run_id: str) -> int:
+    """The process of a neighbour's run that is going."""
+    file = Path(environment["NEIGHBOUR_FOLDER"]) / f"{run_id}.pid"
+    wait_for(file.exists, "the start of a run")
+    return int(wait_for(file.read_text, "the process of a run"))
+
+
+def test_a_pool_holds_across_locations_and_runs_of_one_month(tmp_path, neighbour, environment):
+    write_sample(tmp_path / "source", [date(2023, 1, 1)], 1_000)
+    ingestion = locations()[0]
+    with run_instance(
+        tmp_path / "home", environment=environment, served=[ingestion, neighbour]
+    ) as instance:
+        graphql = instance.graphql
+        holder = graphql.launch("neighbour", "pool_job")
+        process_of(environment, holder)
+        tags = {"dagster/partition": MONTH}
+        waiting = [graphql.launch("ingestion", "trip_update_job", tags=tags) for _ in range(2)]
+        free = graphql.launch("neighbour", "free_job")
+        process_of(environment, free)  # started after them, and did not wait
+        assert [graphql.run_status(run) for run in waiting] == ["QUEUED", "QUEUED"]
+        console = Console(record=True, width=200, file=io.StringIO())
+        assert show(graphql, console)
+        assert "2 are queued, some in the pools trips, zones." in console.export_text()
+        (Path(environment["NEIGHBOUR_FOLDER"]) / "end").touch()
+        for run_id in [holder, free, *waiting]:
+            wait_for_status(graphql, run_id, *FINISHED)
+            assert graphql.run_status(run_id) == "SUCCESS"
+        times = [times_of(graphql, run_id) for run_id in [holder, *waiting]]
+        assert all(
+            first[1] <= second[0]
+            for first, second in zip(sorted(times), sorted(times)[1:], strict=False)
+        ), times
+
+
+def times_of(graphql: GraphQL, run_id: str) -> tuple[float, float]:
+    run = graphql.ask(
+        "query ($id: ID!) { runOrError(runId: $id) { ... on Run { startTime endTime } } }",
+        id=run_id,
+    )["runOrError"]
+    return run["startTime"], run["endTime"]
+
+
+def test_a_killed_run_ends_as_failed_and_is_tried_once_more(tmp_path, neighbour, environment):
+    with run_instance(tmp_path / "home", environment=environment, served=[neighbour]) as instance:
+        graphql = instance.graphql
+        first = graphql.launch("neighbour", "pool_job")
+        os.kill(process_of(environment, first), signal.SIGKILL)
+        wait_for_status(graphql, first, "FAILURE")
+        second = wait_for(lambda: graphql.runs_of("pool_job").keys() - {first}, "the second try")
+        (second,) = second
+        # It got the pool of the one that was killed.
+        os.kill(process_of(environment, second), signal.SIGKILL)
+        wait_for_status(graphql, second, "FAILURE")
+        time.sleep(5)  # longer than it took before
+        assert graphql.runs_of("pool_job").keys() == {first, second}
+
+
+def test_a_run_that_was_lost_with_its_code_server_is_ended_and_tried_again_at_the_next_start(
+    tmp_path, neighbour, environment
+):
+    home = tmp_path / "home"
+    with run_instance(home, environment=environment, served=[neighbour]) as instance:
+        lost = instance.graphql.launch("neighbour", "pool_job")
+        process_of(environment, lost)
+        # As when the machine goes down: nobody can report anything.
+        for process in instance._processes.values():
+            os.killpg(process.pid, signal.SIGKILL)
+    (Path(environment["NEIGHBOUR_FOLDER"]) / "end").touch()
+    with run_instance(home, environment=environment, served=[neighbour]) as instance:
+        graphql = instance.graphql
+        assert graphql.run_status(lost) == "FAILURE"
+        assert "code server that it ran under is gone" in graphql.run_failure(lost)
+        (again,) = wait_for(lambda: graphql.runs_of("pool_job").keys() - {lost}, "the second try")
+        wait_for_status(graphql, again, "SUCCESS")
+        assert tags_of_runs(graphql)[again]["team"] == "neighbour"
+
+
+STARTERS = ("dagster/schedule_name", "dagster/sensor_name", "dagster/backfill")
+
+
+def test_every_run_has_its_team_and_location_however_it_was_started(
+    tmp_path, neighbour, environment
+):
+    write_sample(tmp_path / "source", [date(2023, 1, 1)], 1_000)
+    with run_instance(
+        tmp_path / "home", environment=environment, served=[*locations(), neighbour]
+    ) as instance:
+        graphql = instance.graphql
+        graphql.launch("ingestion", "__ASSET_JOB", assets=["taxi_zones_file", "taxi_zones"])
+        graphql.ask(
+            """mutation ($params: LaunchBackfillParams!) {
+                launchPartitionBackfill(backfillParams: $params) { __typename } }""",
+            params={
+                "assetSelection": [{"path": ["taxi_trips_file"]}, {"path": ["taxi_trips"]}],
+                "partitionNames": [MONTH],
+            },
+        )
+        requests = tmp_path / "data" / "requests"
+        requests.mkdir(parents=True)
+        (requests / "bronx.json").write_text(
+            '{"borough": "Bronx", "start_date": "2023-01-10", "end_date": "2023-01-12"}'
+        )
+        expected = {"each_minute", "adhoc_request_sensor", "analytics_automation_sensor"}
+
+        def starters() -> set[str]:
+            tags = tags_of_runs(graphql).values()
+            return {each[starter] for each in tags for starter in STARTERS if starter in each}
+
+        wait_for(lambda: len(starters() - expected) == 1 and starters() > expected, "all starters")
+        for run_id in (asked_for := tags_of_runs(graphql)):
+            wait_for_status(graphql, run_id, *FINISHED)
+        found = {run: tags for run, tags in tags_of_runs(graphql).items() if run in asked_for}
+        assert any(not set(STARTERS) & tags.keys() for tags in found.values())  # the UI's run
+        for tags in found.values():
+            assert tags.get("team") == tags["dagster/code_location"], tags
+        assert {tags["team"] for tags in found.values()} == {
+            *("ingestion", "analytics", "adhoc_reports", "neighbour")
+        }

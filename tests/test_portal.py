@@ -1,0 +1,415 @@
+"""The report portal in a real browser, on a running instance: ask, watch, look, find."""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from rich.console import Console
+
+from taxi_platform.calendar import MonthRange
+from taxi_platform.instance import Instance, InstanceError, free_port, run_instance
+from taxi_platform.pipeline import Pipeline
+from taxi_platform.sample import write_sample
+from taxi_platform.workspace import locations
+
+MONTHS = MonthRange.between("2023-01", "2023-03")
+ANSWERED = 90_000  # milliseconds, of which a machine that is busy may need some
+CLIENTS, SENT = 20, 200
+
+
+@dataclass
+class Site:
+    """A portal, and the Dagster that it asks, each of which can be stopped and started."""
+
+    base: Path
+    dagster_port: int = field(default_factory=free_port)
+    port: int = field(default_factory=free_port)
+    instance: Instance | None = None
+    _dagster: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        return self.base / "data"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "TAXI_DATA_ROOT": str(self.data),
+            "TLC_SOURCE_URL": str(self.base / "source"),
+            "TAXI_ZONES_URL": str(self.base / "source" / "misc" / "taxi_zones.csv"),
+            "TAXI_START_DATE": MONTHS.first.isoformat(),
+            "TAXI_END_DATE": MONTHS.end.isoformat(),
+            "DAGSTER_URL": f"http://127.0.0.1:{self.dagster_port}",
+        }
+
+    def start_dagster(self) -> Instance:
+        self.instance = self._dagster.enter_context(
+            run_instance(self.base / "home", port=self.dagster_port, environment=self.environment)
+        )
+        return self.instance
+
+    def stop_dagster(self) -> None:
+        self._dagster.close()
+        self.instance = None
+
+    def start_portal(self) -> "subprocess.Popen[bytes]":
+        (reporting,) = (each for each in locations() if each.name == "adhoc_reports")
+        with (self.base / "portal.log").open("ab") as log:
+            return subprocess.Popen(
+                [str(reporting.python), "-m", "adhoc_reports.portal", "--port", str(self.port)],
+                env={**os.environ, **self.environment},
+                stdout=log,
+                stderr=log,
+            )
+
+    def api(self, path: str) -> Any:
+        return requests.get(f"{self.url}/api/{path}", timeout=30).json()
+
+    def runs(self) -> Counter[str]:
+        """How many runs each request has had."""
+        assert self.instance
+        found = self.instance.graphql.ask(
+            """{ runsOrError(filter: {pipelineName: "adhoc_request_job"}, limit: 1000) {
+                  ... on Runs { results { tags { key value } } } } }"""
+        )["runsOrError"]["results"]
+        tags = (tag for run in found for tag in run["tags"])
+        return Counter(tag["value"] for tag in tags if tag["key"] == "request")
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The portal and an instance with three months of synthetic trips in the lake."""
+    site = Site(tmp_path_factory.mktemp("portal"))
+    write_sample(site.base / "source", MONTHS.months, 5_000)
+    portal = site.start_portal()
+    try:
+        pipeline = Pipeline(site.start_dagster(), Console(quiet=True))
+        pipeline.wait_for_locations()
+        pipeline.ingest(MONTHS)
+        wait_for(lambda: len(site.api("available").get("months", [])) == 3, "the data to be told")
+        yield site
+    finally:
+        site.stop_dagster()
+        portal.terminate()
+        portal.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no Chromium: apt-get install chromium")
+    with sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=chromium)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, site: Site) -> Iterator[Page]:
+    """A page that fails the test where a script fails, or anything asks another host."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    page, wrong = _watched(context, site)
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def _watched(context: BrowserContext, site: Site) -> tuple[Page, list[str]]:
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if "Policy" in said.text else None)
+    page.on("request", lambda r: None if r.url.startswith(site.url) else wrong.append(r.url))
+    return page, wrong
+
+
+def fill_in(page: Page, area: str, first_day: str, last_day: str, name: str = "") -> None:
+    page.get_by_label("Area").select_option(area)
+    page.get_by_label("First day").fill(first_day)
+    page.get_by_label("Last day").fill(last_day)
+    page.get_by_label("Name").fill(name)
+
+
+def send(page: Page) -> None:
+    page.get_by_role("button", name="Ask for the report").click()
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds, serious or not."""
+    found = Axe().run(page).response["violations"]
+    return [f"{each['id']}: {[node['html'] for node in each['nodes']]}" for each in found]
+
+
+def test_ask_watch_and_look(site, page):
+    page.goto(site.url)
+    fill_in(page, "Queens/JFK Airport", "2023-01-10", "2023-02-05", "airport")
+    send(page)
+    page.wait_for_url(f"{site.url}/reports/airport")
+    expect(page.get_by_role("list", name="How far it is")).to_be_visible()
+    page.evaluate("window.sameDocument = true")
+    expect(page.locator("#heatmap")).to_be_visible(timeout=ANSWERED)
+    assert page.evaluate("window.sameDocument") is True  # it appeared without a reload
+
+    written = json.loads((site.data / "requests" / "airport.json").read_text())
+    assert written == {
+        "borough": "Queens",
+        "zone": "JFK Airport",
+        "start_date": "2023-01-10",
+        "end_date": "2023-02-06",
+    }
+    expect(page.get_by_role("heading", level=1)).to_have_text("JFK Airport, Queens")
+    assert page.locator("img.chart").evaluate("image => image.complete && image.naturalWidth > 0")
+    cells = [row.split(",")[1:] for row in _csv(site, "airport").splitlines()[1:]]
+    shown = page.locator("#numbers ~ .scroll tbody tr").all_inner_texts()
+    assert [row.split()[1:] for row in shown] == cells
+    cell = page.locator("#heatmap .row").nth(6).locator("i").nth(17)
+    cell.hover()
+    expect(page.locator("#readout")).to_have_text(f"Friday, 17 to 18 h: {cells[17][5]}")
+    run = page.locator("dt:has-text('run in Dagster') + dd a").get_attribute("href")
+    assert run
+    assert run.startswith(f"http://127.0.0.1:{site.dagster_port}/runs/")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download as CSV").click()
+    assert Path(download.value.path()).read_text() == _csv(site, "airport")
+
+
+def test_the_same_request_sent_twice_is_one_report_and_one_run(site, page):
+    for _ in range(2):
+        page.goto(site.url)
+        fill_in(page, "Brooklyn", "2023-01-01", "2023-01-31")
+        send(page)
+        page.wait_for_url(f"{site.url}/reports/brooklyn_2023-01-01_2023-01-31")
+        expect(page.locator("#heatmap")).to_be_visible(timeout=ANSWERED)
+    assert site.runs()["brooklyn_2023-01-01_2023-01-31"] == 1
+
+
+def test_what_is_impossible_cannot_be_sent(site, page):
+    page.goto(site.url)
+    fill_in(page, "Manhattan", "2022-12-31", "2023-01-31")
+    send(page)
+    assert page.get_by_label("First day").evaluate("field => field.validity.rangeUnderflow")
+    fill_in(page, "Manhattan", "2023-02-10", "2023-02-09")
+    send(page)
+    assert page.get_by_label("Last day").evaluate("field => field.validity.rangeUnderflow")
+    assert page.url == f"{site.url}/"
+
+
+def test_a_rejected_request_is_found_with_its_reason(site, page):
+    folder = site.data / "requests"
+    folder.mkdir(exist_ok=True)
+    (folder / "atlantis.json").write_text('{"borough": "Atlantis"}')
+    wait_for((site.data / "outputs" / "atlantis.error.json").exists, "the report on the file")
+    page.goto(f"{site.url}/reports")
+    page.get_by_label("Rejected only").check()
+    page.get_by_role("button", name="Find").click()
+    page.get_by_role("link", name="atlantis").click()
+    expect(page.locator(".notice.bad")).to_contain_text("borough is 'Atlantis'; expected one of")
+
+
+def test_a_zone_that_is_not_there_fails_in_plain_words(site, page):
+    question = {"borough": "Queens", "zone": "Soho", "start_date": "2023-01-10"}
+    content = json.dumps({**question, "end_date": "2023-01-11"})
+    (site.data / "requests" / "by hand.json").write_text(content)
+    page.goto(site.url)
+    wait_for(lambda: site.api("reports/by hand").get("state") == "rejected", "its rejection")
+    page.goto(f"{site.url}/reports/by hand")
+    expect(page.locator(".notice.bad")).to_contain_text("which Queens does not have; expected one")
+
+
+def test_with_dagster_stopped_a_request_is_kept_and_answered_later(site, page):
+    site.stop_dagster()
+    try:
+        page.goto(site.url)
+        expect(page.locator(".notice")).to_contain_text("Dagster, which makes the reports")
+        fill_in(page, "Bronx", "2023-01-10", "2023-01-20", "kept")
+        send(page)
+        page.wait_for_url(f"{site.url}/reports/kept")
+        expect(page.locator("[aria-current=step]")).to_have_text("Waiting to be seen")
+        expect(page.locator(".notice")).to_contain_text("Requests are kept")
+    finally:
+        site.start_dagster()
+    expect(page.locator("#heatmap")).to_be_visible(timeout=ANSWERED)
+    expect(page.locator(".notice")).to_have_count(0)
+    assert site.runs()["kept"] == 1
+
+
+def test_by_keyboard_alone(site, page):
+    page.goto(site.url)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "area"
+    page.keyboard.type("Manhattan")
+    page.keyboard.press("Tab")
+    page.keyboard.type("02012023")
+    while page.evaluate("document.activeElement.id") != "last_day":
+        page.keyboard.press("Tab")
+    page.keyboard.type("02282023")
+    while page.evaluate("document.activeElement.id") != "name":
+        page.keyboard.press("Tab")
+    page.keyboard.type("by keyboard")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{site.url}/reports/by%20keyboard")
+    expect(page.locator("#heatmap")).to_be_visible(timeout=ANSWERED)
+    while page.evaluate("document.activeElement.id") != "heatmap":
+        page.keyboard.press("Tab")
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    expect(page.locator("#readout")).to_contain_text("Monday, 2 to 3 h: ")
+    written = json.loads((site.data / "requests" / "by keyboard.json").read_text())
+    assert written == {
+        "borough": "Manhattan",
+        "start_date": "2023-02-01",
+        "end_date": "2023-03-01",
+    }
+
+
+def test_without_script_one_can_ask_watch_and_look(site, browser):
+    context = browser.new_context(java_script_enabled=False)
+    page, wrong = _watched(context, site)
+    page.goto(site.url)
+    fill_in(page, "Manhattan", "2023-01-01", "2023-03-31", "no script")
+    send(page)
+    page.wait_for_url(f"{site.url}/reports/no%20script")
+    page.locator("#heatmap").wait_for(timeout=ANSWERED)  # the page loads itself again
+    assert page.locator("#numbers ~ .scroll tbody tr").count() == 24
+    page.goto(f"{site.url}/reports?q=no+script")
+    assert page.get_by_role("link", name="Manhattan").count() == 1
+    context.close()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_pages_are_accessible_and_as_wide_as_the_screen(site, browser, scheme, width):
+    _report(site)
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page, wrong = _watched(context, site)
+    for path in (
+        "/",
+        "/?last_day=x",
+        "/reports",
+        "/reports?rejected=true",
+        "/reports/seen",
+        "/api",
+    ):
+        page.goto(f"{site.url}{path}")
+        assert violations(page) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    page.goto(site.url)
+    fill_in(page, "Manhattan", "2023-01-10", "2023-01-10", "a/b")
+    send(page)
+    expect(page.get_by_role("alert")).to_contain_text("This was not sent")
+    assert page.get_by_label("Name").evaluate("field => field.ariaInvalid") == "true"
+    assert violations(page) == []
+    context.close()
+    assert wrong == []
+
+
+def test_the_first_page_is_small(site, page):
+    sizes: list[int] = []
+    page.on("response", lambda answer: sizes.append(len(answer.body())))
+    page.goto(site.url, wait_until="networkidle")
+    assert len(sizes) >= 3
+    assert sum(sizes) < 100_000
+
+
+def test_two_hundred_requests_at_once_are_each_answered_once(site, capsys):
+    names = [f"load {number}" for number in range(SENT)]
+    seconds: list[float] = []
+    all_answered = threading.Event()
+
+    def ask(number: int) -> int:
+        day = f"2023-0{1 + number % 3}-{1 + number % 28:02}"
+        form = {"area": "Manhattan", "first_day": day, "last_day": day, "name": names[number]}
+        answer = requests.post(site.url, data=form, allow_redirects=False, timeout=60)
+        return answer.status_code
+
+    def look() -> None:
+        while not all_answered.wait(0.2):
+            for path in ("/", "/reports", f"/reports/{names[0]}"):
+                begin = time.perf_counter()
+                answer = requests.get(f"{site.url}{path}", timeout=60)
+                seconds.append(time.perf_counter() - begin)
+                assert answer.ok
+
+    def answered() -> int:
+        return int(site.api("reports?q=load&state=done&limit=1")["total"])
+
+    with ThreadPoolExecutor(CLIENTS + 1) as clients:
+        looking = clients.submit(look)
+        try:
+            begin = time.monotonic()
+            assert set(clients.map(ask, range(SENT))) == {303}
+            sent = time.monotonic() - begin
+            wait_for(lambda: answered() == SENT, f"{SENT} reports", seconds=540)
+            took = time.monotonic() - begin
+        finally:
+            all_answered.set()
+        looking.result()
+    runs = site.runs()
+    assert {name: runs[name] for name in names} == dict.fromkeys(names, 1)
+    with capsys.disabled():
+        Console().print(
+            f"\n{SENT} requests of {CLIENTS} clients: taken in {sent:.1f} s, answered in "
+            f"{took:.0f} s; meanwhile {len(seconds)} pages, median "
+            f"{1000 * statistics.median(seconds):.0f} ms, slowest {1000 * max(seconds):.0f} ms"
+        )
+
+
+def test_a_busy_port_of_the_portal_is_named(site, tmp_path):
+    with (
+        pytest.raises(InstanceError, match=f"port {site.port} .* is busy.*PORTAL_PORT=8001"),
+        run_instance(tmp_path, portal_port=site.port),
+    ):
+        pass
+
+
+def test_an_instance_starts_the_portal_where_it_is_asked_to(tmp_path):
+    environment = {"TAXI_DATA_ROOT": str(tmp_path / "data")}
+    with run_instance(
+        tmp_path / "home", portal_port=free_port(), daemon=False, environment=environment
+    ) as instance:
+        assert instance.portal_url
+        page = requests.get(instance.portal_url, timeout=30).text
+        assert "No data are loaded yet" in page
+        assert "does not answer" not in page
+        assert "Uvicorn running" in instance.log_tail("portal")
+
+
+def _report(site: Site) -> None:
+    question = {"borough": "Manhattan", "start_date": "2023-01-01", "end_date": "2023-04-01"}
+    requests.post(f"{site.url}/api/requests", json={**question, "name": "seen"}, timeout=30)
+    wait_for(lambda: site.api("reports/seen")["state"] == "done", "a report")
+
+
+def _csv(site: Site, name: str) -> str:
+    return (site.data / "outputs" / f"{name}.csv").read_text()
