@@ -1,0 +1,23 @@
+#!/bin/bash
+# A copy of the database and of the volume with the data root: deploy/backup.sh FOLDER
+# Everything stands still while it is made, so that the two agree; runs must have ended.
+set -euo pipefail
+folder=$(realpath -m "${1:?the folder to write to, which is made}")
+cd "$(dirname "$0")/.."
+[ ! -e "$folder" ] || { echo "$folder exists: choose a new folder" >&2; exit 1; }
+
+project=$(docker compose config | sed -n 's/^name: //p')
+runs=$(docker ps --quiet --filter "label=taxi.run=$project" | wc -l)
+[ "$runs" = 0 ] || { echo "$runs runs are going: wait for them or cancel them first" >&2; exit 1; }
+
+partial=$folder.partial
+mkdir -p "$partial"
+trap 'rm -rf "$partial"; docker compose start >/dev/null' EXIT
+docker compose stop
+copy() {
+  docker compose run --rm --no-deps --no-TTY --entrypoint tar "$1" -C "$2" -cf - . | gzip > "$partial/$3"
+}
+copy postgres /var/lib/postgresql/data database.tar.gz
+copy ingestion /data data.tar.gz
+mv "$partial" "$folder"
+echo "$folder: $(du -sh "$folder" | cut -f1)"

@@ -1,0 +1,27 @@
+"""Whether what this container serves is up, as its exit status: `healthy.py grpc|http PORT PATH`.
+
+Imports little, unlike `dagster api grpc-health-check`: it runs every few seconds.
+"""
+
+import sys
+from urllib.request import urlopen
+
+
+def code_server(port: str) -> bool:
+    import grpc
+    from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+    from grpc_health.v1.health_pb2_grpc import HealthStub
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        answer = HealthStub(channel).Check(HealthCheckRequest(service="DagsterApi"), timeout=5)
+    return answer.status == HealthCheckResponse.SERVING
+
+
+def http(port: str, path: str) -> bool:
+    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        return answer.status == 200
+
+
+if __name__ == "__main__":
+    kind, *where = sys.argv[1:]
+    sys.exit(0 if {"grpc": code_server, "http": http}[kind](*where) else 1)

@@ -1,0 +1,187 @@
+"""The compose project, started from a copy of the working tree under a name of the tests' own."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taxi_platform.calendar import MonthRange
+from taxi_platform.graphql import FINISHED, GraphQL
+from taxi_platform.instance import free_port
+from taxi_platform.sample import write_sample
+from taxi_platform.workspace import ROOT
+
+MONTHS = MonthRange.between("2023-01", "2023-03")
+FIGURES: list[str] = []
+NOT_COPIED = (".venv", ".tools", ".dagster", "data", "__pycache__", ".*_cache", ".env")
+
+
+def engine_answers() -> bool:
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=30).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if engine_answers():
+        return
+    skip = pytest.mark.skip(reason="no Docker Engine answers: `docker info` fails")
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if FIGURES:
+        terminalreporter.section("figures of the containers")
+    for figure in FIGURES:
+        terminalreporter.write_line(figure)
+
+
+def command(*words: str, cwd: Path = ROOT, env: dict[str, str] | None = None, **options) -> str:
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, **options)
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120, what: str = "it") -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s"
+        time.sleep(0.3)
+    return found
+
+
+@dataclass
+class Stack:
+    """A compose project: its folder, its settings, and the API of its webserver."""
+
+    root: Path
+    project: str
+    port: int
+    portal_port: int
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def graphql(self) -> GraphQL:
+        return GraphQL(f"http://127.0.0.1:{self.port}")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        mine = ("TAXI_", "TLC_", "AWS_", "COMPOSE_", "POSTGRES_", "DAGSTER_")
+        return {k: v for k, v in os.environ.items() if not k.startswith(mine)} | {
+            "COMPOSE_PROJECT_NAME": self.project,
+            "TAXI_IMAGES": self.project,
+            "TAXI_PORT": str(self.port),
+            "TAXI_PORTAL_PORT": str(self.portal_port),
+            **self.settings,
+        }
+
+    def compose(self, *words: str, **options) -> str:
+        return command("docker", "compose", *words, cwd=self.root, env=self.environment, **options)
+
+    def execute(self, service: str, *words: str) -> str:
+        return self.compose("exec", "-T", service, *words)
+
+    def python(self, service: str, code: str) -> str:
+        return self.execute(service, "python", "-c", code)
+
+    def inspect(self, *names: str) -> list[dict[str, Any]]:
+        return json.loads(command("docker", "inspect", *names))
+
+    def container(self, service: str) -> str:
+        (container,) = self.compose("ps", "--quiet", service).split()
+        return container
+
+    def runs_going(self) -> list[str]:
+        """The containers of runs."""
+        label = f"label=taxi.run={self.project}"
+        return command("docker", "ps", "--quiet", "--filter", label).split()
+
+    def wait_for_locations(self) -> None:
+        wait_for(
+            lambda: set(self.graphql.location_errors().values()) == {None},
+            what="the load of all locations",
+        )
+
+    def wait_for_run(self, run_id: str) -> str:
+        return wait_for(
+            lambda: (s := self.graphql.run_status(run_id)) in FINISHED and s,
+            seconds=300,
+            what=f"the end of run {run_id}",
+        )
+
+    def has_file(self, path: str) -> bool:
+        return self.python("ingestion", f"import os; print(os.path.exists({path!r}))") == "True\n"
+
+    def put_sample(self, folder: Path, rows: int = 20_000) -> None:
+        """Synthetic months, below /data/source of the volume."""
+        write_sample(folder / "source", MONTHS.months, rows)
+        tar = subprocess.run(
+            ["tar", "-C", str(folder), "-cf", "-", "source"], capture_output=True, check=True
+        ).stdout
+        subprocess.run(
+            ["docker", "compose", "exec", "-T", "ingestion", "tar", "-C", "/data", "-xf", "-"],
+            cwd=self.root,
+            env=self.environment,
+            input=tar,
+            check=True,
+        )
+
+
+SAMPLE = {
+    "TLC_SOURCE_URL": "/data/source",
+    "TAXI_ZONES_URL": "/data/source/misc/taxi_zones.csv",
+    "TAXI_START_DATE": "2023-01-01",
+    "TAXI_END_DATE": "2023-04-01",
+}
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the working tree with its history, which tests may change."""
+    root = tmp_path_factory.mktemp("checkout") / "platform"
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    command("git", "add", "--all", cwd=root)
+    commit = ("commit", "--quiet", "--allow-empty", "--message", "what is tested")
+    command("git", "-c", "user.name=tests", "-c", "user.email=t@example.com", *commit, cwd=root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def stack(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The platform in containers, from `docker compose up`, with a sample as its source."""
+    stack = Stack(
+        checkout, f"taxi-tests-{uuid.uuid4().hex[:6]}", free_port(), free_port(), dict(SAMPLE)
+    )
+    stack.compose("build", "--quiet")
+    try:
+        begin = time.monotonic()
+        stack.compose("up", "--detach", "--wait")
+        stack.wait_for_locations()
+        FIGURES.append(f"from `up` to three loaded locations: {time.monotonic() - begin:.1f} s")
+        stack.put_sample(tmp_path_factory.mktemp("sample"))
+        yield stack
+    finally:
+        remove(stack)
+
+
+def remove(stack: Stack) -> None:
+    """The project with its runs, volumes and images."""
+    if going := stack.runs_going():
+        # One that ends meanwhile is removed by the engine itself.
+        subprocess.run(["docker", "rm", "--force", *going], capture_output=True)
+        wait_for(lambda: not stack.runs_going(), what="the removal of runs")
+    stack.compose("--profile", "s3", "down", "--volumes", "--remove-orphans")
+    listed = command("docker", "images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    if mine := [image for image in listed if image.startswith(f"{stack.project}-")]:
+        command("docker", "rmi", "--force", *mine)

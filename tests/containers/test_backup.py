@@ -1,0 +1,69 @@
+"""A backup of database and data root, and the way back to it."""
+
+import subprocess
+from pathlib import Path
+
+from tests.containers.conftest import Stack, command, wait_for
+from tests.containers.test_deploy import MONTH
+
+LAKE = "/data/staging/trips/partition_date=2023-01-01"
+
+
+def digest_of_lake(stack: Stack) -> str:
+    code = f"""
+import hashlib, pathlib
+for file in sorted(pathlib.Path({LAKE!r}).glob("*.parquet")):
+    print(file.name, hashlib.sha256(file.read_bytes()).hexdigest())
+"""
+    return stack.python("ingestion", code)
+
+
+def test_what_was_lost_after_a_backup_is_back_after_a_restore(stack: Stack, tmp_path: Path):
+    run = stack.graphql.launch("ingestion", "trip_update_job", tags=MONTH)
+    assert stack.wait_for_run(run) == "SUCCESS", stack.graphql.run_failure(run)
+    wait_for(lambda: not stack.runs_going(), what="the removal of ended runs")
+    lake = digest_of_lake(stack)
+    assert lake
+    backup = tmp_path / "backup"
+    command("deploy/backup.sh", str(backup), cwd=stack.root, env=stack.environment)
+    assert sorted(file.name for file in backup.iterdir()) == ["data.tar.gz", "database.tar.gz"]
+    wait_for(stack.graphql.is_up, what="the webserver")
+    stack.wait_for_locations()
+
+    stack.python("ingestion", f"import shutil; shutil.rmtree({LAKE!r})")
+    mutation = """mutation ($id: String!) { deletePipelineRun(runId: $id) { __typename } }"""
+    stack.graphql.ask(mutation, id=run)
+    assert run not in stack.graphql.runs_of("trip_update_job")
+
+    command("deploy/restore.sh", str(backup), cwd=stack.root, env=stack.environment)
+    stack.wait_for_locations()
+    assert stack.graphql.runs_of("trip_update_job")[run] == "SUCCESS"
+    assert digest_of_lake(stack) == lake
+
+
+def test_a_damaged_backup_is_refused_before_anything_is_touched(stack: Stack, tmp_path: Path):
+    for file in ("database", "data"):
+        (tmp_path / f"{file}.tar.gz").write_bytes(b"not gzip")
+    tried = subprocess.run(
+        ["deploy/restore.sh", str(tmp_path)],
+        cwd=stack.root,
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert tried.returncode != 0
+    assert "not in gzip format" in tried.stderr
+    assert stack.graphql.is_up()
+
+
+def test_a_backup_does_not_replace_another(stack: Stack, tmp_path: Path):
+    tried = subprocess.run(
+        ["deploy/backup.sh", str(tmp_path)],
+        cwd=stack.root,
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert tried.returncode == 1
+    assert "choose a new folder" in tried.stderr
+    assert stack.graphql.is_up()

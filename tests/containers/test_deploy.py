@@ -1,0 +1,222 @@
+"""Deploys of one location while the platform works: what changes, and what nobody notices."""
+
+import io
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from taxi_platform.deploy import DeployError, Deployment
+from taxi_platform.workspace import ROOT, locations
+from tests.containers.conftest import FIGURES, Stack, command, wait_for
+
+LOCATIONS = {location.name: location for location in locations()}
+MONTH = {"dagster/partition": "2023-01-01"}
+WEEK = {"dagster/partition": "2023-01-08"}
+
+
+def deploy(stack: Stack, monkeypatch: pytest.MonkeyPatch, name: str = "analytics") -> str:
+    """`make deploy` of the checkout, whose tests are those of the working tree."""
+    for key, value in stack.environment.items():
+        monkeypatch.setenv(key, value)
+    neighbours = [each for each in LOCATIONS if each != name]
+    console = Console(file=io.StringIO())
+    deployment = Deployment(LOCATIONS[name], neighbours, stack.graphql, console, stack.root)
+    return deployment.run(tested=True)
+
+
+@contextmanager
+def changed(path: Path, text: str) -> Iterator[None]:
+    """Another content of a file of the checkout, for the length of the block."""
+    before = path.read_text()
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+@contextmanager
+def paused(*containers: str) -> Iterator[None]:
+    """Runs that are going are held in the middle of their work."""
+    command("docker", "pause", *containers)
+    try:
+        yield
+    finally:
+        command("docker", "unpause", *containers)
+
+
+@dataclass
+class Watch:
+    """Asks a code server from the webserver's container, ten times a second, as Dagster does."""
+
+    stack: Stack
+    name: str
+    gaps: list[float] = field(default_factory=list)
+
+    CODE = """
+import select, sys, time, grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
+last = time.monotonic()
+print("watching", flush=True)
+while not select.select([sys.stdin], [], [], 0.1)[0]:
+    try:
+        with grpc.insecure_channel(sys.argv[1] + ":4000") as channel:
+            HealthStub(channel).Check(HealthCheckRequest(service="DagsterApi"), timeout=1)
+        now = time.monotonic()
+        print(f"{now - last:.2f}", flush=True)
+        last = now
+    except grpc.RpcError:
+        pass
+"""
+
+    def __enter__(self) -> "Watch":
+        watching = self.stack.container("webserver")
+        self.process = subprocess.Popen(
+            ["docker", "exec", "--interactive", watching, "python", "-c", self.CODE, self.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "watching\n"
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+        return self
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.gaps.append(float(line))
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.reader.join()
+        self.process.wait()
+
+
+def servers(stack: Stack) -> dict[str, str]:
+    services = (*LOCATIONS, "webserver", "daemon", "postgres", "engine")
+    return {name: stack.container(name) for name in services}
+
+
+def test_a_deploy_leaves_runs_and_neighbours_alone(stack: Stack, monkeypatch: pytest.MonkeyPatch):
+    first = stack.graphql.launch("ingestion", "trip_update_job", tags=MONTH)
+    assert stack.wait_for_run(first) == "SUCCESS", stack.graphql.run_failure(first)
+    before = servers(stack)
+    launched = [
+        stack.graphql.launch("ingestion", "trip_update_job", tags=MONTH),
+        stack.graphql.launch("analytics", "weekly_update_job", tags=WEEK),
+    ]
+    wait_for(lambda: len(stack.runs_going()) >= 2, what="the containers of two runs")
+    going = stack.runs_going()
+    with paused(*going), Watch(stack, "analytics") as watch:
+        assert set(going) <= set(stack.runs_going())
+        image = deploy(stack, monkeypatch)
+        assert stack.graphql.location_images()["analytics"] == image
+    longest = max(watch.gaps)
+    FIGURES.append(f"longest time without an answer of analytics in a deploy: {longest:.1f} s")
+    for run in launched:
+        assert stack.wait_for_run(run) == "SUCCESS", stack.graphql.run_failure(run)
+    after = servers(stack)
+    assert after.pop("analytics") != before.pop("analytics")
+    assert after == before
+    (found,) = stack.inspect(stack.container("analytics"))
+    revision = found["Config"]["Labels"]["org.opencontainers.image.revision"]
+    assert re.fullmatch("[0-9a-f]{40}", revision)
+
+
+def test_the_next_run_is_of_the_new_image(stack: Stack):
+    run = stack.graphql.launch("analytics", "weekly_update_job", tags=WEEK)
+    (container,) = wait_for(stack.runs_going, what="the container of the run")
+    (found,) = stack.inspect(container)
+    assert found["Config"]["Image"] == stack.graphql.location_images()["analytics"]
+    assert found["HostConfig"]["ReadonlyRootfs"]
+    assert found["HostConfig"]["Memory"] == 2 << 30
+    assert found["Config"]["User"] == "taxi"
+    assert stack.wait_for_run(run) == "SUCCESS", stack.graphql.run_failure(run)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ("import a_module_that_is_not_there", "a_module_that_is_not_there"),
+        # Loads where it is checked, and not where it serves.
+        (
+            "import sys\nif 'code-server' in sys.argv or 'grpc' in sys.argv:\n"
+            "    raise RuntimeError('not in a server')",
+            "not in a server",
+        ),
+        # Loads everywhere but among the settings of the platform.
+        (
+            "import os\nif 'DAGSTER_POSTGRES_HOST' in os.environ:\n"
+            "    raise RuntimeError('not with a database')",
+            "not with a database",
+        ),
+    ],
+)
+def test_a_broken_location_is_not_deployed(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, broken: str, reason: str
+):
+    before, images = servers(stack), stack.graphql.location_images()
+    definitions = stack.root / "analytics" / "src" / "analytics" / "definitions.py"
+    with (
+        changed(definitions, f"{definitions.read_text()}\n{broken}\n"),
+        pytest.raises(DeployError, match=reason),
+    ):
+        deploy(stack, monkeypatch)
+    stack.wait_for_locations()
+    assert stack.graphql.location_images() == images
+    after = servers(stack)
+    del before["analytics"], after["analytics"]
+    assert after == before
+    stack.compose("up", "--detach", "--wait", "--no-recreate")
+    assert stack.graphql.location_images() == images
+
+
+def test_a_location_has_its_own_python_and_versions(stack: Stack, monkeypatch: pytest.MonkeyPatch):
+    other = "python:3.13-slim-bookworm"
+    if subprocess.run(["docker", "pull", "--quiet", other], capture_output=True).returncode and (
+        not command("docker", "images", "--quiet", other)
+    ):
+        pytest.skip(f"no registry answers, and there is no image {other}")
+    compose, folder = stack.root / "docker-compose.yml", stack.root / "analytics"
+    head, location, tail = compose.read_text().partition("        FOLDER: analytics\n")
+    compose.write_text(head + location + tail.replace('PYTHON: "3.12"', 'PYTHON: "3.13"', 1))
+    for project in (folder, stack.root / "shared"):
+        file = project / "pyproject.toml"
+        file.write_text(file.read_text().replace("1.13.27", "1.13.26").replace("9.27", "9.26"))
+    older = stack.root / "older.txt"
+    older.write_text("dagster==1.13.26\npandas<3\n")
+    try:
+        command(
+            *(uv(), "pip", "compile", "--quiet", "--universal", "--python-version=3.11"),
+            *("--generate-hashes", "--no-emit-index-url", "--no-emit-package=taxi-shared"),
+            *("--constraint", str(older), "--upgrade-package=dagster", "--upgrade-package=pandas"),
+            *("pyproject.toml", "--output-file=requirements.lock"),
+            cwd=folder,
+        )
+        image = deploy(stack, monkeypatch)
+    finally:
+        command("git", "checkout", "--quiet", ".", cwd=stack.root)
+        older.unlink()
+    stack.wait_for_locations()
+    assert stack.graphql.location_images()["analytics"] == image
+    versions = "import sys, dagster, pandas as p; print(*sys.version_info[:2], dagster.__version__)"
+    assert stack.python("analytics", versions) == "3 13 1.13.26\n"
+    assert stack.python("ingestion", versions.replace(", pandas as p", "")) == "3 12 1.13.27\n"
+    run = stack.graphql.launch("analytics", "weekly_update_job", tags=WEEK)
+    assert stack.wait_for_run(run) == "SUCCESS", stack.graphql.run_failure(run)
+
+
+def uv() -> str:
+    return shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
