@@ -9,11 +9,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 
 from taxi_platform import demo
-from taxi_platform.instance import run_instance
+from taxi_platform.instance import free_port, run_instance
 from taxi_platform.workspace import ROOT
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -25,7 +25,7 @@ def main() -> None:
     demo.make_sample(data, 300_000, Console())
     with tempfile.TemporaryDirectory() as home:
         settings = demo.environment(data)
-        with run_instance(Path(home), environment=settings) as instance:
+        with run_instance(Path(home), portal_port=free_port(), environment=settings) as instance:
             demo.run(instance, data, Console())
             with sync_playwright() as browsers:
                 browser = browsers.chromium.launch(executable_path=shutil.which("chromium"))
@@ -33,8 +33,10 @@ def main() -> None:
                 lineage(page, instance.url)
                 locations(page, instance.url)
                 partitions(page, instance.url)
-                tab(page, instance.url, "plots", 900)
-                tab(page, instance.url, "checks", 600)
+                checks(page, instance.url)
+                plots(page, instance.url)
+                assert instance.portal_url
+                portal(browser, instance.portal_url)
                 browser.close()
     for name in OUTPUTS:
         shutil.copyfile(data / "outputs" / name, PICTURES / name)
@@ -66,12 +68,44 @@ def partitions(page: Page, url: str) -> None:
     page.screenshot(path=PICTURES / "partitions.png")
 
 
-def tab(page: Page, url: str, name: str, height: int) -> None:
-    """Another tab of the same asset."""
-    page.set_viewport_size({"width": 1500, "height": height})
-    page.goto(f"{url}/assets/taxi_trips?view={name}")
+def checks(page: Page, url: str) -> None:
+    """What is checked of an asset's months."""
+    page.goto(f"{url}/assets/taxi_trips?view=checks")
     page.wait_for_timeout(4000)
-    page.screenshot(path=PICTURES / f"{name}.png")
+    page.screenshot(path=PICTURES / "checks.png")
+
+
+def plots(page: Page, url: str) -> None:
+    """What is told of each month, as curves over the months."""
+    page.set_viewport_size({"width": 1500, "height": 800})
+    page.goto(f"{url}/assets/taxi_trips?view=overview")
+    page.get_by_text("Plots", exact=True).click()
+    page.wait_for_timeout(3000)
+    page.get_by_text("exact duplicates", exact=True).scroll_into_view_if_needed()
+    page.wait_for_timeout(1000)
+    page.screenshot(path=PICTURES / "plots.png")
+
+
+def portal(browser: Browser, url: str) -> None:
+    """The report portal: asking, a report, and the same on a phone that is set to dark."""
+    page = browser.new_page(viewport={"width": 1100, "height": 860})
+    for area in ("Queens/JFK Airport", "Brooklyn", "New York City"):
+        page.goto(url)
+        page.get_by_label("Area").select_option(area)
+        page.get_by_label("First day").fill("2023-01-01")
+        page.get_by_label("Last day").fill("2023-03-31")
+        page.get_by_role("button", name="Ask for the report").click()
+        page.locator("#heatmap").wait_for(timeout=60_000)
+    page.locator("#heatmap .row").nth(6).locator("i").nth(18).hover()
+    page.screenshot(path=PICTURES / "portal_report.png")
+    report = page.url
+    page.goto(url)
+    page.screenshot(path=PICTURES / "portal_ask.png")
+    phone = browser.new_context(
+        viewport={"width": 390, "height": 860}, color_scheme="dark", device_scale_factor=2
+    ).new_page()
+    phone.goto(report)
+    phone.screenshot(path=PICTURES / "portal_phone.png")
 
 
 if __name__ == "__main__":
