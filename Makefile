@@ -12,27 +12,31 @@ export DAGSTER_HOME ?= $(CURDIR)/.dagster
 unexport PYTHONDONTWRITEBYTECODE
 
 RUN := .venv/bin/python -m taxi_platform
+PORTS := $(if $(PORT),--port $(PORT)) $(if $(PORTAL_PORT),--portal-port $(PORTAL_PORT))
 STAMPS := $(PROJECTS:%=%/.venv/.installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pipeline dev status test check lock clean bench
+.PHONY: help setup demo pipeline dev status deploy test nextduckdb check lock clean bench
 
 help: ## List the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 setup: $(STAMPS) ## Make the four environments from their locks; nothing where nothing changed
 
-demo: setup ## Sample data through the whole platform, then the UI; EXIT=1 ends after success, PORT=3000
-	@$(RUN) demo $(if $(EXIT),--exit) $(if $(PORT),--port $(PORT))
+demo: setup ## Sample data through the whole platform, then the UI; EXIT=1 ends after success, PORT=3000, PORTAL_PORT=8000
+	@$(RUN) demo $(if $(EXIT),--exit) $(PORTS)
 
 pipeline: setup ## Every asset for FROM=2023-01 TO=2023-03 from the configured source, without a UI
 	@$(RUN) pipeline --from "$(FROM)" --to "$(TO)"
 
-dev: setup ## The UI, the daemon and all three locations on the configured source; PORT=3000
-	@$(RUN) dev $(if $(PORT),--port $(PORT))
+dev: setup ## The UI, the daemon and all three locations on the configured source; PORT=3000, PORTAL_PORT=8000
+	@$(RUN) dev $(PORTS)
 
 status: setup ## The running instance at a look: assets, sensors, what failed; PORT=3000
 	@$(RUN) status $(if $(PORT),--port $(PORT))
+
+deploy: setup ## Test, build and swap one location of the compose project: LOCATION=analytics
+	@$(RUN) deploy "$(LOCATION)" $(if $(TESTED),--tested) $(if $(PORT),--port $(PORT))
 
 test: setup ## All tests: each location's in its own environment, then those of the whole
 	@for location in $(LOCATIONS); do \
@@ -47,15 +51,27 @@ check: setup ## Format, lint, types and Dagster's own check of the definitions
 	  .venv/bin/mypy --python-executable $$location/.venv/bin/python $$location/src || exit 1; done
 	@.venv/bin/dg check defs
 
+NEXT_DUCKDB := .tools/next-duckdb
+NEXT_TESTS := test_trips.py test_layouts.py test_trips_by_week.py test_manhattan.py test_adhoc_request.py
+
+nextduckdb: $(NEXT_DUCKDB)/.installed ## What reads and writes tables, with the DuckDB line after the locked one
+	@export PYTHONPATH=$(CURDIR)/$(NEXT_DUCKDB); \
+	.venv/bin/python -c 'import duckdb; print("DuckDB", duckdb.__version__)' && \
+	.venv/bin/python -m pytest -q -k "not S3" shared/tests/test_lake.py && \
+	for location in $(LOCATIONS); do (cd $$location && .venv/bin/python -m pytest -q -k "not real" \
+	  $$(cd tests && ls $(NEXT_TESTS) 2>/dev/null | sed 's,^,tests/,')) || exit 1; done
+
 bench: setup ## Speed and memory beside two rivals; FULL=1 for 36 months, ROWS=20000 to try it out
 	@.venv/bin/python -m bench $(if $(FULL),--full) $(if $(ROWS),--rows $(ROWS))
 
 lock: $(UV) ## Renew the locks of all environments; UPGRADE=1 takes newer versions
-	@for project in $(PROJECTS); do (cd $$project && \
+	@for project in $(PROJECTS) deploy/host; do (cd $$project && \
 	  echo "locking $$project" && \
-	  $(UV) pip compile $(LOCK_OPTIONS) pyproject.toml -o requirements.lock && \
+	  $(UV) pip compile $(LOCK_OPTIONS) pyproject.toml -o requirements.lock) || exit 1; done
+	@for project in $(PROJECTS); do (cd $$project && \
 	  $(UV) pip compile $(LOCK_OPTIONS) -c requirements.lock --group pyproject.toml:dev -o requirements-dev.lock) \
 	  || exit 1; done
+	@$(UV) pip compile $(LOCK_OPTIONS) --group shared/pyproject.toml:next-duckdb -o shared/next-duckdb.lock
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-emit-package taxi-shared --no-header $(if $(UPGRADE),--upgrade)
 
@@ -73,6 +89,13 @@ $(1)/.venv/.installed: $(1)/requirements.lock $(1)/requirements-dev.lock $(1)/py
 endef
 $(eval $(call ENVIRONMENT,.,the host))
 $(foreach location,$(LOCATIONS),$(eval $(call ENVIRONMENT,$(location),$(location))))
+
+# Found by PYTHONPATH before the DuckDB of an environment.
+$(NEXT_DUCKDB)/.installed: shared/next-duckdb.lock $(STAMPS)
+	@rm -rf $(NEXT_DUCKDB)
+	@$(UV) pip install --quiet --python .venv/bin/python --no-deps --require-hashes \
+	  --target $(NEXT_DUCKDB) -r $<
+	@touch $@
 
 # uv, where the machine has none.
 $(CURDIR)/.tools/bin/uv:
