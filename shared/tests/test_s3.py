@@ -91,10 +91,14 @@ def test_duckdb_is_told_of_amazons_server_and_region(monkeypatch, variable):
 
 
 def test_a_reader_never_sees_half_a_partition(s3_root):
-    """Months of 100,000 equal rows, replaced again and again under readers."""
+    """Months of 100,000 equal rows, replaced again and again under readers.
+
+    One whose file is replaced while it reads may fail: DuckDB says so, now and then in bytes of the
+    file that are no text.
+    """
     database = LakeDatabase(data_root=s3_root)
     lake, rows = database.lake, 100_000
-    done, seen = threading.Event(), set()
+    done, seen, told = threading.Event(), set(), []
 
     def write(con: duckdb.DuckDBPyConnection, value: int) -> None:
         query = f"SELECT $value + 0 * range AS vendor_id, hash(range) AS x FROM range({rows})"
@@ -102,9 +106,12 @@ def test_a_reader_never_sees_half_a_partition(s3_root):
 
     def read() -> None:
         while not done.is_set():
-            with database.get_connection() as con:
-                query = "SELECT min(vendor_id), max(vendor_id), count(x) FROM trips"
-                seen.add(con.execute(query).fetchone())
+            query = "SELECT min(vendor_id), max(vendor_id), count(x) FROM trips"
+            try:
+                with database.get_connection() as con:
+                    seen.add(con.execute(query).fetchone())
+            except (duckdb.Error, UnicodeDecodeError) as error:
+                told.append(error)
 
     with database.get_connection() as con:
         write(con, 0)
@@ -118,7 +125,7 @@ def test_a_reader_never_sees_half_a_partition(s3_root):
             reader.join()
     assert {(first, count) for first, _, count in seen} <= {(v, rows) for v in range(15)}
     assert all(first == last for first, last, _ in seen)
-    assert len(seen) > 1
+    assert len(seen) > max(1, len(told))
 
 
 def test_a_reader_whose_partition_is_replaced_midway_is_told_and_gets_no_mixture(s3_root):
