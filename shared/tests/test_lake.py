@@ -75,6 +75,25 @@ def test_a_write_that_fails_leaves_the_partition_as_it_was(database):
     assert [path.name for path in folder.iterdir()] == ["trips.parquet"]
 
 
+@pytest.mark.parametrize("partitions", [(JANUARY, FEBRUARY), (FEBRUARY, JANUARY)])
+def test_a_file_from_before_a_column_was_described_is_read_beside_later_ones(database, partitions):
+    earlier, later = partitions
+    with database.get_connection() as con:
+        database.lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, earlier)
+        query = "SELECT 'app' AS request_source, 2 AS vendor_id, 3 AS of_no_table"
+        database.lake.write(con, TRIPS, query, {}, later)
+    published = database.publish()
+    everything = "SELECT vendor_id, request_source, tip_amount FROM trips ORDER BY vendor_id"
+    with database.get_connection() as con:
+        found = con.execute("SELECT * FROM trips")
+        assert [name for name, *_ in found.description] == [c.name for c in TRIPS.all_columns]
+        assert con.execute(everything).fetchall() == [(1, None, None), (2, "app", None)]
+    with duckdb.connect() as con:
+        database.lake.root.attach(con)
+        con.execute(f"ATTACH '{published}' AS published (READ_ONLY); USE published")
+        assert con.execute(everything).fetchall() == [(1, None, None), (2, "app", None)]
+
+
 def test_a_note_stays_with_its_file(database):
     write_days(database, JANUARY, "2023-01-05")
     with database.get_connection() as con:

@@ -13,7 +13,7 @@ from pydantic import Field
 from upath import UPath
 
 from taxi_shared import settings, storage
-from taxi_shared.lake import Lake
+from taxi_shared.lake import Lake, create_view
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES
 
@@ -69,8 +69,7 @@ class LakeDatabase(DuckDBResource):
             lake.root.attach(con)
             for table in TABLES:
                 if lake.files(table):
-                    pattern = lake.file(table, "*")
-                    con.read_parquet(str(pattern), hive_partitioning=True).create_view(table.name)
+                    create_view(con, table, str(lake.file(table, "*")))
             con.close()
             storage.write_bytes(path, Path(f"{folder}/data.duckdb").read_bytes())
         return path

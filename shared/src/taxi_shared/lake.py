@@ -7,7 +7,7 @@ A file is replaced as a whole, so loading a partition again is repeatable, loads
 partitions never meet, and a reader is never locked out.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -118,9 +118,13 @@ class Lake:
         """
         for table in TABLES:
             if table.days is None or pickup_dates is None:
-                _create_view(con, table, self.files(table))
+                files = self.files(table)
             else:
-                _create_view(con, table, self._files_with_pickups(con, table, pickup_dates))
+                files = self._files_with_pickups(con, table, pickup_dates)
+            if files:
+                create_view(con, table, [str(file) for file in files])
+            else:
+                _create_empty_view(con, table)
 
     def _files_with_pickups(
         self, con: duckdb.DuckDBPyConnection, table: Table, pickup_dates: tuple[date, date]
@@ -144,10 +148,19 @@ def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath) -> int:
     return int(rows)
 
 
-def _create_view(con: duckdb.DuckDBPyConnection, table: Table, files: Iterable[UPath]) -> None:
-    names = [str(file) for file in files]
-    if names:
-        con.read_parquet(names, hive_partitioning=True).create_view(table.name, replace=True)
-        return
+def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[str]) -> None:
+    """A view of a table over files or a pattern of them, with its columns and no others.
+
+    A file from before a column was described is read as if it had it, without values.
+    """
+    found = con.read_parquet(files, hive_partitioning=True, union_by_name=True)
+    columns = (
+        f'"{c.name}"' if c.name in found.columns else f"CAST(NULL AS {c.type}) AS {c.name}"
+        for c in table.all_columns
+    )
+    found.project(", ".join(columns)).create_view(table.name, replace=True)
+
+
+def _create_empty_view(con: duckdb.DuckDBPyConnection, table: Table) -> None:
     columns = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in table.all_columns)
     con.execute(f"CREATE OR REPLACE VIEW {table.name} AS SELECT {columns} WHERE false")
