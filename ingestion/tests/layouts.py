@@ -2,21 +2,60 @@
 
 import io
 from datetime import datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from taxi_shared.tables import Column, Table
 
 PICKUP = datetime(2023, 3, 5, 23, 59, 59, 123456)
 DROPOFF = datetime(2023, 3, 6, 0, 10, 1)
 
 
-def yellow(month: str, rows: int = 3) -> pa.Table:
-    """A yellow file of the layouts since 2011-01; row i differs from row 0 by its numbers."""
+def canonical(content: pa.Table, table: Table) -> list[dict[str, object]]:
+    """The rows that a file becomes, worked out by Python, but for the columns that no file has."""
+    columns = [c for c in table.columns if not c.formula]
+    names = {
+        c.name: next((s for s in c.sources if s in content.column_names), None) for c in columns
+    }
+    return [
+        {c.name: _value(c, row[names[c.name]] if names[c.name] else None) for c in columns}
+        for row in content.to_pylist()
+    ]
+
+
+def without_derived(rows: list[dict[str, object]], table: Table) -> list[dict[str, object]]:
+    """Rows of a table without the columns that no file has."""
+    names = [c.name for c in table.columns if not c.formula]
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def _value(column: Column, value: object) -> object:
+    if isinstance(value, str):
+        value = value.strip() or None
+    if value is None:
+        return None
+    if column.codes and (isinstance(value, str) or column.type == "VARCHAR"):
+        value = column.codes.get(str(value).upper(), value)
+    if column.type.startswith("DECIMAL"):
+        return Decimal(str(value))
+    if column.type == "TIMESTAMP":
+        return value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    python = {"INTEGER": int, "DOUBLE": float, "VARCHAR": str}[column.type]
+    return python(value)
+
+
+def yellow(month: str, rows: int = 3, *, null_types: bool = True) -> pa.Table:
+    """A yellow file of the layouts since 2011-01; row i differs from row 0 by its numbers.
+
+    Most months from before a fee have its column as Arrow's null type, some as doubles.
+    """
     ids = pa.int32() if month >= "2023-02" else pa.int64()
     counts = pa.float64() if "2018-07" <= month < "2023-02" else pa.int64()
     text = pa.large_string() if month >= "2023-02" else pa.string()
-    congestion = pa.float64() if month >= "2019-01" else pa.null()
-    airport = pa.float64() if month >= "2020-11" else pa.null()
+    congestion = pa.null() if null_types and month < "2019-01" else pa.float64()
+    airport = pa.null() if null_types and month < "2020-11" else pa.float64()
     columns: dict[str, tuple[pa.DataType, list[object]]] = {
         "VendorID": (ids, [2, 1, 2]),
         "tpep_pickup_datetime": (pa.timestamp("us"), [PICKUP] * 3),
@@ -123,7 +162,7 @@ def yellow_2010(month: str, rows: int = 4) -> pa.Table:
 
 
 def green(month: str, rows: int = 3) -> pa.Table:
-    """A green file of the layouts since 2014-01."""
+    """A green file of the layouts since 2013-08."""
     modern = month >= "2023-02"
     ids, counts = (pa.int32(), pa.int64()) if modern else (pa.int64(), pa.float64())
     text, numbers = pa.large_string() if modern else pa.string(), pa.float64()
@@ -148,7 +187,10 @@ def green(month: str, rows: int = 3) -> pa.Table:
         "total_amount": (numbers, [14.16, -62.55, 398469.2]),
         "payment_type": (pa.int64() if modern else numbers, [1, 2, None]),
         "trip_type": (pa.int64() if modern else numbers, [1, 2, None]),
-        "congestion_surcharge": (unknown, [None] * 3),
+        "congestion_surcharge": (
+            unknown,
+            [None] * 3 if unknown == pa.null() else [2.75, -2.75, None],
+        ),
     }
     if month >= "2025-01":
         columns["cbd_congestion_fee"] = (numbers, [0.75, 0.0, None])

@@ -89,6 +89,14 @@ def test_the_report_equals_pandas_on_the_source(database, real_files, service, m
     assert loaded.rows == len(source)
 
 
+def test_a_column_without_any_value_is_told_as_all_nulls(database, tmp_path):
+    file = march(tmp_path, passenger_count=[None] * 5)
+    found = load(database, TRIPS, "2023-03", file).quality
+    assert found["nulls in passenger_count"] == 5
+    assert found["nulls in airport_fee"] == 0
+    assert "nulls in pickup_longitude" not in found  # which no file of that month has
+
+
 def test_every_kind_of_strange_row_is_counted_on_its_day_and_kept(database, tmp_path):
     hour, day = timedelta(hours=1), timedelta(days=1)
     file = march(

@@ -69,8 +69,9 @@ class Lake:
         """
         with atomic_path(self.file(table, partition)) as target:
             ((rows,),) = con.execute(
+                # Bloom filters are for single values, which nobody looks for: a twentieth saved.
                 f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
-                "KV_METADATA {note: $note})",
+                "WRITE_BLOOM_FILTER false, KV_METADATA {note: $note})",
                 {**parameters, "target": target, "note": note},
             ).fetchall()
             check(rows)

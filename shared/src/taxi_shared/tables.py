@@ -339,7 +339,28 @@ DUPLICATES = Column(
 )
 
 
-def _trip_days(name: str) -> Table:
+_COUNTS = (
+    _count("num_negative_totals", "Trips with a negative total: refunds.", "total_amount < 0"),
+    _count("num_zero_totals", "Trips with a total of zero.", "total_amount = 0"),
+    _count(
+        "num_dropoffs_before_pickup",
+        "Trips whose drop-off is before their pickup.",
+        "dropoff_datetime < pickup_datetime",
+    ),
+    _count(
+        "num_over_24_hours",
+        "Trips that took more than 24 hours.",
+        "epoch(dropoff_datetime) - epoch(pickup_datetime) > 86400",
+    ),
+    _count("num_over_200_miles", "Trips of more than 200 miles.", "trip_distance > 200"),
+    _unknown_zone("pickup", "pickup"),
+    _unknown_zone("dropoff", "drop-off"),
+)
+
+
+def days_of(name: str, trips: tuple[Column, ...]) -> Table:
+    """The table of days of a table of trips, without the counts whose columns it does not have."""
+    missing = {column.name for column in _TRIPS} - {column.name for column in trips}
     return Table(
         name,
         (
@@ -355,33 +376,17 @@ def _trip_days(name: str) -> Table:
                 "Trips of the file that were picked up on that day.",
                 formula="count(*)",
             ),
-            _count(
-                "num_negative_totals", "Trips with a negative total: refunds.", "total_amount < 0"
-            ),
-            _count("num_zero_totals", "Trips with a total of zero.", "total_amount = 0"),
-            _count(
-                "num_dropoffs_before_pickup",
-                "Trips whose drop-off is before their pickup.",
-                "dropoff_datetime < pickup_datetime",
-            ),
-            _count(
-                "num_over_24_hours",
-                "Trips that took more than 24 hours.",
-                "epoch(dropoff_datetime) - epoch(pickup_datetime) > 86400",
-            ),
-            _count("num_over_200_miles", "Trips of more than 200 miles.", "trip_distance > 200"),
-            _unknown_zone("pickup", "pickup"),
-            _unknown_zone("dropoff", "drop-off"),
+            *(c for c in _COUNTS if not missing.intersection(re.findall(r"\w+", c.formula))),
             DUPLICATES,
         ),
         PARTITION_DATE,
     )
 
 
-TRIP_DAYS = _trip_days("trip_days")
+TRIP_DAYS = days_of("trip_days", _TRIPS)
 TRIPS = Table("trips", (*_TRIPS, *_DERIVED), PARTITION_DATE, days=TRIP_DAYS)
 
-GREEN_FIRST_MONTH = "2014-01"
+GREEN_FIRST_MONTH = "2013-08"
 # Where green files differ from yellow ones; all else is under its modern name since the first.
 _GREEN: Mapping[str, Mapping[str, Any]] = {
     "pickup_datetime": {"sources": ("lpep_pickup_datetime",)},
@@ -398,7 +403,7 @@ def _in_green_files(column: Column) -> Column:
     return replace(modern, **_GREEN.get(column.name, {}))
 
 
-GREEN_TRIP_DAYS = _trip_days("green_trip_days")
+GREEN_TRIP_DAYS = days_of("green_trip_days", _TRIPS)
 GREEN_TRIPS = Table(
     "green_trips",
     (

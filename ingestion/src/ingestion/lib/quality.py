@@ -33,30 +33,24 @@ def write_days(
     import numpy as np
 
     file = str(lake.file(trips, partition))
-    counts = ", ".join(f"{c.formula} AS {c.name}" for c in days.columns if c != DUPLICATES)
+    formulas = ", ".join(f"{c.formula} AS {c.name}" for c in days.columns if c != DUPLICATES)
     # A column without values makes no difference.
-    columns = ", ".join(_nulls(con, file, trips)) or "NULL"
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE counted AS SELECT {counts}, "
-        f"CAST(0 AS {DUPLICATES.type}) AS {DUPLICATES.name}, list(hash({columns})) AS hashes "
-        "FROM read_parquet($file) GROUP BY pickup_date",
+    filled = [name for name, (_, has_values) in _nulls(con, file, trips).items() if has_values]
+    counted = con.execute(
+        f"SELECT {formulas}, list(hash({', '.join(filled) or 'NULL'})) AS hashes "
+        "FROM read_parquet($file) GROUP BY ALL",
         {"file": file},
-    )
-    of_day = "pickup_date IS NOT DISTINCT FROM $day"
-    for (day,) in con.execute("SELECT pickup_date FROM counted").fetchall():
-        hashes = con.execute(
-            f"SELECT unnest(hashes) AS row FROM counted WHERE {of_day}", {"day": day}
-        ).fetchnumpy()["row"]
-        hashes.sort()
-        if duplicates := int(np.count_nonzero(hashes[1:] == hashes[:-1])):
-            con.execute(
-                f"UPDATE counted SET {DUPLICATES.name} = $number WHERE {of_day}",
-                {"number": duplicates, "day": day},
-            )
-    lake.write(
-        con, days, "SELECT * EXCLUDE hashes FROM counted ORDER BY pickup_date", {}, partition, note
-    )
-    con.execute("DROP TABLE counted")
+    ).fetchnumpy()
+    hashes = counted.pop("hashes")
+    for of_day in hashes:
+        of_day.sort()
+    duplicates = [np.count_nonzero(of_day[1:] == of_day[:-1]) for of_day in hashes]
+    counted[DUPLICATES.name] = np.array(duplicates, np.int64)
+    columns = ", ".join(f"CAST({c.name} AS {c.type}) AS {c.name}" for c in days.columns)
+    con.register("counted", {name: np.ma.filled(values) for name, values in counted.items()})
+    query = f"SELECT {columns} FROM counted ORDER BY pickup_date"
+    lake.write(con, days, query, {}, partition, note)
+    con.unregister("counted")
 
 
 def report(
@@ -64,12 +58,17 @@ def report(
 ) -> Mapping[str, int]:
     """How many trips of a month are strange in which way, and how many values are missing.
 
-    `nulls in …` is there for the columns that TLC's file has values of.
+    `nulls in …` is there for the columns that TLC's file must have, and for those that have values.
     """
-    file = str(lake.file(table, partition))
+    nulls = _nulls(con, str(lake.file(table, partition)), table)
+    published = {c.name for c in table.columns if c.is_published_in(partition[:7])}
     return {
         **(_sums(con, lake, table.days, partition) if table.days else {}),
-        **{f"nulls in {name}": count for name, count in _nulls(con, file, table).items()},
+        **{
+            f"nulls in {name}": count
+            for name, (count, has_values) in nulls.items()
+            if has_values or name in published
+        },
     }
 
 
@@ -89,13 +88,16 @@ def _sums(
     return {label: int(n or 0) for label, n in zip(labels, found or (), strict=True)}
 
 
-def _nulls(con: duckdb.DuckDBPyConnection, file: str, table: Table) -> dict[str, int]:
-    """The number of NULLs of each column with values, by the footer of a file of the lake."""
+def _nulls(con: duckdb.DuckDBPyConnection, file: str, table: Table) -> dict[str, tuple[int, bool]]:
+    """For each column the number of NULLs and whether it has values, by the footer of a file.
+
+    Without the columns that follow from others.
+    """
     found = con.execute(
         "SELECT path_in_schema, CAST(sum(stats_null_count) AS BIGINT) AS nulls, "
-        "sum(num_values) AS rows FROM parquet_metadata($file) "
-        "GROUP BY path_in_schema HAVING nulls < rows OR rows = 0 ORDER BY min(column_id)",
+        "sum(num_values) > nulls FROM parquet_metadata($file) "
+        "GROUP BY path_in_schema ORDER BY min(column_id)",
         {"file": file},
     ).fetchall()
     derived = {column.name for column in table.columns if column.formula}
-    return {name: nulls for name, nulls, _ in found if name not in derived}
+    return {name: (nulls, values) for name, nulls, values in found if name not in derived}
