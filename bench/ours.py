@@ -57,13 +57,18 @@ class Platform:
 
 @contextmanager
 def platform(
-    home: Path, data: Path, publisher: str | None = None, *, daemon: bool = True
+    home: Path,
+    data: Path,
+    publisher: str | None = None,
+    *,
+    daemon: bool = True,
+    first_month: str = "2023-01",
 ) -> Iterator[Platform]:
     """The platform on a data root, all locations loaded; Dagster's databases begin empty.
 
     `publisher` is the address that files are fetched from, for runs that fetch.
     """
-    settings = {"TAXI_DATA_ROOT": str(data), "TAXI_START_DATE": "2023-01-01"}
+    settings = {"TAXI_DATA_ROOT": str(data), "TAXI_START_DATE": f"{first_month}-01"}
     if publisher:
         settings["TLC_SOURCE_URL"] = publisher
         settings["TAXI_ZONES_URL"] = f"{publisher}/misc/taxi_zones.csv"

@@ -26,6 +26,7 @@ ROWS: tuple[tuple[str, Callable[[Measured], Iterator[Row]]], ...] = (
     ("lake", waiting.lake),
     ("weeks", waiting.weeks),
     ("growth_months", loading.memory),
+    ("points", loading.points),
     ("dev", waiting.dev),
     ("imports", waiting.imports),
 )

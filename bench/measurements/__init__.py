@@ -6,7 +6,7 @@ Each gives what goes into the results' file: plain numbers, lists of every singl
 from collections.abc import Callable
 from typing import Any
 
-from bench.measurements import growth, ingest, lake, requests, start_up, usual
+from bench.measurements import growth, ingest, lake, points, requests, start_up, usual
 from bench.scale import Bench
 
 Result = dict[str, Any]
@@ -16,6 +16,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Result]] = {
     "dev": start_up.dev,
     "growth_months": growth.months,
     "growth_rows": growth.rows,
+    "points": points.beside_zones,
     "weeks": lake.weeks,
     "lake": lake.few_and_many,
     "requests": requests.one_by_one_and_at_once,

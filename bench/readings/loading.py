@@ -64,6 +64,21 @@ def usual(measured: Measured) -> Iterator[Row]:
         )
 
 
+def points(measured: Measured) -> Iterator[Row]:
+    """A month with points beside one with zones."""
+    m = measured["points"]
+    theirs, later = m["with_points"], m["with_zones"]
+    ratio = median(theirs["from_start"]) / median(later["from_start"])
+    yield Row(
+        f"A month of 2009, {m['rows'] / 1e6:,.1f} M rows with points ÷ one of 2011 with zones",
+        "<= 3",
+        f"{ratio:.2f}",
+        f"{spread(theirs['from_start'])} ÷ {spread(later['from_start'])}; "
+        f"peak {max(theirs['largest_mb']):.0f} and {max(later['largest_mb']):.0f} MB",
+        ratio <= 3,
+    )
+
+
 def memory(measured: Measured) -> Iterator[Row]:
     """The largest process of every kind of run."""
     points = measured["growth_months"]["points"]

@@ -1,0 +1,45 @@
+"""A month of 2009, whose trips have points instead of zones, beside a later one of as many rows."""
+
+import shutil
+from datetime import date
+from typing import Any
+
+from bench.ours import TRIPS, ZONES, platform
+from bench.runs import partition_range
+from bench.scale import Bench, fresh, median
+from bench.server import served
+from taxi_platform.sample import write_sample
+
+REPEATS = 3
+MONTHS = {"with_points": date(2009, 6, 1), "with_zones": date(2011, 6, 1)}
+
+
+def beside_zones(bench: Bench) -> dict[str, Any]:
+    """The two months in turn, each fetched and loaded by a run of its own."""
+    result: dict[str, Any] = {"rows": bench.points_rows}
+    source = bench.source(bench.points_rows)
+    write_sample(source, list(MONTHS.values()), bench.points_rows)
+    data = bench.work / "ours"
+    with (
+        served(source) as publisher,
+        platform(bench.work / "home", fresh(data), publisher, first_month="2009-01") as ours,
+    ):
+        for name, month in MONTHS.items():
+            tags = partition_range([month.isoformat()])
+            ours.run("ingestion", "trip_update_job", tags=tags, assets=ZONES)
+            result[name] = {"from_start": [], "largest_mb": []}
+        for _ in range(REPEATS):
+            for name, month in MONTHS.items():
+                for folder in ("raw", "staging/trips", "staging/trip_days"):
+                    fresh(data / folder)
+                tags = partition_range([month.isoformat()])
+                times, memory = ours.run("ingestion", "trip_update_job", tags=tags, assets=TRIPS)
+                result[name]["from_start"].append(round(times.from_start, 3))
+                result[name]["largest_mb"].append(round(memory.largest, 1))
+    shutil.rmtree(data)
+    seconds = {name: median(result[name]["from_start"]) for name in MONTHS}
+    bench.say(
+        f"{bench.points_rows:,} rows with points {seconds['with_points']:.1f} s, "
+        f"with zones {seconds['with_zones']:.1f} s"
+    )
+    return result
