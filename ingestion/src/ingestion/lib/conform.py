@@ -180,7 +180,11 @@ def _expression(column: Column, source: str | None, schema: Mapping[str, str]) -
     if column.codes and (kind == "VARCHAR" or column.type == "VARCHAR"):
         text = f"UPPER(CAST({value} AS VARCHAR))"
         cases = " ".join(f"WHEN '{name}' THEN '{code}'" for name, code in column.codes.items())
-        value = f"CASE {text} {cases} ELSE {text} END"
+        translated = f"CASE {text} {cases} ELSE {text} END"
+        # What is a code already, as nearly all values since 2011, is spared the work on texts.
+        known = ", ".join(f"'{code}'" for code in dict.fromkeys(column.codes.values()))
+        text = f'CAST(file."{source}" AS VARCHAR)'
+        value = f"CASE WHEN {text} IN ({known}) THEN {text} ELSE {translated} END"
     return f"CAST({value} AS {column.type})"
 
 
