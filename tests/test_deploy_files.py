@@ -95,6 +95,22 @@ def test_limits_and_queue_are_those_of_one_machine_and_of_containers_alike():
     assert settings("dagster.yaml") == settings("deploy/instance/dagster.yaml")
 
 
+@pytest.mark.parametrize("name", ["instance", "instance-s3", "ecs"])
+def test_a_run_that_hangs_is_ended_everywhere_after_the_same_time(name: str):
+    here, there = (
+        yaml.safe_load((ROOT / file).read_text())["run_monitoring"]
+        for file in ("dagster.yaml", f"deploy/{name}/dagster.yaml")
+    )
+    assert here["max_runtime_seconds"] == there["max_runtime_seconds"]
+
+
+def test_no_service_waits_for_a_location_and_so_falls_with_it():
+    waited_for = {
+        other for service in COMPOSE["services"].values() for other in service.get("depends_on", ())
+    }
+    assert not waited_for & set(NAMES)
+
+
 def test_pools_hold_on_ecs_too():
     here, there = (
         yaml.safe_load((ROOT / file).read_text())["concurrency"]["pools"]
@@ -159,3 +175,12 @@ def test_ecs_takes_the_task_of_a_code_server():
     assert not report.has_errors(), report.generate_report()
     (server,) = task["containerDefinitions"]
     assert {"name": "DAGSTER_CURRENT_IMAGE", "value": server["image"]} in server["environment"]
+    given = {each["name"] for each in (*server["environment"], *server["secrets"])}
+    storage = yaml.safe_load((DEPLOY / "ecs" / "dagster.yaml").read_text())["storage"]
+    wanted = {
+        each["env"]
+        for each in storage["postgres"]["postgres_db"].values()
+        if isinstance(each, dict)
+    }
+    assert wanted | {"AWS_REGION", "TAXI_LOGS_BUCKET", "TAXI_DATA_ROOT"} <= given
+    assert "DAGSTER_POSTGRES_PASSWORD" not in {each["name"] for each in server["environment"]}
