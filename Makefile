@@ -16,7 +16,7 @@ PORTS := $(if $(PORT),--port $(PORT)) $(if $(PORTAL_PORT),--portal-port $(PORTAL
 STAMPS := $(PROJECTS:%=%/.venv/.installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pipeline dev status deploy test nextduckdb check lock clean bench
+.PHONY: help setup demo pipeline dev status images deploy test nextduckdb check lock clean bench
 
 help: ## List the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -34,6 +34,11 @@ dev: setup ## The UI, the daemon and all three locations on the configured sourc
 
 status: setup ## The running instance at a look: assets, sensors, what failed; PORT=3000
 	@$(RUN) status $(if $(PORT),--port $(PORT))
+
+images: ## Build all images under a version that never moves, for `docker compose up`
+	@read -r TAXI_VERSION TAXI_COMMIT <<< "$$(deploy/version.sh)" && export TAXI_VERSION TAXI_COMMIT && \
+	docker compose build --quiet && echo "built $$TAXI_VERSION"
+images: SHELL := bash
 
 deploy: setup ## Test, build and swap one location of the compose project: LOCATION=analytics
 	@$(RUN) deploy "$(LOCATION)" $(if $(TESTED),--tested) $(if $(PORT),--port $(PORT))

@@ -1,6 +1,7 @@
 """Whether what this container serves is up, as its exit status: `healthy.py grpc|http PORT PATH`.
 
-Imports little, unlike `dagster api grpc-health-check`: it runs every few seconds.
+Imports little, unlike `dagster api grpc-health-check`: it runs every few seconds. `healthy.py
+definitions PORT` is for a deploy: whether a code server has loaded its definitions.
 """
 
 import sys
@@ -17,11 +18,22 @@ def code_server(port: str) -> bool:
     return answer.status == HealthCheckResponse.SERVING
 
 
+def definitions(port: str) -> bool:
+    # Dagster has no public way to ask a code server this.
+    from dagster._api.list_repositories import sync_list_repositories_grpc
+    from dagster._grpc.client import DagsterGrpcClient
+
+    sync_list_repositories_grpc(DagsterGrpcClient(port=int(port), host="127.0.0.1"))
+    return True
+
+
 def http(port: str, path: str) -> bool:
     with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
         return answer.status == 200
 
 
+CHECKS = {"grpc": code_server, "definitions": definitions, "http": http}
+
 if __name__ == "__main__":
     kind, *where = sys.argv[1:]
-    sys.exit(0 if {"grpc": code_server, "http": http}[kind](*where) else 1)
+    sys.exit(0 if CHECKS[kind](*where) else 1)

@@ -57,6 +57,13 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
 portal_port = click.option(
     "--portal-port", default=8000, show_default=True, help="Port of the report portal."
 )
+served_port = click.option(
+    "--port",
+    default=3000,
+    show_default=True,
+    envvar="TAXI_PORT",
+    help="Port of the UI on 127.0.0.1; TAXI_PORT.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -126,7 +133,7 @@ def demo(exit_after: bool, port: int, portal_port: int, rows: int) -> None:
 
 
 @cli.command()
-@click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
+@served_port
 @reports_errors
 def status(port: int) -> None:
     """The running instance at a look; status 1 where something needs attention."""
@@ -139,7 +146,7 @@ def status(port: int) -> None:
 @cli.command()
 @click.argument("name", type=click.Choice([location.name for location in locations()]))
 @click.option("--tested", is_flag=True, help="The location's tests have passed already.")
-@click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
+@served_port
 @reports_errors
 def deploy(name: str, tested: bool, port: int) -> None:
     """Put the working tree's version of a location into the compose project."""

@@ -4,12 +4,15 @@ The new code server starts beside the old one, which is taken away once the new 
 itself. Nothing of the other locations, the webserver or the daemon is restarted.
 """
 
+import fcntl
 import json
+import os
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from taxi_platform.workspace import ROOT, Location
 
 HEALTHY_SECONDS = 120
 LOADED_SECONDS = 60
+LOADED = ("python", "healthy.py", "definitions", "4000")
 CONTRACTS = ("python", "-m", "taxi_shared.contracts")
 
 
@@ -39,7 +43,25 @@ class Deployment:
 
     def run(self, *, tested: bool = False) -> str:
         """Deploy; returns the image. Raises DeployError, with the old server back in its place."""
-        old = self._container(self.name)
+        with self.alone():
+            return self._run(tested=tested)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else on this machine deploys the location meanwhile."""
+        project = self._configuration()["name"]
+        file = Path(tempfile.gettempdir()) / f"{project}-{self.name}.deploy"
+        lock = os.open(file, os.O_RDONLY | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise DeployError(f"{self.name} is being deployed by somebody else") from None
+        finally:
+            os.close(lock)
+
+    def _run(self, *, tested: bool) -> str:
+        old = self._server()
         if not tested:
             self._step("tests")
             _run([str(self.location.python), "-m", "pytest", "-q"], cwd=self.location.folder)
@@ -50,13 +72,19 @@ class Deployment:
         try:
             new = self._start_another(image)
             self._wait_healthy(new)
-            # Once more, now among the new server's own settings.
+            # Once more, now among the new server's own settings; and what that server says itself,
+            # which answers even where its definitions do not load.
             _docker("exec", new, *CONTRACTS, self.name)
+            _docker("exec", new, *LOADED)
             _remove(old)
             self._wait_loaded(image)
         except (Exception, KeyboardInterrupt) as error:
-            self._put_back(old, old_image)
-            raise DeployError(f"{error}\n{self.name} runs as before") from error
+            why = str(error) or "it was interrupted"
+            try:
+                self._put_back(old, old_image)
+            except Exception as another:
+                raise DeployError(f"{why}\n{self.name} is not as before: {another}") from error
+            raise DeployError(f"{why}\n{self.name} runs as before") from error
         self._renew_companions()
         return image
 
@@ -69,14 +97,14 @@ class Deployment:
 
     def _build(self) -> str:
         """Build the image from the arguments of the compose file; one of a clean commit once."""
-        version, commit = _version(self.root)
+        version, commit = _run([str(self.root / "deploy" / "version.sh")]).split()
         service = self._service()
         image = f"{_repository(service)}:{version}"
         if _docker("images", "--quiet", image).strip():
             self._step(f"{image} is there")
             return image
         self._step(f"building {image}")
-        arguments = {**service["build"]["args"], "IMAGE": image, "COMMIT": commit}
+        arguments = {**service["build"]["args"], "VERSION": version, "COMMIT": commit}
         _docker(
             *("build", "--quiet", "--tag", image, "--file", "deploy/Dockerfile"),
             *(f"--build-arg={key}={value}" for key, value in arguments.items()),
@@ -85,9 +113,12 @@ class Deployment:
         )
         return image
 
+    def _configuration(self) -> dict[str, Any]:
+        configuration: dict[str, Any] = json.loads(self._compose("config", "--format", "json"))
+        return configuration
+
     def _services(self) -> Mapping[str, Any]:
-        services: Mapping[str, Any]
-        services = json.loads(self._compose("config", "--format", "json"))["services"]
+        services: Mapping[str, Any] = self._configuration()["services"]
         return services
 
     def _service(self) -> Mapping[str, Any]:
@@ -101,10 +132,13 @@ class Deployment:
         _docker(*new)
         uses = _docker(*new, "--uses")
         for neighbour in self.neighbours:
-            server = self._container(neighbour)
-            running = ("exec", "--interactive", server, *CONTRACTS, neighbour)
-            _docker(*new, "--with", "/dev/stdin", given=_docker(*running, "--uses"))
-            _docker(*running, "--with", "/dev/stdin", given=uses)
+            servers = self._compose("ps", "--quiet", "--status=running", neighbour).split()
+            if not servers:
+                self._step(f"{neighbour} does not run: its contract is not checked")
+            for server in servers:
+                running = ("exec", "--interactive", server, *CONTRACTS, neighbour)
+                _docker(*new, "--with", "/dev/stdin", given=_docker(*running, "--uses"))
+                _docker(*running, "--with", "/dev/stdin", given=uses)
 
     def _start_another(self, image: str) -> str:
         """Start one more code server, from `image`; returns its container."""
@@ -155,20 +189,28 @@ class Deployment:
 
     def _put_back(self, old: str, old_image: str) -> None:
         self._step("putting the old code server back")
-        failed = [each for each in self._containers(self.name) if each != old]
-        if old not in self._containers(self.name):
-            self._wait_healthy(self._start_another(old_image))
+        containers = self._containers(self.name)
+        failed = [each for each in containers if each != old]
         _docker("tag", old_image, self._service()["image"])
+        if old in containers:
+            _docker("start", old)  # it may have been stopped already
+        else:
+            old = self._start_another(old_image)
+        self._wait_healthy(old)
         for each in failed:
             _remove(each)
         self.graphql.reload(self.name)
 
-    def _container(self, name: str) -> str:
-        containers = self._containers(name)
-        if len(containers) != 1:
+    def _server(self) -> str:
+        """The container of the code server that is to be replaced."""
+        containers = self._containers(self.name)
+        if not containers:
+            raise DeployError(f"{self.name} has no code server: `docker compose up -d --wait`")
+        if len(containers) > 1:
             raise DeployError(
-                f"{name} has {len(containers)} code servers, expected one: `docker compose up -d "
-                f"--wait` starts the platform"
+                f"{self.name} has {len(containers)} code servers, as after a deploy that was cut "
+                f"short: `docker compose up -d --no-recreate --scale {self.name}=1 {self.name}` "
+                f"leaves one"
             )
         return containers[0]
 
@@ -177,14 +219,6 @@ class Deployment:
 
     def _compose(self, *arguments: str) -> str:
         return _docker("compose", *arguments, cwd=self.root)
-
-
-def _version(root: Path) -> tuple[str, str]:
-    """The tag that the state of the working tree has, and its commit."""
-    commit = _run(["git", "rev-parse", "HEAD"], cwd=root).strip()
-    changed = _run(["git", "status", "--porcelain"], cwd=root).strip()
-    version = commit[:12]
-    return (f"{version}-{datetime.now(UTC):%Y%m%dT%H%M%S}" if changed else version), commit
 
 
 def _repository(service: Mapping[str, Any]) -> str:
