@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 [ ! -e "$folder" ] || { echo "$folder exists: choose a new folder" >&2; exit 1; }
 
 project=$(docker compose config | sed -n 's/^name: //p')
+root=$(docker compose config | sed -n 's/^ *TAXI_DATA_ROOT: //p' | head -1)
 runs=$(docker ps --quiet --filter "label=taxi.run=$project" | wc -l)
 [ "$runs" = 0 ] || { echo "$runs runs are going: wait for them or cancel them first" >&2; exit 1; }
 
@@ -17,7 +18,11 @@ docker compose stop
 copy() {
   docker compose run --rm --no-deps --no-TTY --entrypoint tar "$1" -C "$2" -cf - . | gzip > "$partial/$3"
 }
+echo "$root" > "$partial/data-root"
 copy postgres /var/lib/postgresql/data database.tar.gz
-copy ingestion /data data.tar.gz
+case $root in
+  s3://*) echo "WARNING: the data root $root is NOT in this backup: copy the bucket, or keep its versions" >&2 ;;
+  *) copy ingestion /data data.tar.gz ;;
+esac
 mv "$partial" "$folder"
 echo "$folder: $(du -sh "$folder" | cut -f1)"

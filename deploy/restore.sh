@@ -1,22 +1,37 @@
 #!/bin/bash
 # Puts database and data root back to what deploy/backup.sh has copied: deploy/restore.sh FOLDER
-# What is there now is gone afterwards.
+# What is there now is gone afterwards. It stays until all of the backup is unpacked beside it.
 set -euo pipefail
 folder=$(realpath "${1:?the folder of a backup}")
 cd "$(dirname "$0")/.."
-for file in database data; do
-  gzip --test "$folder/$file.tar.gz"
+read -r root < "$folder/data-root"
+volumes=(postgres:/var/lib/postgresql/data:database)
+case $root in
+  s3://*) echo "WARNING: the data root $root is not in this backup: it stays as it is" >&2 ;;
+  *) volumes+=(ingestion:/data:data) ;;
+esac
+for volume in "${volumes[@]}"; do
+  gzip --test "$folder/${volume##*:}.tar.gz"
 done
 
 project=$(docker compose config | sed -n 's/^name: //p')
 runs=$(docker ps --quiet --filter "label=taxi.run=$project" | wc -l)
 [ "$runs" = 0 ] || { echo "$runs runs are going: wait for them or cancel them first" >&2; exit 1; }
 
-docker compose stop
-put() {
-  gunzip --stdout "$folder/$3" | docker compose run --rm --no-deps --no-TTY --entrypoint sh "$1" \
-    -c "find $2 -mindepth 1 -delete && tar -C $2 -xf -"
+within() { # a script in the folder of a volume
+  IFS=: read -r service path _ <<< "$1"
+  docker compose run --rm --no-deps --no-TTY --workdir "$path" --entrypoint sh "$service" -euc "$2"
 }
-put postgres /var/lib/postgresql/data database.tar.gz
-put ingestion /data data.tar.gz
-docker compose up --detach --wait
+trap 'docker compose up --detach --wait' EXIT
+docker compose stop
+for volume in "${volumes[@]}"; do
+  gunzip --stdout "$folder/${volume##*:}.tar.gz" |
+    within "$volume" 'rm -rf .restored; mkdir .restored; tar -C .restored -xf - || { rm -rf .restored; exit 1; }'
+done
+for volume in "${volumes[@]}"; do
+  within "$volume" '
+    mkdir .before
+    find . -mindepth 1 -maxdepth 1 ! -name .before ! -name .restored -exec mv -t .before {} +
+    find .restored -mindepth 1 -maxdepth 1 -exec mv -t . {} +
+    rm -rf .before .restored' < /dev/null
+done
