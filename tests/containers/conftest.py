@@ -89,6 +89,10 @@ class Stack:
     def compose(self, *words: str, **options) -> str:
         return command("docker", "compose", *words, cwd=self.root, env=self.environment, **options)
 
+    def build(self) -> None:
+        """All images, as `make images` builds them."""
+        command("make", "images", cwd=self.root, env=self.environment)
+
     def execute(self, service: str, *words: str) -> str:
         return self.compose("exec", "-T", service, *words)
 
@@ -106,6 +110,15 @@ class Stack:
         """The containers of runs."""
         label = f"label=taxi.run={self.project}"
         return command("docker", "ps", "--quiet", "--filter", label).split()
+
+    def container_of(self, run_id: str) -> str:
+        """The container of a run, from its start on."""
+        label = f"label=dagster/run_id={run_id}"
+        found = wait_for(
+            lambda: command("docker", "ps", "--quiet", "--filter", label).split(),
+            what=f"the container of run {run_id}",
+        )
+        return found[0]
 
     def wait_for_locations(self) -> None:
         wait_for(
@@ -143,6 +156,7 @@ SAMPLE = {
     "TAXI_ZONES_URL": "/data/source/misc/taxi_zones.csv",
     "TAXI_START_DATE": "2023-01-01",
     "TAXI_END_DATE": "2023-04-01",
+    "TAXI_FOLLOW_TLC": "off",
 }
 
 
@@ -163,7 +177,7 @@ def stack(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     stack = Stack(
         checkout, f"taxi-tests-{uuid.uuid4().hex[:6]}", free_port(), free_port(), dict(SAMPLE)
     )
-    stack.compose("build", "--quiet")
+    stack.build()
     try:
         begin = time.monotonic()
         stack.compose("up", "--detach", "--wait")

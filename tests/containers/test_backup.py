@@ -1,5 +1,6 @@
 """A backup of database and data root, and the way back to it."""
 
+import gzip
 import subprocess
 from pathlib import Path
 
@@ -26,7 +27,11 @@ def test_what_was_lost_after_a_backup_is_back_after_a_restore(stack: Stack, tmp_
     assert lake
     backup = tmp_path / "backup"
     command("deploy/backup.sh", str(backup), cwd=stack.root, env=stack.environment)
-    assert sorted(file.name for file in backup.iterdir()) == ["data.tar.gz", "database.tar.gz"]
+    assert sorted(file.name for file in backup.iterdir()) == [
+        "data-root",
+        "data.tar.gz",
+        "database.tar.gz",
+    ]
     wait_for(stack.graphql.is_up, what="the webserver")
     stack.wait_for_locations()
 
@@ -39,9 +44,34 @@ def test_what_was_lost_after_a_backup_is_back_after_a_restore(stack: Stack, tmp_
     stack.wait_for_locations()
     assert stack.graphql.runs_of("trip_update_job")[run] == "SUCCESS"
     assert digest_of_lake(stack) == lake
+    # The next one to be restored is the same, its last file cut off.
+    (backup / "data.tar.gz").write_bytes(gzip.compress(b"no archive"))
+    tried = subprocess.run(
+        ["deploy/restore.sh", str(backup)],
+        cwd=stack.root,
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert tried.returncode != 0
+    stack.wait_for_locations()
+    assert stack.graphql.runs_of("trip_update_job")[run] == "SUCCESS"
+    assert digest_of_lake(stack) == lake
+
+
+def test_the_database_is_migrated_before_webserver_and_daemon_start(stack: Stack):
+    names = ("migrate", "webserver", "daemon")
+    migrate, *users = (
+        stack.inspect(stack.compose("ps", "--all", "--quiet", name).strip())[0]["State"]
+        for name in names
+    )
+    assert migrate["ExitCode"] == 0
+    for user in users:
+        assert migrate["FinishedAt"] < user["StartedAt"]
 
 
 def test_a_damaged_backup_is_refused_before_anything_is_touched(stack: Stack, tmp_path: Path):
+    (tmp_path / "data-root").write_text("/data\n")
     for file in ("database", "data"):
         (tmp_path / f"{file}.tar.gz").write_bytes(b"not gzip")
     tried = subprocess.run(

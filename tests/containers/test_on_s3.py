@@ -34,11 +34,10 @@ def on_s3(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     stack = Stack(
         checkout, f"taxi-tests-{uuid.uuid4().hex[:6]}", free_port(), free_port(), settings
     )
-    stack.compose("build", "--quiet")
+    stack.build()
     try:
         stack.compose("up", "--detach", "--wait")
         stack.wait_for_locations()
-        stack.python("ingestion", f"{CLIENT}\ns3.create_bucket(Bucket='taxi')")
         stack.put_sample(tmp_path_factory.mktemp("sample"))
         yield stack
     finally:
@@ -63,7 +62,8 @@ def test_from_up_to_the_chart_of_a_request_on_s3(on_s3: Stack):
 
     wait_for(lambda: "platform/outputs/first.png" in chart(), what="the chart")
     on_volume = "import os; print(sorted(os.listdir('/data')))"
-    assert on_s3.python("ingestion", on_volume) == "['source']\n"
+    assert on_s3.python("ingestion", on_volume) == "['outputs', 'requests', 'source']\n"
+    assert on_s3.python("ingestion", "import os; print(os.listdir('/data/outputs'))") == "[]\n"
 
 
 def test_what_a_run_printed_is_on_s3(on_s3: Stack):

@@ -1,6 +1,7 @@
 """The platform in containers: from `docker compose up` to a chart, and what the containers are."""
 
 import json
+import re
 import subprocess
 from typing import Any
 
@@ -60,7 +61,8 @@ def test_an_image_holds_one_location_and_nothing_of_another(stack: Stack):
         others = [other for other in NAMES if other != name]
         tried = f"import importlib.util as u; print([n for n in {others} if u.find_spec(n)])"
         assert stack.python(name, tried) == "[]\n"
-    assert stack.execute("webserver", "ls", "/app/src") == ""
+    # What the host's dagster.yaml names, and no team's code.
+    assert stack.execute("webserver", "ls", "/app/src") == "taxi_shared\n"
     assert (
         stack.python("adhoc_reports", "import importlib.util as u; print(u.find_spec('geopandas'))")
         == "None\n"
@@ -83,12 +85,15 @@ def test_a_container_is_not_root_and_cannot_write_its_files(stack: Stack):
 
 
 def test_an_image_says_its_version_and_commit_and_its_size_is_told(stack: Stack):
+    commit = command("git", "rev-parse", "HEAD", cwd=stack.root).strip()
     for name in ("host", *NAMES):
-        (image,) = stack.inspect(f"{stack.project}-{name}:current")
+        # Not :current, which a deploy moves.
+        (image,) = stack.inspect(f"{stack.project}-{name}:{commit[:12]}")
         labels = image["Config"]["Labels"]
-        version = labels["org.opencontainers.image.version"]
-        assert version.startswith(f"{stack.project}-{name}:")
-        assert f"DAGSTER_CURRENT_IMAGE={version}" in image["Config"]["Env"]
+        assert labels["org.opencontainers.image.version"] == commit[:12]
+        assert labels["org.opencontainers.image.revision"] == commit
+        itself = f"DAGSTER_CURRENT_IMAGE={stack.project}-{name}:{commit[:12]}"
+        assert itself in image["Config"]["Env"]
         base = stack.inspect("python:3.12-slim-bookworm")[0]["Size"]
         size, own = image["Size"] / 1e6, (image["Size"] - base) / 1e6
         FIGURES.append(f"image of {name}: {size:.0f} MB, {own:.0f} of them on top of Python's")
@@ -104,9 +109,21 @@ def test_nothing_is_published_but_the_ui_on_loopback(stack: Stack):
     assert published == dict.fromkeys([str(stack.port), str(stack.portal_port)], "127.0.0.1")
 
 
-def test_the_portal_answers(stack: Stack):
-    answer = requests.get(f"http://127.0.0.1:{stack.portal_port}/healthz", timeout=30)
-    assert answer.status_code == 200
+def test_the_portal_reads_everything_and_writes_requests_alone(stack: Stack):
+    address = f"http://127.0.0.1:{stack.portal_port}"
+    assert requests.get(f"{address}/healthz", timeout=30).status_code == 200
+    (found,) = stack.inspect(stack.container("portal"))
+    writable = {mount["Destination"]: mount["RW"] for mount in found["Mounts"]}
+    assert writable == {"/data": False, "/data/requests": True, "/tmp": True}
+    given = {entry.partition("=")[0] for entry in found["Config"]["Env"]}
+    others = {"DAGSTER_POSTGRES_PASSWORD", "TLC_SOURCE_TOKEN", "TAXI_S3_SECRET", "TAXI_SECRETS"}
+    assert not given & others
+    tried = "import os; print([f for f in ('/data', '/data/outputs', '/data/requests') if "
+    tried += "os.access(f, os.W_OK)])"
+    assert stack.python("portal", tried) == "['/data/requests']\n"
+    asked = {**REQUEST, "borough": "Queens"}
+    answer = requests.post(f"{address}/api/requests", json=asked, timeout=30)
+    assert answer.ok, answer.text
 
 
 @pytest.mark.parametrize(
@@ -116,6 +133,9 @@ def test_the_portal_answers(stack: Stack):
         ("GET", "/images/json"),
         ("GET", "/containers/json"),
         ("DELETE", "/containers/{id}"),
+        ("POST", "/containers/{id}/kill"),
+        ("POST", "/networks/bridge/connect"),
+        ("GET", "/containers/{id}/json/%2e%2e/%2e%2e/json"),
         ("POST", "/volumes/create"),
         ("GET", "/v1.45/../v1.45/info"),
     ],
@@ -168,23 +188,45 @@ def test_the_database_wants_its_password(stack: Stack):
 
 
 def test_a_location_is_taken_away_and_added_while_the_others_go_on(stack: Stack):
-    workspace = stack.root / "deploy" / "workspace" / "workspace.yaml"
-    with_all = workspace.read_text()
+    files = [
+        stack.root / name for name in ("docker-compose.yml", "deploy/workspace/workspace.yaml")
+    ]
+    compose, workspace = files
+    before = [file.read_text() for file in files]
     reload = "mutation { reloadWorkspace { __typename ... on PythonError { message } } }"
     try:
-        lines = [line for line in with_all.splitlines() if "analytics" not in line]
+        service = re.compile(r"^  analytics:\n(?:    .*\n|\n)+", re.M)
+        without, found = service.subn("", compose.read_text())
+        assert found == 1
+        compose.write_text(without)
+        lines = [line for line in workspace.read_text().splitlines() if "analytics" not in line]
         workspace.write_text("\n".join(lines) + "\n")
+        stack.compose("up", "--detach", "--wait", "--remove-orphans")
         stack.graphql.ask(reload)
         assert set(stack.graphql.location_errors()) == {"ingestion", "adhoc_reports"}
-        stack.compose("stop", "analytics")
         run = stack.graphql.launch("ingestion", "trip_update_job", tags=RANGE)
         assert stack.wait_for_run(run) == "SUCCESS", stack.graphql.run_failure(run)
-        stack.compose("up", "--detach", "--wait", "--no-deps", "analytics")
     finally:
-        workspace.write_text(with_all)
+        for file, text in zip(files, before, strict=True):
+            file.write_text(text)
+    stack.compose("up", "--detach", "--wait")
     stack.graphql.ask(reload)
     stack.wait_for_locations()
     assert set(stack.graphql.location_errors()) == set(NAMES)
+
+
+def test_a_location_that_does_not_start_keeps_nobody_from_the_others(stack: Stack):
+    stack.compose("stop", "analytics")
+    try:
+        stack.compose("restart", "webserver", "daemon")
+        stack.compose("up", "--detach", "--wait", "--no-deps", "webserver", "daemon")
+        wait_for(stack.graphql.is_up, what="the webserver")
+        errors = stack.graphql.location_errors()
+        assert errors.pop("analytics")
+        assert set(errors.values()) == {None}
+    finally:
+        stack.compose("up", "--detach", "--wait", "analytics")
+    stack.wait_for_locations()
 
 
 def test_a_restart_of_everything_in_the_middle_of_a_backfill_lets_it_complete(stack: Stack):
@@ -200,8 +242,11 @@ def test_a_restart_of_everything_in_the_middle_of_a_backfill_lets_it_complete(st
     (run,) = wait_for(lambda: stack.graphql.runs_of_backfill(started), what="the backfill's run")
     wait_for(lambda: stack.graphql.run_status(run) == "STARTED", what="the start of the run")
     command("docker", "kill", *stack.runs_going())  # as a restart of the machine would
-    stack.compose("restart")
-    wait_for(stack.graphql.is_up, what="the webserver")
+    stack.compose("stop")
+    containers = stack.compose("ps", "--all", "--quiet").split()
+    ended = {each["Name"]: each["State"]["ExitCode"] for each in stack.inspect(*containers)}
+    assert not [name for name, status in ended.items() if status == 137], "all stopped when told"
+    stack.compose("up", "--detach", "--wait")
     stack.wait_for_locations()
 
     def backfill() -> dict[str, Any]:
@@ -213,8 +258,8 @@ def test_a_restart_of_everything_in_the_middle_of_a_backfill_lets_it_complete(st
         going = ("REQUESTED", "IN_PROGRESS", "FAILING")
         return found if found["status"] not in going else {}
 
-    ended = wait_for(backfill, seconds=400, what="the end of the backfill")
-    assert ended["status"] == "COMPLETED_SUCCESS", ended["error"]
+    found = wait_for(backfill, seconds=400, what="the end of the backfill")
+    assert found["status"] == "COMPLETED_SUCCESS", found["error"]
     assert stack.graphql.run_status(run) == "FAILURE"
     assert len(stack.graphql.runs_of_backfill(started)) == 2
 
