@@ -84,6 +84,34 @@ def test_a_week_that_is_not_over_is_not_asked_for(instance_on_disk: dg.DagsterIn
     assert request.tags["dagster/asset_partition_range_end"] == "2019-01-06"
 
 
+@pytest.mark.parametrize(
+    ("location", "job", "assets", "waits"),
+    [
+        ("analytics", "weekly_update_job", None, True),
+        ("analytics", "__ASSET_JOB", {keys.TRIPS_BY_WEEK}, True),
+        ("analytics", "__ASSET_JOB", {keys.MANHATTAN_STATS}, False),
+        ("ingestion", "weekly_update_job", None, False),
+    ],
+)
+def test_a_run_that_makes_weeks_is_waited_for(
+    instance_on_disk: dg.DagsterInstance,
+    location: str,
+    job: str,
+    assets: set[dg.AssetKey] | None,
+    waits: bool,
+) -> None:
+    report(instance_on_disk, keys.TAXI_TRIPS, "2019-01-01")
+    instance_on_disk.add_run(
+        dg.DagsterRun(
+            job_name=job,
+            status=dg.DagsterRunStatus.STARTED,
+            asset_selection=frozenset(assets) if assets else None,
+            tags={"dagster/code_location": location},
+        )
+    )
+    assert isinstance(tick(instance_on_disk), dg.SkipReason) == waits
+
+
 def test_the_schedule_runs_on_mondays() -> None:
     assert weekly_update_schedule.cron_schedule == "0 0 * * 1"
     assert weekly_update_schedule.job_name == "weekly_update_job"
@@ -289,3 +317,13 @@ def test_weeks_that_are_there_at_the_first_look_are_not_made_again(weeks: Weeks)
     weeks.load("2019-01-01", "2019-01-05")
     report(weeks.instance, keys.TRIPS_BY_WEEK, "2018-12-30", "2019-01-06")
     assert weeks.requested() == ["2019-01-13", "2019-01-20"]
+
+
+def test_weeks_made_by_hand_before_any_month_came_are_made_again_once_it_is_there(
+    weeks: Weeks,
+) -> None:
+    report(weeks.instance, keys.TRIPS_BY_WEEK, "2018-12-30", "2019-01-06")
+    assert weeks.requested() == []
+    weeks.load("2019-01-01", "2019-01-05", "2019-01-09")
+    assert weeks.requested() == ["2018-12-30", "2019-01-06", "2019-01-13", "2019-01-20"]
+    assert weeks.requested() == []

@@ -1,11 +1,16 @@
-"""Bounds of the checks, by counts made up by hand."""
+"""Bounds of the checks, by counts made up by hand; and when freshness is looked at."""
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
+import dagster as dg
 import pytest
 
+from ingestion.definitions import defs
+from ingestion.defs.trip_checks import up_to_date
 from ingestion.lib import checks
 from ingestion.lib.checks import Counts
+from taxi_shared import keys
+from taxi_shared.database import LakeDatabase
 
 
 def lake(**trips: int) -> dict[str, Counts]:
@@ -63,3 +68,41 @@ YEAR = [f"2023-{month:02}-01" for month in range(1, 13)]
 )
 def test_the_newest_month_that_is_due_must_be_loaded(today, loaded, told):
     assert checks.not_up_to_date(YEAR, loaded, today) == told
+
+
+def test_whether_months_are_up_to_date_is_looked_at_each_morning_though_nothing_comes(instance):
+    up_to_date = {
+        dg.AssetCheckKey(asset, "up_to_date") for asset in (keys.TAXI_TRIPS, keys.GREEN_TRIPS)
+    }
+    cursor = None
+    evening = datetime(2023, 4, 16, 20, tzinfo=UTC)
+    looked = {}
+    for hours in (0, 10, 12, 24, 35, 36):  # 20:00, 6:00, 8:00, 20:00, 7:00, 8:00
+        found = dg.evaluate_automation_conditions(
+            defs,
+            instance,
+            asset_selection=dg.AssetSelection.all_asset_checks(),
+            cursor=cursor,
+            evaluation_time=evening + timedelta(hours=hours),
+        )
+        cursor = found.cursor
+        looked[hours] = {r.key for r in found.results if not r.true_subset.is_empty}
+    assert looked == {0: set(), 10: set(), 12: up_to_date, 24: set(), 35: up_to_date, 36: set()}
+
+
+def test_up_to_date_tells_what_is_late_of_each_table(instance, tmp_path, monkeypatch):
+    monkeypatch.setenv("TAXI_START_DATE", "2023-01-01")
+    monkeypatch.setenv("TAXI_END_DATE", "2023-02-01")
+    months = tmp_path / "staging" / "trips" / "partition_date=2023-01-01"
+    months.mkdir(parents=True)
+    (months / "trips.parquet").touch()
+    checks_alone = dg.Definitions(
+        asset_checks=[up_to_date],
+        jobs=[dg.define_asset_job("checks", dg.AssetSelection.checks(up_to_date))],
+        resources={"database": LakeDatabase(data_root=str(tmp_path))},
+    )
+    result = checks_alone.resolve_job_def("checks").execute_in_process(instance=instance)
+    assert {e.asset_key: e.passed for e in result.get_asset_check_evaluations()} == {
+        keys.TAXI_TRIPS: True,
+        keys.GREEN_TRIPS: False,
+    }

@@ -12,12 +12,14 @@ from upath import UPath
 from ingestion.definitions import defs
 from ingestion.defs.jobs import (
     green_update_schedule,
+    publication_sensor,
     trip_publication_sensor,
     trip_update_schedule,
 )
 from ingestion.defs.resources import TlcSource
+from ingestion.defs.trips import YELLOW
 from ingestion.lib import publication
-from ingestion.lib.download import download
+from ingestion.lib.download import Receipt, download
 from ingestion.lib.publication import Turn
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
@@ -159,20 +161,20 @@ def test_the_jobs_are_a_service_each_and_the_zones_come_with_yellow_trips():
 def test_green_months_are_asked_for_from_the_first_that_there_is(
     publisher, instance, tmp_path, monkeypatch, elsewhere
 ):
-    monkeypatch.setenv("TAXI_START_DATE", "2013-11-01")
+    monkeypatch.setenv("TAXI_START_DATE", "2013-06-01")
     context = dg.build_schedule_context(
         instance=instance,
-        scheduled_execution_time=datetime(2014, 4, 5, tzinfo=UTC),
+        scheduled_execution_time=datetime(2013, 11, 5, tzinfo=UTC),
         resources=resources(publisher.url, tmp_path),
         repository_def=defs.get_repository_def(),
     )
     assert green_update_schedule.cron_schedule == "0 0 5 * *"
     message = elsewhere(lambda: green_update_schedule.evaluate_tick(context)).skip_message
-    assert message.startswith("2014-01: TLC has not published this month yet")
+    assert message.startswith("2013-08: TLC has not published this month yet")
     assert sorted(path[-15:-8] for _, path in publisher.requests) == [
-        "2014-01",
-        "2014-02",
-        "2014-03",
+        "2013-08",
+        "2013-09",
+        "2013-10",
     ]
 
 
@@ -217,14 +219,67 @@ def test_the_sensor_does_not_ask_again_at_its_next_look(sensor_tick, publisher, 
     assert len(publisher.requests) == 4
 
 
-def test_the_sensor_waits_for_a_run_that_loads_months(sensor_tick, publisher, instance):
+def start(instance: dg.DagsterInstance, location: str, job: str, *assets: dg.AssetKey) -> None:
+    """A run of a whole job, or of the assets named, that goes on."""
+    instance.add_run(
+        dg.DagsterRun(
+            job_name=job,
+            status=dg.DagsterRunStatus.STARTED,
+            asset_selection=frozenset(assets) or None,
+            tags={"dagster/code_location": location},
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("location", "job", "assets", "waits"),
+    [
+        ("ingestion", "trip_update_job", [], True),
+        ("ingestion", "__ASSET_JOB", [keys.TAXI_TRIPS_FILE, keys.TAXI_TRIPS], True),
+        ("ingestion", "__ASSET_JOB", [keys.GREEN_TRIPS_FILE, keys.GREEN_TRIPS], False),
+        ("ingestion", "trip_update_job", [keys.TAXI_ZONES_FILE], False),
+        ("analytics", "trip_update_job", [], False),  # another team's of the same name
+    ],
+)
+def test_schedule_and_sensor_wait_for_whatever_run_loads_these_months(
+    tick, sensor_tick, publisher, instance, location, job, assets, waits
+):
     publish(publisher, "2023-01")
-    run = dg.DagsterRun(job_name="trip_update_job", status=dg.DagsterRunStatus.STARTED)
-    instance.add_run(run)
-    data = sensor_tick()
-    assert not data.run_requests
-    assert data.skip_message == "A run of trip_update_job is not finished yet."
-    assert publisher.requests == []
+    start(instance, location, job, *assets)
+    for found in (tick("2023-01"), sensor_tick()):
+        assert (not found.run_requests) == waits
+        if waits:
+            assert found.skip_message == "A run that loads trips is not finished yet."
+    assert (publisher.requests == []) == waits
+
+
+def test_a_replaced_file_whose_load_failed_is_loaded_again(
+    tick, publisher, instance, tmp_path, monkeypatch
+):
+    publish(publisher, "2023-01", "2023-02", "2023-03", "2023-04")
+    load_published(publisher, instance, tmp_path)
+    for month in (1, 2, 3, 4):
+        receipt = Receipt.kept(UPath(tmp_path / "raw" / f"taxi_trips_2023-0{month}.parquet"))
+        for version in ("an older one", "another" if month == 2 else receipt.sha256):
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(
+                    keys.TAXI_TRIPS,
+                    partition=f"2023-0{month}-01",
+                    tags={"dagster/input_data_version/taxi_trips_file": version},
+                )
+            )
+    monkeypatch.setattr("taxi_shared.versions.RECORDS_AT_ONCE", 3)  # newest first: 4, 4, 3
+    assert [request.partition_key for request in tick().run_requests] == ["2023-02-01"]
+
+
+def test_the_sensors_are_on_unless_the_environment_says_otherwise():
+    on = {True: dg.DefaultSensorStatus.RUNNING, False: dg.DefaultSensorStatus.STOPPED}
+    for value, environment in (("", "local"), ("off", "local"), ("", "test"), ("on", "test")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TAXI_FOLLOW_TLC", value)
+            patch.setenv("TAXI_ENVIRONMENT", environment)
+            sensor = publication_sensor("any", YELLOW, "trip_update_job")
+        assert sensor.default_status == on[value == "on" or (value, environment) == ("", "local")]
 
 
 def test_the_wait_for_a_month_that_is_not_published_doubles_to_a_day():
@@ -240,10 +295,33 @@ def test_the_wait_for_a_month_that_is_not_published_doubles_to_a_day():
     assert hours == [1, 2, 4, 8, 16, 24, 24]
 
 
-def test_a_month_that_is_due_is_asked_for_at_the_next_turn_lest_its_run_fails():
-    asked = publication.Outlook(("2023-03-01",), ("2023-01-01",), {})
-    turns = publication.turns_after(["2023-01-01", "2023-03-01"], {}, asked, 0.0)
-    assert publication.turns_due(["2023-01-01", "2023-03-01"], turns, 1.0) == [
-        "2023-01-01",
-        "2023-03-01",
-    ]
+def test_while_a_month_s_load_fails_the_wait_doubles_from_two_minutes_to_a_day():
+    january = ["2023-01-01"]
+    due = publication.Outlook(("2023-01-01",), (), {})
+    turns = {"2023-01-01": Turn(0.0, 24 * 3600)}  # it was waited for, and is published now
+    minutes = []
+    now = 0.0
+    for _ in range(12):
+        assert publication.turns_due(january, turns, now - 1) == []
+        assert publication.turns_due(january, turns, now) == january
+        turns = publication.turns_after(january, turns, due, now)
+        minutes.append(turns["2023-01-01"].wait / 60)
+        now = turns["2023-01-01"].next
+    assert minutes == [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1440, 1440]
+
+    loaded = publication.Outlook((), (), {})
+    turns = publication.turns_after(january, turns, loaded, now)
+    assert turns["2023-01-01"].wait == 24 * 3600
+    turns = publication.turns_after(january, turns, due, turns["2023-01-01"].next)
+    assert turns["2023-01-01"].wait == 2 * 60  # replaced: from the first
+
+
+def test_the_sensor_asks_for_a_month_whose_load_failed_once_and_not_every_minute(
+    sensor_tick, publisher
+):
+    publish(publisher, "2023-01")
+    first = sensor_tick()
+    assert [request.partition_key for request in first.run_requests] == ["2023-01-01"]
+    publisher.requests.clear()
+    assert not sensor_tick(first.cursor).run_requests
+    assert publisher.requests == []

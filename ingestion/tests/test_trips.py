@@ -345,8 +345,47 @@ def test_what_is_unusual_in_a_month_is_a_warning_and_stops_nothing(ingestion):
     assert found["few_strays"].description == (
         "2023-02 has 1 of 1 pickups outside the month, more than 0.1%"
     )
-    assert found["usual_number_of_trips"].description == ("2023-02 has 1 trips; 2023-03 has 3")
+    assert found["usual_number_of_trips"].description == (
+        "2023-02 has 1 trips; 2023-03 has 3\n2023-03 has 3 trips; 2023-02 has 1"
+    )
     assert {check.severity for check in found.values()} == {dg.AssetCheckSeverity.WARN}
+
+    # Another month is loaded: February is as it was, and is told of.
+    told = checked(ingestion.run(MONTHS[2], MONTHS[2]))
+    assert told["few_strays"].description == found["few_strays"].description
+
+
+def test_a_month_that_failed_is_not_reported_as_having_all_its_rows(ingestion):
+    ingestion.publish(*MONTHS[:2])
+    ingestion.publisher.files[f"/trip-data/yellow_tripdata_{MONTHS[1][:7]}.parquet"] = b"<html>"
+    check = checked(ingestion.run(*MONTHS[:2]))["rows_as_published"]
+    assert not check.passed
+    assert check.description.startswith("2023-02 was not loaded: ")
+    assert "<html>" in check.description
+
+
+def test_a_month_with_other_columns_than_described_fails_its_check_and_is_not_recorded(
+    ingestion, monkeypatch
+):
+    ingestion.publish(*MONTHS[:2])
+    result = ingestion.run(MONTHS[0], MONTHS[0])
+    assert checked(result)["columns_as_described"].passed
+    query = Conformed.query.fget
+    altered = "SELECT * REPLACE (CAST(passenger_count AS BIGINT) AS passenger_count), 1 AS one FROM"
+    monkeypatch.setattr(Conformed, "query", property(lambda self: f"{altered} ({query(self)})"))
+    result = ingestion.run(MONTHS[1], MONTHS[1])
+    assert not result.success
+    check = checked(result)["columns_as_described"]
+    assert (check.passed, check.severity, check.blocking) == (
+        False,
+        dg.AssetCheckSeverity.ERROR,
+        True,
+    )
+    assert "one is INTEGER, described as nothing" in check.description
+    assert "passenger_count is BIGINT, described as INTEGER" in check.description
+    recorded = ingestion.instance.get_materialized_partitions
+    assert recorded(keys.TAXI_TRIPS_FILE) == {*MONTHS[:2]}
+    assert recorded(keys.TAXI_TRIPS) == {MONTHS[0]}
 
 
 def test_a_column_that_nobody_described_is_loaded_around_and_told_until_it_is_described(ingestion):

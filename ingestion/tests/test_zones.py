@@ -1,10 +1,12 @@
 """The zones: one row for each id that trips can carry."""
 
 import csv
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 import shapely
 
@@ -12,6 +14,8 @@ from ingestion.defs.resources import TlcSource
 from ingestion.defs.zones import taxi_zones, taxi_zones_file
 from ingestion.lib.shapes import Zone, one_row_an_id, wrong_ids
 from taxi_shared.database import LakeDatabase
+from taxi_shared.lake import Lake
+from taxi_shared.tables import ZONES, Table
 
 SQUARE = "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 1, 0 0)))"
 NEXT = "MULTIPOLYGON (((1 0, 2 0, 2 1, 1 1, 1 0)))"
@@ -188,6 +192,24 @@ def test_a_zone_that_is_no_zone_fails_the_check_and_readers_keep_the_old_zones(l
     assert (check.passed, check.blocking) == (False, True)
     assert check.description == "666 not one of 1 to 265"
     assert zones(tmp_path / "data") == before
+
+
+def test_zones_with_other_columns_than_described_fail_their_check(load, tmp_path, monkeypatch):
+    source = tmp_path / "zones.csv"
+    source.write_text(f'LocationID,zone,borough,the_geom\n4,Alphabet City,Manhattan,"{SQUARE}"\n')
+    described = replace(ZONES, columns=ZONES.columns[:-1])
+    monkeypatch.setattr("ingestion.defs.zones.write_zones", partial(write_as, described))
+    result = load(source, tmp_path / "data")
+    assert not result.success
+    check = {c.check_name: c for c in result.get_asset_check_evaluations()}["columns_as_described"]
+    assert (check.passed, check.blocking) == (False, True)
+    assert f"{ZONES.columns[-1].name} is not there, described as" in check.description
+
+
+def write_as(table: Table, con: duckdb.DuckDBPyConnection, lake: Lake, zones: list[Zone]) -> None:
+    """Write zones with the columns of another description."""
+    columns = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in table.columns)
+    lake.write(con, table, f"SELECT {columns}", {})
 
 
 def test_ids_that_are_there_twice_are_named():

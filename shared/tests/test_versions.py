@@ -41,6 +41,22 @@ def test_sql_counts_without_comments_and_layout(query, same):
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("SELECT 'a  b'", "SELECT 'a b'", False),
+        ("SELECT '--x'", "SELECT '--y'", False),
+        ('SELECT "a--b"', 'SELECT "a--c"', False),
+        ("SELECT 'it''s  -- so'", "SELECT 'it''s -- so'", False),
+        ("SELECT 'a' -- it's\nFROM t", "SELECT 'a'\n\nFROM t", True),
+        ("SELECT a /* one\n 'two */ FROM t", "SELECT a FROM t", True),
+        ("SELECT a /* one */ FROM t", "SELECT a / * FROM t", False),
+    ],
+)
+def test_what_is_in_quotes_is_no_comment_and_no_layout(one, other, same):
+    assert (code_version(one) == code_version(other)) == same
+
+
+@pytest.mark.parametrize(
     ("source", "same"),
     [
         ('"""Docs."""\nLIMIT = 3  # miles\n\ndef f(x):\n    """Docs."""\n    return (x)\n', True),
@@ -71,12 +87,22 @@ def test_a_function_counts_without_its_decorators_and_its_neighbours(tmp_path, o
     assert (versions[0] == versions[1]) == same
 
 
-def test_a_function_that_is_not_there_is_named(tmp_path):
+def test_what_is_not_there_is_named(tmp_path):
     file = tmp_path / "module.py"
     file.write_text(FUNCTION)
-    with pytest.raises(ValueError, match=r"module\.py has no function totals"):
+    with pytest.raises(ValueError, match=r"module\.py has no totals"):
         function_in(str(file), "totals")
 
 
 def test_equal_content_has_an_equal_version():
     assert data_version("a") == data_version(b"a") != data_version("b")
+
+
+def test_constants_of_a_module_count_by_name(tmp_path):
+    file = tmp_path / "module.py"
+    file.write_text('BOROUGH = "Manhattan"\nOTHER: int = 1\n')
+    before = code_version(function_in(str(file), "BOROUGH", "OTHER"))
+    file.write_text('# Of five.\nTITLE = "Trips"\nBOROUGH = "Manhattan"\nOTHER: int = 1\n')
+    assert code_version(function_in(str(file), "BOROUGH", "OTHER")) == before
+    file.write_text('BOROUGH = "Bronx"\nOTHER: int = 1\n')
+    assert code_version(function_in(str(file), "BOROUGH", "OTHER")) != before

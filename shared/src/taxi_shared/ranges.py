@@ -7,10 +7,33 @@ from typing import Any
 import dagster as dg
 
 from taxi_shared import versions
+from taxi_shared.teams import LOCATION_TAG
 
 # Dagster reads these tags of a run as its range of partitions; it exports no names for them.
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def is_being_made(
+    instance: dg.DagsterInstance, location: str, asset: dg.AssetKey, job_name: str
+) -> bool:
+    """Whether a run of a location that makes an asset is not finished yet, whoever started it.
+
+    A run of the whole of a job names no assets: `job_name` is the job that has this one.
+    """
+    ours = dg.RunsFilter(statuses=UNFINISHED, tags={LOCATION_TAG: location})
+    return any(
+        asset in run.asset_selection if run.asset_selection else run.job_name == job_name
+        for run in instance.get_runs(ours)
+    )
 
 
 def run_requests(

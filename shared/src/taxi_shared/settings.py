@@ -15,6 +15,7 @@ SOURCE_URL = "TLC_SOURCE_URL"
 ZONES_URL = "TAXI_ZONES_URL"
 START_DATE = "TAXI_START_DATE"
 END_DATE = "TAXI_END_DATE"
+FOLLOW_TLC = "TAXI_FOLLOW_TLC"
 MEMORY_LIMIT = "TAXI_DUCKDB_MEMORY"
 REQUEST_WATCH_SECONDS = "TAXI_REQUEST_WATCH_SECONDS"
 CODE_URL = "TAXI_CODE_URL"
@@ -44,6 +45,7 @@ DEFAULTS = {
     "/dagster-university/data/taxi_zones.csv",
     START_DATE: "2023-01-01",
     END_DATE: "",
+    FOLLOW_TLC: "on",
     MEMORY_LIMIT: "400MB",
     REQUEST_WATCH_SECONDS: "0",
     CODE_URL: "",
@@ -68,6 +70,7 @@ ENVIRONMENTS: dict[str, dict[str, str | None]] = {
         DATA_ROOT: "data/test",
         SOURCE_URL: "data/test/source",
         ZONES_URL: "data/test/source/misc/taxi_zones.csv",
+        FOLLOW_TLC: "off",
     },
     PRODUCTION: {DATA_ROOT: None, MEMORY_LIMIT: "2GB"},
 }
@@ -90,6 +93,14 @@ def for_resource(name: str) -> str:
     from dagster import EnvVar
 
     return EnvVar(name) if os.environ.get(name) else _default(name)
+
+
+def is_on(name: str) -> bool:
+    """Whether a setting is `on`. Raises ValueError naming it where it is not `off` either."""
+    value = get(name)
+    if value not in ("on", "off"):
+        raise ValueError(f"{name} is {value!r}; expected on or off")
+    return value == "on"
 
 
 def start_date() -> date:

@@ -2,7 +2,8 @@
 
 import ast
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Set
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ _DATA_VERSION_IS_GIVEN = "dagster/data_version_is_user_provided"
 _CODE_VERSION = "dagster/code_version"
 _INPUT_DATA_VERSION = "dagster/input_data_version"
 _INPUT_EVENT = "dagster/input_event_pointer"
+RECORDS_AT_ONCE = 1000
 
 
 def code_version(*logic: ModuleType | str) -> str:
@@ -29,15 +31,22 @@ def code_version(*logic: ModuleType | str) -> str:
     return _hash("\n".join(texts))
 
 
-def function_in(file: str, name: str) -> str:
-    """The statements of a function of a Python file, for `code_version`: without its decorators,
-    which say where an asset belongs and not what is in it. Raises ValueError if it is not there.
+def function_in(file: str, *names: str) -> str:
+    """The statements of functions and constants of a Python file, for `code_version`: without
+    decorators, which say where an asset belongs and not what is in it. Raises ValueError if one is
+    not there.
     """
-    for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef) and node.name == name:
+    found: dict[str, ast.stmt] = {}
+    for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
             node.decorator_list.clear()
-            return _python(ast.unparse(node))
-    raise ValueError(f"{file} has no function {name}")
+            found[node.name] = node
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id: node for target in targets if isinstance(target, ast.Name)}
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"{file} has no {', '.join(missing)}")
+    return "\n".join(_python(ast.unparse(found[name])) for name in names)
 
 
 def data_version(content: bytes | str) -> dg.DataVersion:
@@ -65,6 +74,27 @@ def tags(
     return result
 
 
+def made_from(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, before: dg.AssetKey, partitions: Set[str]
+) -> Mapping[str, str]:
+    """The version of the asset before it that each partition of an asset was last made from, as
+    `tags` recorded it; without the partitions of which that was not recorded.
+    """
+    found: dict[str, str | None] = {}
+    while missing := sorted(partitions - found.keys()):
+        records = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=asset, asset_partitions=missing), limit=RECORDS_AT_ONCE
+        ).records  # newest first
+        for record in records:
+            made = record.asset_materialization
+            if made and made.partition:
+                name = f"{_INPUT_DATA_VERSION}/{before.to_user_string()}"
+                found.setdefault(made.partition, (made.tags or {}).get(name))
+        if not records:
+            break
+    return {partition: version for partition, version in found.items() if version}
+
+
 def _python(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -75,8 +105,14 @@ def _python(source: str) -> str:
     return ast.unparse(tree)
 
 
+# A text or a name in quotes is one word, whatever is in it; a comment is none.
+_SQL_WORD = re.compile(
+    r"""--[^\n]*|/\*.*?\*/|((?:'(?:[^']|'')*'|"(?:[^"]|"")*"|(?!--|/\*)[^\s'"])+)""", re.DOTALL
+)
+
+
 def _sql(text: str) -> str:
-    return " ".join(word for line in text.splitlines() for word in line.partition("--")[0].split())
+    return " ".join(word for word in _SQL_WORD.findall(text) if word)
 
 
 def _hash(content: bytes | str) -> str:

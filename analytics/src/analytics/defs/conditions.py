@@ -64,7 +64,8 @@ class TripsReplaced(dg.AutomationCondition[dg.AssetKey]):
         touched = {week for month in news for week in weeks_now[month]}
         touched |= {week for month in news if month in before for week in before[month][1]}
         # At the first evaluation everything is new: what is missing is made, and nothing again.
-        return _result(context, touched & _candidates(context) if before else set(), now)
+        is_first = context.cursor is None
+        return _result(context, set() if is_first else touched & _candidates(context), now)
 
 
 _DONE = dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()

@@ -5,7 +5,9 @@ import dagster as dg
 from analytics.lib import weeks
 from taxi_shared import keys
 from taxi_shared.partitions import monthly, weekly
-from taxi_shared.ranges import run_requests
+from taxi_shared.ranges import is_being_made, run_requests
+
+LOCATION = "analytics"
 
 weekly_update_job = dg.define_asset_job(
     "weekly_update_job",
@@ -33,6 +35,8 @@ def weekly_update_schedule(
     context: dg.ScheduleEvaluationContext,
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """A run for each stretch of weeks that are missing and whose months are loaded."""
+    if is_being_made(context.instance, LOCATION, keys.TRIPS_BY_WEEK, weekly_update_job.name):
+        return dg.SkipReason("A run that makes weeks is not finished yet.")
     now = context.scheduled_execution_time
     so_far = weekly().get_partition_keys(current_time=now)
     outlook = weeks.outlook(

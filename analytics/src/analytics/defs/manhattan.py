@@ -46,7 +46,7 @@ LINEAGE = column_lineage(
     },
     deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=dg.AllPartitionMapping())],
     io_manager_key="geojson",
-    code_version=code_version(function_in(__file__, "manhattan_stats"), zones, QUERY),
+    code_version=code_version(function_in(__file__, "BOROUGH", "manhattan_stats"), zones, QUERY),
     automation_condition=AFTER_NEW_MONTHS,
     pool=POOL,
     group_name=keys.METRICS,

@@ -60,7 +60,11 @@ LINEAGE = column_lineage(
         )
     ],
     io_manager_key="weekly_csv",
-    code_version=code_version(function_in(__file__, "trips_by_week"), weeks, QUERY),
+    code_version=code_version(
+        function_in(__file__, "trips_by_week"),
+        function_in(weeks.__file__, "COLUMNS", "one_row_a_week"),
+        QUERY,
+    ),
     group_name=keys.METRICS,
     kinds={"duckdb", "csv"},
     metadata={"dagster/column_schema": SCHEMA, "dagster/column_lineage": LINEAGE},

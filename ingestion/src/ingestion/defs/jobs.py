@@ -12,19 +12,16 @@ from ingestion.defs.trips import GREEN, YELLOW, Service
 from ingestion.lib import download, publication
 from ingestion.lib.download import Receipt, Version
 from ingestion.lib.publication import Outlook, Turn
-from taxi_shared import keys
+from taxi_shared import keys, settings
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
-from taxi_shared.ranges import run_requests
+from taxi_shared.ranges import is_being_made, run_requests
+from taxi_shared.versions import made_from
 
+LOCATION = "ingestion"
 SENSOR_SECONDS = 60
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+# No publisher's version is the same as this one.
+NOT_LOADED = Version(etag="not loaded", bytes=-1)
 
 trip_update_job = dg.define_asset_job(
     "trip_update_job",
@@ -52,6 +49,8 @@ def update_schedule(name: str, service: Service, job_name: str) -> dg.ScheduleDe
         context: dg.ScheduleEvaluationContext, tlc: TlcSource, database: LakeDatabase
     ) -> list[dg.RunRequest] | dg.SkipReason:
         """Loads the months that are missing and published, and those that TLC has replaced."""
+        if is_being_made(context.instance, LOCATION, service.table_asset, job_name):
+            return dg.SkipReason(_being_made(service))
         now = context.scheduled_execution_time
         months = service.months_so_far(now)
         outlook = _outlook(context.instance, service, tlc, database.lake, months)
@@ -67,18 +66,25 @@ def update_schedule(name: str, service: Service, job_name: str) -> dg.ScheduleDe
 def publication_sensor(name: str, service: Service, job_name: str) -> dg.SensorDefinition:
     """Runs of a job for months of a service, soon after they are published or replaced."""
 
-    @dg.sensor(name=name, job_name=job_name, minimum_interval_seconds=SENSOR_SECONDS)
+    @dg.sensor(
+        name=name,
+        job_name=job_name,
+        minimum_interval_seconds=SENSOR_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING
+        if settings.is_on(settings.FOLLOW_TLC)
+        else dg.DefaultSensorStatus.STOPPED,
+    )
     def sensor(
         context: dg.SensorEvaluationContext, tlc: TlcSource, database: LakeDatabase
     ) -> dg.SensorResult:
         """Loads a month soon after TLC has published or replaced it.
 
         TLC is asked for one header a month: for a loaded month once a day, for one that is not
-        published at first after an hour, at last once a day.
+        published at first after an hour, at last once a day. One whose load fails is asked for
+        again after two minutes, at last once a day.
         """
-        unfinished = dg.RunsFilter(job_name=job_name, statuses=UNFINISHED)
-        if context.instance.get_runs_count(unfinished):
-            return dg.SensorResult(skip_reason=f"A run of {job_name} is not finished yet.")
+        if is_being_made(context.instance, LOCATION, service.table_asset, job_name):
+            return dg.SensorResult(skip_reason=_being_made(service))
         now = datetime.now(UTC)
         turns = {key: Turn(**turn) for key, turn in json.loads(context.cursor or "{}").items()}
         months = service.months_so_far(now)
@@ -102,18 +108,30 @@ def _outlook(
     lake: Lake,
     months: Sequence[str],
 ) -> Outlook:
-    """What there is to do for these months. The receipt of a loaded one says what was fetched."""
+    """What there is to do for these months.
+
+    What a loaded month was made from is told by its receipt: but not where its rows were not made
+    again since the file was fetched, because that failed. Such a month counts as replaced.
+    """
+    loaded = instance.get_materialized_partitions(service.table_asset)
+    files = made_from(instance, service.table_asset, service.file_asset, loaded & set(months))
 
     def known(month: str) -> Version | None:
         receipt = Receipt.kept(service.source(tlc, lake, month).path)
+        if receipt and files.get(month, receipt.sha256) != receipt.sha256:
+            return NOT_LOADED
         return receipt.version if receipt else None
 
     return publication.outlook(
         months,
-        instance.get_materialized_partitions(service.table_asset),
+        loaded,
         lambda month: download.look(tlc.trips_address(service.name, month[:7])),
         known,
     )
+
+
+def _being_made(service: Service) -> str:
+    return f"A run that loads {service.table.name} is not finished yet."
 
 
 trip_update_schedule = update_schedule("trip_update_schedule", YELLOW, trip_update_job.name)

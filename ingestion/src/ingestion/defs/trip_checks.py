@@ -1,4 +1,8 @@
-"""Checks of the tables of trips, told of the months that a run has loaded."""
+"""Checks of ingestion's tables.
+
+What a run did to its months is told of those; counts are told of every month in the lake, lest a
+warning should disappear when another month is loaded.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -8,13 +12,14 @@ import dagster as dg
 import duckdb
 
 from ingestion.lib import checks
-from ingestion.lib.checks import Counts
-from ingestion.lib.months import Month, RowsLost
+from ingestion.lib.checks import Counts, UnlikeDescribed
+from ingestion.lib.months import Month
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.partitions import monthly
-from taxi_shared.tables import TRIPS, Table
+from taxi_shared.tables import GREEN_FIRST_MONTH, GREEN_TRIPS, TRIPS, Table
 
+COLUMNS_AS_DESCRIBED = "columns_as_described"
 ROWS_AS_PUBLISHED = "rows_as_published"
 EVERY_COLUMN_DESCRIBED = "every_column_described"
 
@@ -48,36 +53,80 @@ COUNT_CHECKS = (
 )
 
 
-@dg.asset_check(
-    asset=keys.TAXI_TRIPS,
-    description="The newest month that TLC should have published by now is loaded. A month is due "
-    f"{checks.USUAL_DELAY.days} days after its end.",
-    automation_condition=dg.AutomationCondition.on_cron("0 7 * * *"),
+# Each table with its asset and the first month that there is of it.
+TABLES = {
+    keys.TAXI_TRIPS: (TRIPS, "2009-01"),
+    keys.GREEN_TRIPS: (GREEN_TRIPS, GREEN_FIRST_MONTH),
+}
+# `on_cron` waits for what is before the check to be made after the hour: it would wait for the
+# very month that does not come.
+EACH_MORNING = dg.AutomationCondition.on_cron("0 7 * * *").ignore(dg.AssetSelection.assets(*TABLES))
+
+
+@dg.multi_asset_check(
+    name="up_to_date",
+    specs=[
+        dg.AssetCheckSpec(
+            "up_to_date",
+            asset=asset,
+            description="The newest month that TLC should have published by now is loaded. A month "
+            f"is due {checks.USUAL_DELAY.days} days after its end.",
+            automation_condition=EACH_MORNING,
+        )
+        for asset in TABLES
+    ],
+    can_subset=True,
 )
 def up_to_date(
     context: dg.AssetCheckExecutionContext, database: LakeDatabase
-) -> dg.AssetCheckResult:
+) -> Iterator[dg.AssetCheckResult]:
     """Looked at each morning, since no load tells of a month that does not come."""
-    loaded = database.lake.versions(TRIPS)
     today = datetime.now(UTC).date()
-    late = checks.not_up_to_date(monthly().get_partition_keys(), loaded, today)
-    return dg.AssetCheckResult(
-        passed=late is None,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=late,
-        metadata={"newest month": max(loaded, default="none")[:7]},
+    for key in sorted(context.selected_asset_check_keys):
+        table, first = TABLES[key.asset_key]
+        loaded = database.lake.versions(table)
+        months = [month for month in monthly().get_partition_keys() if month[:7] >= first]
+        late = checks.not_up_to_date(months, loaded, today)
+        yield dg.AssetCheckResult(
+            asset_key=key.asset_key,
+            check_name=key.name,
+            passed=late is None,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=late,
+            metadata={"newest month": max(loaded, default="none")[:7]},
+        )
+
+
+def columns_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    """The check of a table's columns, the same for every table."""
+    return dg.AssetCheckSpec(
+        COLUMNS_AS_DESCRIBED,
+        asset=asset,
+        blocking=True,
+        description="The columns in the lake, and their types, are those that the table's "
+        "description has. Nothing follows from a file that has others.",
+    )
+
+
+def columns_result(asset: dg.AssetKey, wrong: Sequence[UnlikeDescribed]) -> dg.AssetCheckResult:
+    """Its result: what is wrong with which files."""
+    return _result(
+        dg.AssetCheckKey(asset, COLUMNS_AS_DESCRIBED),
+        [str(error) for error in wrong],
+        dg.AssetCheckSeverity.ERROR,
     )
 
 
 def check_specs(asset: dg.AssetKey, table: Table) -> list[dg.AssetCheckSpec]:
     """The checks of a table of trips; those of counts where it has a table of days."""
     return [
+        columns_spec(asset),
         dg.AssetCheckSpec(
             ROWS_AS_PUBLISHED,
             asset=asset,
             blocking=True,
-            description="A month has as many rows as its file. Where it would not, the lake keeps "
-            "what it had.",
+            description="A month has as many rows as its file. Where it would not, or could not be "
+            "loaded at all, the lake keeps what it had.",
         ),
         dg.AssetCheckSpec(
             EVERY_COLUMN_DESCRIBED,
@@ -101,19 +150,30 @@ def check_results(
     selected: Set[dg.AssetCheckKey],
 ) -> Iterator[dg.AssetCheckResult]:
     """The results of the selected checks. `con` has views of the lake as it is now."""
-    loaded = sorted(month.source.partition for month in brought if month.loaded)
     for key in sorted(selected, key=lambda key: key.name):
         if key.name == ROWS_AS_PUBLISHED:
-            lost = [str(month.error) for month in brought if isinstance(month.error, RowsLost)]
-            yield _result(key, lost, dg.AssetCheckSeverity.ERROR)
+            yield _result(key, _not_loaded(brought), dg.AssetCheckSeverity.ERROR)
+        elif key.name == COLUMNS_AS_DESCRIBED:
+            errors = (month.error for month in brought)
+            wrong = [error for error in errors if isinstance(error, UnlikeDescribed)]
+            yield columns_result(key.asset_key, wrong)
         elif key.name == EVERY_COLUMN_DESCRIBED:
             yield _result(key, [not_described(undescribed)] if undescribed else [])
     wanted = [(key, check) for check in COUNT_CHECKS for key in selected if key.name == check.name]
     if wanted and table.days:
         counts = checks.counts_by_month(con, table.days)
         for key, check in wanted:
-            found = checks.findings(check.look(month, counts) for month in loaded)
+            found = checks.findings(check.look(month, counts) for month in sorted(counts))
             yield _result(key, found)
+
+
+def _not_loaded(brought: Sequence[Month]) -> list[str]:
+    """The months whose rows nobody can vouch for, and why."""
+    return [
+        f"{month.source.month} was not loaded: {month.error or month.fetched.error}"
+        for month in brought
+        if month.loaded is None
+    ]
 
 
 def not_described(undescribed: Mapping[str, tuple[str, ...]]) -> str:

@@ -15,7 +15,7 @@ import duckdb
 
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.trip_checks import check_results, check_specs, not_described
-from ingestion.lib import conform, months, placement, quality, shapes
+from ingestion.lib import checks, conform, download, months, placement, quality, shapes
 from ingestion.lib.conform import LayoutError
 from ingestion.lib.download import NotPublished, Receipt
 from ingestion.lib.months import Fetched, Loaded, Month, Source
@@ -84,6 +84,7 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
                 group_name=keys.RAW_FILES,
                 kinds={"parquet"},
                 skippable=True,
+                code_version=code_version(download),
             ),
             dg.AssetSpec(
                 service.table_asset,
@@ -136,10 +137,10 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         tlc.retry_what_may_pass(context, (month.fetched.error for month in brought))
         if service.table_asset in context.selected_asset_keys:
             database.publish()
-        if checks := context.selected_asset_check_keys:
+        if selected := context.selected_asset_check_keys:
             with database.get_connection() as con:  # which sees the months that were loaded
                 undescribed |= _undescribed_in_newest(con, service, database.lake)
-                yield from check_results(con, service.table, brought, undescribed, checks)
+                yield from check_results(con, service.table, brought, undescribed, selected)
         report.record()
 
     return assets
@@ -164,6 +165,7 @@ def _bring(
     try:
         with con.cursor() as cursor:
             loaded = months.load(cursor, lake, service.table, source, fetched.receipt.sha256)
+            checks.check_columns(cursor, lake.file(service.table, source.partition), service.table)
     except Exception as error:  # this month's, whatever it is: the others go on
         return Month(source, fetched, error=error)
     return Month(source, fetched, loaded)

@@ -14,7 +14,10 @@ import duckdb
 from upath import UPath
 
 from ingestion.defs.resources import TlcSource
+from ingestion.defs.trip_checks import columns_result, columns_spec
+from ingestion.lib import download as downloads
 from ingestion.lib import shapes
+from ingestion.lib.checks import UnlikeDescribed, check_columns
 from ingestion.lib.download import NotPublished, Receipt, TransientError, download
 from ingestion.lib.shapes import (
     Zone,
@@ -49,6 +52,7 @@ NO_LOOKUP = "not published: service_zone is NULL, names of zones without a shape
     op_tags=BEFORE_TRIPS,
     automation_condition=dg.AutomationCondition.on_cron("0 5 1 * *"),
     pool=ZONES.name,
+    code_version=code_version(function_in(__file__, "taxi_zones_file", "_fetch_lookup"), downloads),
 )
 def taxi_zones_file(
     context: dg.AssetExecutionContext, tlc: TlcSource, database: LakeDatabase
@@ -102,7 +106,11 @@ def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake)
     op_tags=BEFORE_TRIPS,
     pool=ZONES.name,
     automation_condition=dg.AutomationCondition.eager(),
-    code_version=code_version(function_in(__file__, "taxi_zones"), shapes, ZONES.logic),
+    code_version=code_version(
+        function_in(__file__, "taxi_zones", "read_zones", "read_lookup", "write_zones"),
+        shapes,
+        ZONES.logic,
+    ),
     metadata={
         "dagster/column_schema": ZONES.dagster_schema(),
         "dagster/column_lineage": column_lineage(
@@ -119,7 +127,8 @@ def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake)
             blocking=True,
             description="No zone is there twice, and none has an id that trips cannot carry. "
             "Otherwise the lake keeps the zones that it had.",
-        )
+        ),
+        columns_spec(keys.TAXI_ZONES),
     ],
 )
 def taxi_zones(
@@ -140,6 +149,10 @@ def taxi_zones(
         if wrong:
             raise dg.Failure(f"{zones_csv(lake)}: {wrong}")
         write_zones(con, lake, zones)
+        columns = _columns_checked(con, lake)
+        yield columns
+        if not columns.passed:
+            raise dg.Failure(columns.description)
         rows, size = lake.size(con, ZONES)
         first_rows = lake.first_rows(con, ZONES)
     database.publish()
@@ -157,6 +170,14 @@ def taxi_zones(
             "zones without a service zone": without_service_zone,
         },
     )
+
+
+def _columns_checked(con: duckdb.DuckDBPyConnection, lake: Lake) -> dg.AssetCheckResult:
+    try:
+        check_columns(con, lake.file(ZONES), ZONES)
+    except UnlikeDescribed as error:
+        return columns_result(keys.TAXI_ZONES, [error])
+    return columns_result(keys.TAXI_ZONES, [])
 
 
 def zones_csv(lake: Lake) -> UPath:
@@ -189,11 +210,11 @@ def read_zones(con: duckdb.DuckDBPyConnection, path: UPath) -> list[Zone]:
 
 
 def write_zones(con: duckdb.DuckDBPyConnection, lake: Lake, zones: list[Zone]) -> None:
-    """Replace the table `zones`."""
+    """Replace the table `zones`. A column without values has its type all the same."""
+    columns = ", ".join(f"CAST(z.{c.name} AS {c.type}) AS {c.name}" for c in ZONES.columns)
     lake.write(
         con,
         ZONES,
-        "SELECT CAST(z.zone_id AS INTEGER) AS zone_id, z.zone, z.borough, z.service_zone, "
-        "z.geometry FROM (SELECT UNNEST($zones) AS z) ORDER BY zone_id",
+        f"SELECT {columns} FROM (SELECT UNNEST($zones) AS z) ORDER BY zone_id",
         {"zones": [vars(zone) for zone in zones]},
     )

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from statistics import median
 
 import duckdb
+from upath import UPath
 
 from taxi_shared.tables import Table
 
@@ -26,6 +27,28 @@ class Counts:
     trips: int
     strays: int
     unknown_zones: int
+
+
+class UnlikeDescribed(Exception):
+    """A file of the lake has other columns than its table's description says."""
+
+
+def check_columns(con: duckdb.DuckDBPyConnection, file: UPath, table: Table) -> None:
+    """Raise UnlikeDescribed unless a file's columns and their types are those of its table."""
+    described = {column.name: column.type for column in table.columns}
+    found = {
+        name: kind
+        for name, kind, *_ in con.execute(
+            "DESCRIBE FROM read_parquet($file, hive_partitioning = false)", {"file": str(file)}
+        ).fetchall()
+    }
+    wrong = [
+        f"{name} is {found.get(name, 'not there')}, described as {described.get(name, 'nothing')}"
+        for name in sorted(found.keys() | described.keys())
+        if found.get(name) != described.get(name)
+    ]
+    if wrong:
+        raise UnlikeDescribed(f"{file}: {'; '.join(wrong)}")
 
 
 def counts_by_month(con: duckdb.DuckDBPyConnection, days: Table) -> dict[str, Counts]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ingestion.lib.download import DownloadError, NotPublished, Version
 
 QUESTIONS_AT_ONCE = 8
+FIRST_RETRY = 2 * 60
 HOUR = 3600
 DAY = 24 * HOUR
 
@@ -72,10 +73,14 @@ def outlook(
 
 @dataclass(frozen=True)
 class Turn:
-    """When a month is to be asked for again, in seconds since 1970, and the wait before that."""
+    """When a month is to be asked for again, in seconds since 1970, and the wait before that.
+
+    `due` is how often in a row it was there to be loaded: more than once where its runs fail.
+    """
 
     next: float
     wait: float
+    due: int = 0
 
 
 def turns_due(partitions: Iterable[str], turns: Mapping[str, Turn], now: float) -> list[str]:
@@ -88,17 +93,19 @@ def turns_after(
 ) -> dict[str, Turn]:
     """When to ask for each month next.
 
-    For one that is not published the wait doubles from an hour to a day; for the others it is a
-    day. One that is to be loaded is asked for at the next turn, lest its run should fail.
+    For one that is not published the wait doubles from an hour to a day; for one that is to be
+    loaded from two minutes to a day, while its runs fail; for the others it is a day.
     """
     after = {}
     for key in partitions:
         turn = turns.get(key, Turn(now, 0))
-        if key in asked.due:
-            continue
         if turn.next <= now:
-            wait = min(max(2 * turn.wait, HOUR), DAY) if key in asked.waiting else DAY
-            turn = Turn(now + wait, wait)
+            due, wait = 0, float(DAY)
+            if key in asked.due:
+                due, wait = turn.due + 1, min(FIRST_RETRY * 2.0**turn.due, DAY)
+            elif key in asked.waiting:
+                wait = min(max(2 * turn.wait, HOUR), DAY)
+            turn = Turn(now + wait, wait, due)
         after[key] = turn
     return after
 
