@@ -38,7 +38,10 @@ class FakeDagster:
     away: bool = False
     loaded: bool = True
     sensor: str = "RUNNING"
+    ticks: tuple[str, ...] = ("STARTED", "SKIPPED")
     daemon: bool = True
+    queue: bool = True
+    asked: int = 0
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     error: str = ""
 
@@ -49,24 +52,40 @@ class FakeDagster:
         return run_id
 
     def answer(self, request: httpx2.Request) -> httpx2.Response:
+        self.asked += 1
         if self.away:
             raise httpx2.ConnectError("refused")
         asked = json.loads(request.content)
         variables = asked["variables"]
         if "logsForRun" in asked["query"]:
-            event = {"error": {"message": "wrapped", "causes": [{"message": self.error}]}}
+            cause = {"className": "OSError", "message": self.error}
+            event = {"error": {"className": "X", "message": "wrapped", "causes": [cause]}}
             return _data(logsForRun={"events": [event]})
         if "tags" in variables:
             (tag,) = variables["tags"]
             return _data(runsOrError={"results": self._with(lambda run: tag in run["tags"])})
         return _data(
             runsOrError={"results": self._with(lambda r: r["status"] in variables["statuses"])},
-            sensorOrError={"__typename": "Sensor", "sensorState": {"status": self.sensor}}
+            sensorOrError={
+                "__typename": "Sensor",
+                "sensorState": {
+                    "status": self.sensor,
+                    "ticks": [{"status": status} for status in self.ticks],
+                },
+            }
             if self.loaded
             else {"__typename": "SensorNotFoundError"},
             instance={
                 "daemonHealth": {
-                    "allDaemonStatuses": [{"daemonType": "SENSOR", "healthy": self.daemon}]
+                    "allDaemonStatuses": [
+                        {"daemonType": "SENSOR", "required": True, "healthy": self.daemon},
+                        {
+                            "daemonType": "QUEUED_RUN_COORDINATOR",
+                            "required": True,
+                            "healthy": self.queue,
+                        },
+                        {"daemonType": "BACKFILL", "required": False, "healthy": False},
+                    ]
                 }
             },
         )
@@ -99,6 +118,7 @@ class Portal:
             request=Request(filename=f"{name}.json", **values),
             made=changes.get("made", datetime(2026, 2, 1, tzinfo=UTC)),
             run_id="the-run",
+            run_key=changes.get("run_key", self.run_key(name) if path.exists() else ""),
             by_hour=BY_HOUR,
             remark="",
             basis=Basis(

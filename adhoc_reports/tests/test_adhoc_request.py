@@ -14,9 +14,11 @@ from adhoc_reports import definitions
 from adhoc_reports.defs.intake import adhoc_request_job
 from adhoc_reports.defs.requests import AdhocRequestConfig, adhoc_request
 from adhoc_reports.lib import chart
+from adhoc_reports.lib.failure import Failure, in_plain_words
 from adhoc_reports.lib.report import Report
 from adhoc_reports.lib.request import Request
 from taxi_shared import keys
+from taxi_shared.lake import Lake
 from taxi_shared.tables import TRIPS
 
 from .conftest import JANUARY, Office, write_trips, write_zones
@@ -167,12 +169,35 @@ def test_an_answer_withdraws_the_report_on_what_was_wrong_before(loaded):
     assert list(loaded.errors()) == ["feb.error.json"]
 
 
-def test_a_run_that_fails_leaves_the_report_and_no_files(loaded, monkeypatch):
+def test_a_run_that_fails_leaves_what_is_told_of_it_and_no_answer(loaded, monkeypatch):
     loaded.put("jan.json", "{}")
     loaded.tick()
     monkeypatch.setattr("adhoc_reports.lib.chart.draw", lambda *_: 1 / 0)
     run(loaded, expect_success=False)
-    assert [path.name for path in loaded.root.outputs.iterdir()] == ["jan.error.json"]
+    assert answers(loaded) == ["jan.error.json", "jan.failed.json"]
+    failure = Failure.model_validate_json((loaded.root.outputs / "jan.failed.json").read_bytes())
+    assert failure.reason.startswith("Something went wrong")
+    assert failure.details == "ZeroDivisionError: division by zero"
+    monkeypatch.undo()
+    run(loaded)
+    assert answers(loaded) == ["jan.csv", "jan.png", "jan.report.json"]
+
+
+def test_what_went_wrong_is_told_in_plain_words_by_its_kind(loaded):
+    (loaded_file,) = Lake(loaded.root).files(TRIPS)[:1]
+    loaded_file.write_bytes(b"damaged")
+    run(loaded, expect_success=False)
+    failure = Failure.model_validate_json((loaded.root.outputs / "jan.failed.json").read_bytes())
+    assert failure.reason.startswith("A file of the trips is damaged.")
+    assert "trips.parquet" in failure.details
+    for text, reason in (
+        ("OutOfMemoryException: failed to allocate", "There was not enough memory"),
+        ("OSError: [Errno 28] No space left on device", "The disk is full"),
+        ("S3Error: s3://b/x: does not answer", "The storage did not answer"),
+        ("BinderException: no column x", "The data lack something"),
+        ("DagsterExecutionInterruptedError: ", "Somebody ended the run"),
+    ):
+        assert in_plain_words(["DagsterExecutionError: x", text]).startswith(reason)
 
 
 def test_answering_again_replaces_the_answer_by_the_same_bytes(loaded):

@@ -39,9 +39,9 @@ def test_there_is_a_bar_for_every_hour_and_day_of_the_week_stacked_from_sunday(f
 
 def test_it_says_borough_dates_total_and_remark(figure):
     said = texts(figure)
-    for part in ("Staten Island", "2023-01-10 to 2023-01-25", f"{PICKUPS.total:,} trips"):
+    for part in ("Staten Island", "10 January 2023 to 24 January 2023", f"{PICKUPS.total:,} trips"):
         assert part in said
-    assert "15 days (2023-01-25 not included)" in said
+    assert "15 days" in said
     assert "A remark." in said
     assert "No trips" not in said
 
@@ -78,7 +78,7 @@ def test_no_trips_is_said_in_words():
 
 def test_one_is_not_called_many():
     day = REQUEST.model_copy(update={"end_date": "2023-01-11"})
-    assert "1 trip in 1 day " in texts(draw(Pickups.of([(0, 0, 1)]), day))
+    assert "10 January 2023: 1 trip in 1 day, " in texts(draw(Pickups.of([(0, 0, 1)]), day))
 
 
 def test_the_same_numbers_give_the_same_bytes(figure):

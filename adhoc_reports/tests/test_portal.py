@@ -1,6 +1,7 @@
 """The portal's pages and API, without a browser: over files of the test's own and a Dagster that
 answers as the test says."""
 
+import asyncio
 import json
 import os
 import re
@@ -10,20 +11,27 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
+import httpx2
 import pytest
+from fastapi.testclient import TestClient
 from upath import UPath
 
 from adhoc_reports.lib import available, intake, outputs
 from adhoc_reports.lib.available import Available
+from adhoc_reports.lib.failure import Failure
 from adhoc_reports.lib.intake import Accepted
 from adhoc_reports.lib.request import MAX_BYTES
+from adhoc_reports.portal.__main__ import hosts
+from adhoc_reports.portal.app import create_app
 from adhoc_reports.portal.guard import MAX_BODY_BYTES, RateLimit
-from adhoc_reports.portal.office import MAX_WAITING
+from adhoc_reports.portal.office import MAX_WAITING, View
+from adhoc_reports.portal.runs import Dagster
+from taxi_shared import storage
 from taxi_shared.storage import DataRoot
 
-from .portal import FORM, LOADED, QUESTION, Portal, portal_at
+from .portal import AVAILABLE, FORM, LOADED, QUESTION, FakeDagster, Portal, portal_at
 
 NAME = "manhattan_2023-01-10_2023-01-24"
 
@@ -113,6 +121,7 @@ def test_a_zone_and_a_name_go_into_the_file(portal):
         ({"name": "../x"}, "name", "Expected a name that does not begin with a dot"),
         ({"name": "a/b"}, "name", "Expected a name without slashes"),
         ({"name": "x" * 101}, "name", "Expected at most 100 characters"),
+        ({"name": "gpj\u202e.x"}, "name", "without characters that change the direction of text"),
         ({"name": "trips_by_week"}, "name", "Expected another name"),
     ],
 )
@@ -223,10 +232,11 @@ def test_a_request_goes_from_waiting_to_done(portal):
 def test_a_failed_run_says_why_and_can_be_tried_again(portal):
     portal.client.post("/", data=FORM)
     run_id = portal.dagster.add(portal.run_key(NAME), "FAILURE")
-    portal.dagster.error = "the disk is full <b>"
+    portal.dagster.error = "[Errno 28] No space left on device: <b>"
     again()
     page = portal.client.get(f"/reports/{NAME}")
-    assert "the disk is full &lt;b&gt;" in page.text
+    assert "The disk is full." in text(page)
+    assert "No space left on device: &lt;b&gt;" in page.text
     assert f"https://public/runs/{run_id}" in page.text
     before = portal.run_key(NAME)
     time.sleep(0.05)
@@ -248,17 +258,221 @@ def test_a_run_that_somebody_ended_and_one_whose_files_are_gone_have_failed(loca
 
 def test_a_report_is_made_again_only_where_there_is_a_reason_to(local):
     local.client.post("/", data=FORM)
-    local.answer(NAME, made=datetime(2026, 2, 1, tzinfo=UTC))
+    local.answer(NAME)
     again()
     before = local.run_key(NAME)
     assert local.client.post(f"/reports/{NAME}/again").status_code == 303
     assert local.run_key(NAME) == before
-    local.answer(NAME, made=datetime(2025, 2, 1, tzinfo=UTC))  # before its month was loaded
+    # While the report was made: its numbers are older, whatever its time says.
+    _load_again(local, LOADED + timedelta(seconds=1))
     again()
     page = local.client.get(f"/reports/{NAME}")
     assert "2023-01 came in after this report was made" in text(page)
+    time.sleep(0.05)
     local.client.post(f"/reports/{NAME}/again")
     assert local.run_key(NAME) != before
+    page = local.client.get(f"/reports/{NAME}")
+    assert "The report is being renewed. This is the one of 01 Feb 2026" in text(page)
+    assert "1,932,504 pickups" in text(page)
+    assert local.client.get(f"/api/reports/{NAME}").json()["result"]["by_hour"][18][5] == 18_005
+    local.answer(NAME)
+    again()
+    assert state(local, NAME) == "done"
+
+
+def _load_again(portal: Portal, moment: datetime) -> None:
+    told = available.told(portal.root)
+    january, *others = told.months
+    months = (january.model_copy(update={"loaded": moment}), *others)
+    available.tell(portal.root, told.model_copy(update={"months": months}))
+
+
+def test_a_request_that_was_changed_by_hand_meanwhile_is_not_written_over(local, monkeypatch):
+    local.client.post("/", data=FORM)
+    local.dagster.add(local.run_key(NAME), "FAILURE")
+    again()
+    assert state(local, NAME) == "failed"
+    look = local.app.state.office.follow
+
+    async def follow_slowly(name: str) -> View:
+        view = await look(name)
+        local.put(NAME, json.dumps({**QUESTION, "borough": "Queens"}))
+        return view
+
+    monkeypatch.setattr(local.app.state.office, "follow", follow_slowly)
+    refused = local.client.post(f"/reports/{NAME}/again")
+    assert refused.status_code == 409
+    assert "changed meanwhile" in text(refused)
+    assert local.requests()[NAME]["borough"] == "Queens"
+
+
+def test_a_request_that_was_rejected_and_would_pass_now_can_be_sent_again(portal):
+    portal.put("jan", json.dumps({**QUESTION, "zone": "Soho"}))
+    for key, reason in (("", "no zone"), (portal.run_key("jan"), "no zone")):
+        outputs.report_error(portal.root, "jan.json", reason, key)
+    portal.put("none", json.dumps({**QUESTION, "zone": "Atlantis"}))
+    outputs.report_error(portal.root, "none.json", "no zone", portal.run_key("none"))
+    again()
+    assert "Try again" in portal.client.get("/reports/jan").text
+    assert "Try again" not in portal.client.get("/reports/none").text
+    time.sleep(0.05)
+    portal.client.post("/reports/jan/again")
+    assert state(portal, "jan") == "waiting"
+
+
+def test_a_failure_is_known_when_dagster_has_forgotten_it_and_does_not_count_as_waiting(
+    portal, monkeypatch
+):
+    monkeypatch.setattr("adhoc_reports.portal.office.MAX_WAITING", 1)
+    portal.client.post("/", data={**FORM, "name": "a"})
+    again()
+    assert portal.client.post("/", data={**FORM, "name": "b"}).status_code == 503
+    _fail(portal, "a")
+    again()
+    found = portal.client.get("/api/reports/a").json()
+    assert (found["state"], found["reason"]) == ("failed", "The disk is full.")
+    assert portal.client.get("/api/reports?state=failed").json()["reports"][0]["reason"]
+    assert "The disk is full." in text(portal.client.get("/reports"))
+    page = portal.client.get("/reports/a")
+    assert "<details><summary>What the error says</summary>" in page.text
+    assert "https://public/runs/gone" in page.text
+    assert portal.client.post("/", data={**FORM, "name": "b"}).status_code == 303
+    time.sleep(0.05)
+    portal.client.post("/reports/a/again")
+    again()
+    assert state(portal, "a") == "waiting"  # what failed is the file of before
+
+
+def _fail(portal: Portal, name: str) -> None:
+    failure = Failure(
+        request=f"{name}.json",
+        reason="The disk is full.",
+        details="OSError: [Errno 28]",
+        run_key=portal.run_key(name),
+        run_id="gone",
+    )
+    path = outputs.failure_path(portal.root, name)
+    storage.write_text(path, failure.model_dump_json())
+
+
+def test_a_request_whose_run_was_deleted_has_failed_and_does_not_wait_for_ever(local, monkeypatch):
+    local.client.post("/", data={**FORM, "name": "a"})
+    path = str(local.root.requests / "a.json")
+    os.utime(path, (time.time() - 7200, time.time() - 7200))
+    again()
+    found = local.client.get("/api/reports/a").json()
+    assert found["state"] == "failed"
+    assert "Dagster does not know of it any more" in found["reason"]
+    local.dagster.loaded = False  # then it may only not have been seen yet
+    again()
+    assert state(local, "a") == "waiting"
+    monkeypatch.setattr("adhoc_reports.portal.office.MAX_WAITING", 1)
+    assert local.client.post("/", data={**FORM, "name": "b"}).status_code == 503
+    os.utime(path, (1e9, 1e9))
+    again()
+    assert local.client.post("/", data={**FORM, "name": "b"}).status_code == 303
+
+
+def test_what_a_report_is_of_is_told_by_the_file_s_version_and_not_by_times(local):
+    local.put("future", json.dumps(QUESTION))
+    path = str(local.root.requests / "future.json")
+    os.utime(path, (time.time() + 3600, time.time() + 3600))
+    local.dagster.add(local.run_key("future"), "SUCCESS", ended=1.0)
+    local.answer("future")
+    local.put("past", json.dumps(QUESTION))
+    local.answer("past")
+    local.put("past", "{")
+    os.utime(str(local.root.requests / "past.json"), (1e9, 1e9))
+    outputs.report_error(local.root, "past.json", "no JSON", local.run_key("past"))
+    again()
+    assert state(local, "future") == "done"
+    assert state(local, "past") == "rejected"
+
+
+def test_a_request_that_was_written_is_followed_though_the_storage_cannot_be_looked_at(
+    local, monkeypatch
+):
+    local.client.get("/")
+    monkeypatch.setattr(type(local.root.outputs.fs), "ls", _broken)
+    again()
+    sent = local.client.post("/", data=FORM)
+    assert sent.status_code == 303
+    page = local.client.get(sent.headers["location"])
+    assert page.status_code == 200
+    assert "Waiting to be seen" in text(page)
+    assert "The storage does not answer" in text(page)
+    sent = local.client.post("/api/requests", json={**QUESTION, "name": "jan"})
+    assert (sent.status_code, sent.json()["state"]) == (201, "waiting")
+    assert local.client.post("/", data=FORM).headers["location"] == f"/reports/{NAME}"
+    for path in ("/reports/other", "/api/reports/other"):
+        assert local.client.get(path).status_code == 503  # it may well be there
+    monkeypatch.undo()
+    again()
+    assert state(local, "jan") == "waiting"
+    assert local.client.get("/reports/other").status_code == 404
+
+
+def _broken(*_args: object, **_options: object) -> None:
+    raise TimeoutError("slow down")
+
+
+def test_without_a_name_the_same_question_leads_to_the_newest_that_was_asked(portal):
+    portal.put("by hand", json.dumps(QUESTION))
+    again()
+    assert portal.client.post("/", data=FORM).headers["location"] == "/reports/by%20hand"
+    assert portal.client.post("/", data={**FORM, "name": "mine"}).status_code == 303
+    assert portal.client.post("/api/requests", json=QUESTION).json()["name"] == "mine"
+    assert sorted(portal.requests()) == ["by hand", "mine"]
+    for name in ("by hand", "mine"):
+        _fail(portal, name)
+    again()
+    assert portal.client.post("/", data=FORM).headers["location"] == f"/reports/{NAME}"
+
+
+def test_dagster_that_hangs_does_not_hold_up_each_page(tmp_path):
+    class Hangs(httpx2.AsyncBaseTransport):
+        asked = 0
+
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            self.asked += 1
+            await asyncio.sleep(0.2)
+            raise httpx2.ReadTimeout("slow")
+
+    root, hangs = DataRoot.at(str(tmp_path)), Hangs()
+    available.tell(root, AVAILABLE)
+    app = create_app(root, Dagster("http://dagster", "", hangs), hosts=["testserver"])
+    with TestClient(app, follow_redirects=False) as client:
+        client.post("/", data=FORM)
+        for path in ("/", f"/reports/{NAME}", f"/reports/{NAME}"):
+            assert "Dagster, which makes the reports, does not answer" in text(client.get(path))
+    assert hangs.asked == 1
+
+
+def test_many_who_wait_ask_dagster_once_a_second(local):
+    local.client.post("/", data=FORM)
+    state(local, NAME)
+    before = local.dagster.asked
+    for _ in range(10):
+        assert state(local, NAME) == "waiting"
+    assert local.dagster.asked - before <= 4
+
+
+def test_the_api_tells_what_keeps_requests_from_being_answered(local):
+    local.client.post("/", data=FORM)
+    assert local.client.get(f"/api/reports/{NAME}").json()["trouble"] == []
+    local.dagster.away = True
+    again()
+    for path in (f"/api/reports/{NAME}", "/api/reports"):
+        (trouble,) = local.client.get(path).json()["trouble"]
+        assert "does not answer" in trouble
+
+
+def test_the_portal_s_own_machine_may_ask_after_its_health_whatever_its_names_are(tmp_path):
+    dagster = Dagster("http://dagster", "", httpx2.MockTransport(FakeDagster().answer))
+    app = create_app(DataRoot.at(str(tmp_path)), dagster, hosts=hosts("reports.example.com, b"))
+    for host, status in {"127.0.0.1:8000": 200, "reports.example.com": 200, "other": 400}.items():
+        client = TestClient(app, base_url=f"http://{host}")
+        assert client.get("/healthz").status_code == status
 
 
 def test_a_changed_request_is_on_its_way_until_it_is_answered_itself(portal):
@@ -281,6 +495,8 @@ def test_what_keeps_requests_from_being_answered_is_said_and_they_are_kept(local
         ({"away": False, "loaded": False}, "code is not loaded"),
         ({"loaded": True, "sensor": "STOPPED"}, "switched off"),
         ({"sensor": "RUNNING", "daemon": False}, "daemon, which takes requests, does not run"),
+        ({"daemon": True, "queue": False}, "daemon, which starts what is queued, does not run"),
+        ({"queue": True, "ticks": ("STARTED", "FAILURE")}, "The sensor that takes requests fails"),
     ):
         vars(local.dagster).update(change)
         again()
@@ -291,8 +507,8 @@ def test_what_keeps_requests_from_being_answered_is_said_and_they_are_kept(local
         page = local.client.get(sent.headers["location"])
         assert sentence in text(page)
         assert "Waiting to be seen" in text(page)
-    assert len(local.requests()) == 4
-    local.dagster.daemon = True
+    assert len(local.requests()) == 6
+    local.dagster.ticks = ("SKIPPED", "FAILURE")
     again()
     assert "Note:" not in text(local.client.get("/"))
 
@@ -310,7 +526,7 @@ def test_storage_that_does_not_answer_is_said_and_what_was_seen_stays(local, mon
     assert "The storage does not answer. What you see is what was there before" in text(page)
     assert "Manhattan" in text(page)
     monkeypatch.setattr("adhoc_reports.portal.archive.storage.write_new", broken)
-    refused = local.client.post("/", data=FORM)
+    refused = local.client.post("/", data={**FORM, "name": "other"})
     assert refused.status_code == 503
     assert "The storage does not answer. Nothing is lost" in text(refused)
     assert 'value="2023-01-10"' in refused.text
@@ -574,6 +790,17 @@ def test_a_client_that_sends_too_much_has_to_wait(tmp_path):
         now[0] += 2
         assert portal.client.post("/", data=FORM).status_code == 303
         assert portal.client.post("/", data=FORM).status_code == 429
+
+
+def test_a_client_that_looks_too_often_has_to_wait(tmp_path):
+    dagster = Dagster("http://dagster", "", httpx2.MockTransport(FakeDagster().answer))
+    limit = RateLimit(at_once=2, a_second=1, clock=lambda: 0.0)
+    root = DataRoot.at(str(tmp_path))
+    app = create_app(root, dagster, hosts=["testserver"], look_limit=limit)
+    with TestClient(app) as client:
+        answers = [client.get("/api/reports/x/chart.png").status_code for _ in range(3)]
+        assert answers == [404, 404, 429]
+        assert client.get("/healthz").status_code == 200
 
 
 def test_no_more_than_so_many_wait(local, monkeypatch):

@@ -94,7 +94,7 @@ def _decide(context: dg.SensorEvaluationContext, root: DataRoot) -> intake.Decis
 def _reported(context: dg.SensorEvaluationContext, root: DataRoot, rejected: Rejected) -> bool:
     """Report a file that is no valid request; False where that must be tried again."""
     try:
-        outputs.report_error(root, rejected.file.name, rejected.reason)
+        outputs.report_error(root, rejected.file.name, rejected.reason, rejected.file.run_key)
     except OSError as error:
         context.log.error(f"{rejected.reason} (reported again, as this failed: {error})")
         return False

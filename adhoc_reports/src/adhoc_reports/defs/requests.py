@@ -6,8 +6,9 @@ import time
 import dagster as dg
 
 from adhoc_reports.lib import chart, outputs, pickups, report
+from adhoc_reports.lib.failure import told_if_it_fails
 from adhoc_reports.lib.pickups import count_pickups, remark, unknown_zone
-from adhoc_reports.lib.report import Report, at_moment, find_basis
+from adhoc_reports.lib.report import Report, at_moment, to_basis, trips_of_days
 from adhoc_reports.lib.request import Request
 from taxi_shared import keys, storage
 from taxi_shared.database import LakeDatabase
@@ -42,35 +43,38 @@ def adhoc_request(
     begin = time.perf_counter()
     lake = database.lake
     root = lake.root
-    with database.get_connection(config.dates) as con:
-        if problem := unknown_zone(con, config):
-            outputs.report_error(root, config.filename, problem)
-            raise dg.Failure(problem, allow_retries=False)
-        pickups = count_pickups(con, config)
-        note = remark(con, config)
-        basis = find_basis(
-            con,
-            config,
-            pickups.total,
-            lambda month: at_moment(lake.file(TRIPS, month.isoformat()).stat().st_mtime),
+    run_key = context.run.tags.get("dagster/run_key", "")
+    with told_if_it_fails(root, config, run_key, context.run.run_id):
+        with database.get_connection(config.dates) as con:
+            if problem := unknown_zone(con, config):
+                outputs.report_error(root, config.filename, problem, run_key)
+                raise dg.Failure(problem, allow_retries=False)
+            days = trips_of_days(con, config)
+            # Before counting: a month that is replaced meanwhile is newer than the numbers.
+            loaded = {
+                month: at_moment(lake.file(TRIPS, month.isoformat()).stat().st_mtime)
+                for month, *_ in days
+            }
+            pickups = count_pickups(con, config)
+            note = remark(con, config)
+        if note:
+            context.log.warning(f"{note} Materialize taxi_trips and taxi_zones, then this again.")
+        png = chart.to_png(chart.draw(pickups, config, note))
+        chart_file = outputs.chart_path(root, config.name)
+        numbers_file = outputs.numbers_path(root, config.name)
+        numbers = pickups.to_csv()
+        storage.write_text(numbers_file, numbers)
+        storage.write_bytes(chart_file, png)
+        report = Report(
+            request=Request.model_validate(config.model_dump()),
+            made=at_moment(time.time()),
+            run_id=context.run.run_id,
+            run_key=run_key,
+            by_hour=pickups.by_hour,
+            remark=note,
+            basis=to_basis(config, days, loaded, pickups.total),
         )
-    if note:
-        context.log.warning(f"{note} Materialize taxi_trips and taxi_zones, then this again.")
-    png = chart.to_png(chart.draw(pickups, config, note))
-    chart_file = outputs.chart_path(root, config.name)
-    numbers_file = outputs.numbers_path(root, config.name)
-    numbers = pickups.to_csv()
-    storage.write_text(numbers_file, numbers)
-    storage.write_bytes(chart_file, png)
-    report = Report(
-        request=Request.model_validate(config.model_dump()),
-        made=at_moment(time.time()),
-        run_id=context.run.run_id,
-        by_hour=pickups.by_hour,
-        remark=note,
-        basis=basis,
-    )
-    storage.write_text(outputs.report_path(root, config.name), report.model_dump_json())
+        storage.write_text(outputs.report_path(root, config.name), report.model_dump_json())
     outputs.withdraw_error(root, config.filename)
     context.log.info(f"{config.name}: {pickups.total:,} trips, {chart_file}")
     return dg.MaterializeResult(

@@ -44,17 +44,17 @@ def draw(pickups: Pickups, request: Request, note: str = "") -> "Figure":
     figure.text(
         LEFT,
         0.935,
-        f"Taxi pickups in {request.area}, {request.start_date} to {request.end_date}",
+        f"Taxi pickups in {request.area}",
         color=INK,
         fontsize=17,
         fontweight="bold",
+        parse_math=False,
     )
     figure.text(
         LEFT,
         0.885,
-        f"{pickups.total:,} {'trip' if pickups.total == 1 else 'trips'} in "
-        f"{days:,} {'day' if days == 1 else 'days'} ({request.end_date} not included), "
-        "by hour of day and day of week",
+        f"{request.days}: {pickups.total:,} {'trip' if pickups.total == 1 else 'trips'} in "
+        f"{days:,} {'day' if days == 1 else 'days'}, by hour of day and day of week",
         color=GREY,
         fontsize=11.5,
     )
@@ -96,6 +96,7 @@ def draw(pickups: Pickups, request: Request, note: str = "") -> "Figure":
             va="center",
             color=GREY,
             fontsize=16,
+            parse_math=False,
         )
     figure.text(LEFT, 0.025, note, color=GREY, fontsize=9.5, style="italic")
     figure.text(

@@ -10,6 +10,7 @@ from taxi_shared.storage import DataRoot
 
 REPORT_SUFFIX = ".report.json"
 ERROR_SUFFIX = ".error.json"
+FAILURE_SUFFIX = ".failed.json"
 
 
 def chart_path(root: DataRoot, name: str) -> UPath:
@@ -28,14 +29,21 @@ def error_path(root: DataRoot, filename: str) -> UPath:
     return root.outputs / f"{error_name(filename)}{ERROR_SUFFIX}"
 
 
+def failure_path(root: DataRoot, name: str) -> UPath:
+    return root.outputs / f"{name}{FAILURE_SUFFIX}"
+
+
 def available_path(root: DataRoot) -> UPath:
     """What data there are to ask for: see `available`."""
     return root.outputs / "available_data.json"
 
 
-def report_error(root: DataRoot, filename: str, reason: str) -> None:
-    """Tell whoever waits for an answer why there is none."""
-    report = json.dumps({"request": filename, "reason": reason}, indent=2)
+def report_error(root: DataRoot, filename: str, reason: str, run_key: str = "") -> None:
+    """Tell whoever waits for an answer why there is none.
+
+    run_key: of the version of the file that this is about; empty where it is about none
+    """
+    report = json.dumps({"request": filename, "reason": reason, "run_key": run_key}, indent=2)
     storage.write_text(error_path(root, filename), report + "\n")
 
 

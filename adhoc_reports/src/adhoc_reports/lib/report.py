@@ -3,10 +3,10 @@
 It is written last, so whoever sees it finds the chart and the CSV beside it.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -56,6 +56,8 @@ class Report(BaseModel):
     """The answer to a request.
 
     run_id:  of the run that made it
+    run_key: of the version of the request's file that it answers; empty where it was asked for
+             without a file
     by_hour: numbers of pickups, 24 hours, 7 days of the week each, from Sunday
     remark:  what the lake lacked; empty where it lacked nothing
     """
@@ -65,6 +67,7 @@ class Report(BaseModel):
     request: Request
     made: datetime
     run_id: str
+    run_key: str = ""
     by_hour: tuple[tuple[int, ...], ...]
     remark: str
     basis: Basis
@@ -74,20 +77,25 @@ class Report(BaseModel):
         return Pickups(self.by_hour)
 
 
-def find_basis(
-    con: "duckdb.DuckDBPyConnection",
-    question: Question,
-    counted: int,
-    loaded: Callable[[date], datetime],
+Days = Sequence[tuple[Any, ...]]
+"""Rows of `report_basis.sql`: month, trips of the period, those of unknown zones, untimed ones."""
+
+
+def trips_of_days(con: "duckdb.DuckDBPyConnection", question: Question) -> Days:
+    """The trips of a question's days, wherever they were picked up, by month."""
+    start, end = question.dates
+    return con.execute(QUERY, {"start_date": start, "end_date": end}).fetchall()
+
+
+def to_basis(
+    question: Question, days: Days, loaded: Mapping[date, datetime], counted: int
 ) -> Basis:
     """The months that a question's numbers come from, and the trips of its days left out.
 
+    loaded:  when each month's file came into the lake
     counted: how many trips the numbers have
-    loaded:  when the file of a month came into the lake
     """
-    start, end = question.dates
-    rows = con.execute(QUERY, {"start_date": start, "end_date": end}).fetchall()
-    total, unknown, untimed = (sum(int(row[i]) for row in rows) for i in (1, 2, 3))
+    total, unknown, untimed = (sum(int(row[i]) for row in days) for i in (1, 2, 3))
     left_out = (
         LeftOut(
             reason=f"Picked up elsewhere than in {question.area}.", trips=total - counted - unknown
@@ -97,7 +105,7 @@ def find_basis(
     )
     return Basis(
         months=tuple(
-            Month(month=month, loaded=loaded(month), trips=int(trips)) for month, trips, *_ in rows
+            Month(month=month, loaded=loaded[month], trips=int(trips)) for month, trips, *_ in days
         ),
         left_out=tuple(each for each in left_out if each.trips),
     )

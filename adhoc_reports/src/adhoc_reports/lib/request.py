@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from hashlib import blake2b
 from typing import Annotated, Any, Self
 from unicodedata import category
@@ -37,6 +37,9 @@ MAX_NAME_CHARACTERS = 100
 MAX_NAME_BYTES = 200
 # A request of such a name would replace a file that belongs to another team.
 TAKEN = frozenset({"manhattan_map", "manhattan_stats", "trips_by_week"})
+
+# Unicode's Bidi_Control: with them a name looks like another one.
+_TURNS_TEXT = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 _SHOWN_CHARACTERS = 60
 _SHOWN_PROBLEMS = 5
@@ -66,6 +69,8 @@ def request_name(filename: str) -> str:
         raise ValueError("expected a name that does not begin with a dot")
     if any(c in "/\\" or category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
         raise ValueError("expected a name without slashes, backslashes and control characters")
+    if any(c in _TURNS_TEXT for c in name):
+        raise ValueError("expected a name without characters that change the direction of text")
     if len(name) > MAX_NAME_CHARACTERS or len(name.encode()) > MAX_NAME_BYTES:
         raise ValueError(
             f"expected at most {MAX_NAME_CHARACTERS} characters, {MAX_NAME_BYTES} bytes in UTF-8"
@@ -116,6 +121,11 @@ def _iso_date(value: str) -> str:
     return value
 
 
+def in_words(day: date) -> str:
+    """A day for people: 10 January 2023."""
+    return f"{day.day} {day:%B %Y}"
+
+
 class Question(BaseModel):
     """What somebody wants to know: the pickups of an area and of some days."""
 
@@ -125,13 +135,17 @@ class Question(BaseModel):
         description=f"Borough of the pickups: {', '.join(BOROUGHS)}; or {WHOLE_CITY}, which is "
         "all of them but EWR.",
         examples=["Manhattan"],
+        json_schema_extra={"enum": [*BOROUGHS, WHOLE_CITY]},
     )
     start_date: Annotated[str, AfterValidator(_iso_date)] = Field(
-        description="First day of the pickups, such as 2023-01-10.", examples=["2023-01-10"]
+        description="First day of the pickups, such as 2023-01-10.",
+        examples=["2023-01-10"],
+        json_schema_extra={"format": "date"},
     )
     end_date: Annotated[str, AfterValidator(_iso_date)] = Field(
         description="The day after the last day of the pickups, such as 2023-01-25.",
         examples=["2023-01-25"],
+        json_schema_extra={"format": "date"},
     )
     zone: Annotated[str, AfterValidator(_zone)] = Field(
         default="",
@@ -159,6 +173,13 @@ class Question(BaseModel):
     def dates(self) -> tuple[date, date]:
         """First day, and the day after the last."""
         return date.fromisoformat(self.start_date), date.fromisoformat(self.end_date)
+
+    @property
+    def days(self) -> str:
+        """First and last day, for people."""
+        start, end = self.dates
+        last = end - timedelta(days=1)
+        return in_words(start) if start == last else f"{in_words(start)} to {in_words(last)}"
 
     @property
     def area(self) -> str:

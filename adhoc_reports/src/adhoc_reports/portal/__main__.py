@@ -13,6 +13,13 @@ from taxi_shared.storage import DataRoot
 CONNECTIONS = 500
 
 
+def hosts(setting: str) -> list[str]:
+    """The names that the portal is reached by: those of a setting, and this machine's own, which
+    whoever asks after its health uses."""
+    named = [name.strip() for name in setting.split(",")]
+    return list(dict.fromkeys(name for name in (*named, "127.0.0.1", "localhost") if name))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m adhoc_reports.portal", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
@@ -24,7 +31,7 @@ def main() -> None:
     app = create_app(
         DataRoot.at(settings.get(settings.DATA_ROOT)),
         Dagster(url, settings.get(settings.DAGSTER_PUBLIC_URL).rstrip("/") or url),
-        hosts=settings.get(settings.PORTAL_HOSTS).split(","),
+        hosts=hosts(settings.get(settings.PORTAL_HOSTS)),
     )
     uvicorn.run(
         app,

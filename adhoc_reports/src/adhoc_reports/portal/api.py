@@ -15,7 +15,7 @@ from adhoc_reports.lib.pickups import WEEKDAYS
 from adhoc_reports.lib.report import Basis, at_moment
 from adhoc_reports.lib.request import Question, request_name
 from adhoc_reports.portal.archive import Sent
-from adhoc_reports.portal.office import Look, Office, View
+from adhoc_reports.portal.office import Look, NotThere, Office, View
 from adhoc_reports.portal.states import State
 
 
@@ -70,7 +70,12 @@ class Result(BaseModel):
 class Full(Brief):
     """A request, how far it is, and the report's numbers once it is done."""
 
-    result: Result | None
+    result: Result | None = Field(
+        description="Null before there is one; while it is made again, the one of before."
+    )
+    trouble: tuple[str, ...] = Field(
+        description="What keeps requests from being answered, in sentences; mostly nothing."
+    )
 
 
 class Found(BaseModel):
@@ -78,6 +83,9 @@ class Found(BaseModel):
 
     total: int
     reports: list[Brief]
+    trouble: tuple[str, ...] = Field(
+        description="What keeps requests from being answered, in sentences; mostly nothing."
+    )
 
 
 class Data(BaseModel):
@@ -93,20 +101,16 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     409: {"model": Problems, "description": "Another request has this name."},
     413: {"model": Problems, "description": "This is too large."},
     422: {"model": Problems, "description": "A field is not as it is expected."},
-    429: {"model": Problems, "description": "Too many requests at once from one address."},
 }
 AWAY: dict[int | str, dict[str, Any]] = {
-    503: {"model": Problems, "description": "The storage does not answer, or too many wait."}
+    429: {"model": Problems, "description": "Too many requests at once from one address."},
+    503: {"model": Problems, "description": "The storage does not answer, or too many wait."},
 }
 MISSING: dict[int | str, dict[str, Any]] = {
     404: {"model": Problems, "description": "There is no such report."},
     422: {"model": Problems, "description": "A field is not as it is expected."},
 }
 Name = Annotated[str, Path(description="Name of a report.", examples=["jan"])]
-
-
-class NotThere(Exception):
-    """There is no report of this name."""
 
 
 def api(office: Office) -> APIRouter:
@@ -137,10 +141,12 @@ def api(office: Office) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
     ) -> Found:
         """Requests and reports, newest first."""
-        found = matching(await office.look(), q, state)
+        look = await office.look()
+        found = matching(look, q, state)
         return Found(
             total=len(found),
             reports=[brief(office, view) for view in found[offset : offset + limit]],
+            trouble=look.trouble,
         )
 
     @router.get("/reports/{name}", responses=MISSING)
@@ -174,8 +180,7 @@ def api(office: Office) -> APIRouter:
 
     async def full(name: str) -> Full:
         view = await office.follow(name)
-        if view is None:
-            raise NotThere
+        look = await office.look()
         report = await office.report(view)
         result = report and Result(
             made=report.made,
@@ -184,9 +189,10 @@ def api(office: Office) -> APIRouter:
             remark=report.remark,
             basis=report.basis,
         )
-        run = office.dagster.link(report.run_id) if report else None
         known = brief(office, view).model_dump()
-        return Full.model_validate({**known, "run": run or known["run"], "result": result})
+        if report and view.progress.state is State.DONE:
+            known["run"] = office.dagster.link(report.run_id)
+        return Full.model_validate({**known, "result": result, "trouble": look.trouble})
 
     return router
 

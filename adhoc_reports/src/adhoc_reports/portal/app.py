@@ -11,10 +11,10 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from adhoc_reports.lib.request import EXPECTED, listed, problems
-from adhoc_reports.portal.api import NotThere, api, problems_answer
+from adhoc_reports.portal.api import api, problems_answer
 from adhoc_reports.portal.archive import Archive
 from adhoc_reports.portal.guard import Guard, RateLimit
-from adhoc_reports.portal.office import AWAY, MISSING, Office, Refused, StorageAway
+from adhoc_reports.portal.office import AWAY, MISSING, NotThere, Office, Refused, StorageAway
 from adhoc_reports.portal.pages import Pages
 from adhoc_reports.portal.runs import Dagster
 from taxi_shared.storage import DataRoot
@@ -27,6 +27,7 @@ def create_app(
     dagster: Dagster,
     hosts: Sequence[str] = ("127.0.0.1", "localhost"),
     rate_limit: RateLimit | None = None,
+    look_limit: RateLimit | None = None,
 ) -> FastAPI:
     """The portal over a data root and a Dagster, for browsers that reach it by one of `hosts`."""
     office = Office(Archive(root), dagster)
@@ -40,11 +41,17 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
+    app.state.office = office
     app.include_router(api(office))
     app.include_router(pages.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(GZipMiddleware, minimum_size=1000)
-    app.add_middleware(Guard, rate_limit=rate_limit or RateLimit())
+    app.add_middleware(
+        Guard,
+        rate_limit=rate_limit or RateLimit(),
+        # A page that waits asks once a second, and a whole company may come from one address.
+        look_limit=look_limit or RateLimit(at_once=3_000, a_second=100),
+    )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
 
     def wrong(

@@ -1,5 +1,6 @@
 """Requests and reports as files: all that are there, and how a new one is put among them."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -10,6 +11,7 @@ from upath import UPath
 
 from adhoc_reports.lib import available, intake, outputs
 from adhoc_reports.lib.available import Available
+from adhoc_reports.lib.failure import Failure
 from adhoc_reports.lib.intake import Accepted, Listed, Rejected
 from adhoc_reports.lib.report import Report
 from adhoc_reports.lib.request import (
@@ -25,6 +27,7 @@ from taxi_shared import storage
 from taxi_shared.storage import DataRoot
 
 MAX_REPORT_BYTES = 1024 * 1024
+FORGOTTEN_SECONDS = 24 * 3600
 
 T = TypeVar("T")
 
@@ -34,6 +37,7 @@ class Answer:
     """A report in brief; `written` in seconds since 1970, `levels` as of `heatmap.levels`."""
 
     request: Request
+    run_key: str
     trips: int
     levels: str
     written: float
@@ -46,6 +50,7 @@ class Refusal:
     filename: str
     reason: str
     written: float
+    run_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Entry:
     question: Question | None
     answer: Answer | None
     refusal: Refusal | None
+    failure: Failure | None = None
 
     @property
     def is_answered(self) -> bool:
@@ -69,15 +75,39 @@ class Entry:
             return False
         if self.file is None:
             return True
-        same = self.answer.request.question == self.question
-        return same and self.answer.written >= self.file.modified
+        return self.has_answer and self._is_of_the_file(self.answer)
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is a report of the same question, perhaps of before it was asked again."""
+        if self.answer is None or self.is_refused:
+            return False
+        return self.file is None or self.answer.request.question == self.question
 
     @property
     def is_refused(self) -> bool:
         if self.refusal is None:
             return False
-        others = (self.file.modified if self.file else 0, self.answer.written if self.answer else 0)
-        return self.refusal.written >= max(others)
+        if self.file:
+            return self._is_of_the_file(self.refusal)
+        return self.answer is None or self.refusal.written >= self.answer.written
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the run of the request as it is now has failed."""
+        if self.failure is None or self.file is None or self.is_answered or self.is_refused:
+            return False
+        return self.failure.run_key == self.file.run_key
+
+    def _is_of_the_file(self, found: Answer | Refusal) -> bool:
+        """Whether a report is of the file as it is now.
+
+        Times are compared only where it does not say so: a file may have any time.
+        """
+        assert self.file
+        if found.run_key:
+            return found.run_key == self.file.run_key
+        return found.written >= self.file.modified
 
     @property
     def asked(self) -> float:
@@ -113,7 +143,13 @@ class Snapshot:
 
     @property
     def waiting(self) -> int:
-        return sum(not (each.is_answered or each.is_refused) for each in self.entries.values())
+        """How many are on their way; those of long ago are lost, and will not be answered."""
+        since = time.time() - FORGOTTEN_SECONDS
+        return sum(
+            not (each.is_answered or each.is_refused or each.is_failed)
+            for each in self.entries.values()
+            if each.asked > since
+        )
 
 
 class Sent(Enum):
@@ -122,6 +158,7 @@ class Sent(Enum):
     NEW = "it is a new file"
     THERE = "the same request is there already"
     OTHER = "another request has this name"
+    CHANGED = "its file has been changed meanwhile"
 
 
 class Archive:
@@ -135,6 +172,7 @@ class Archive:
         self._questions: dict[str, tuple[str, Question | Refusal]] = {}
         self._answers: dict[str, tuple[str, Answer]] = {}
         self._refusals: dict[str, tuple[str, Refusal]] = {}
+        self._failures: dict[str, tuple[str, Failure]] = {}
 
     def look(self) -> Snapshot:
         """Two listings; what is new or has changed is read."""
@@ -143,8 +181,9 @@ class Archive:
         listing = _listing(self.root.outputs)
         self._answers = self._read(listing, outputs.REPORT_SUFFIX, self._answers, _answer)
         self._refusals = self._read(listing, outputs.ERROR_SUFFIX, self._refusals, _refusal)
+        self._failures = self._read(listing, outputs.FAILURE_SUFFIX, self._failures, _failure)
         by_name = {error_name(file.name): file for file in files}
-        names = {*by_name, *self._answers, *self._refusals}
+        names = {*by_name, *self._answers, *self._refusals}  # a failure alone is of no use
         entries = (self._entry(name, by_name.get(name)) for name in names)
         newest_first = sorted(entries, key=lambda entry: (-entry.asked, entry.name))
         return Snapshot({entry.name: entry for entry in newest_first}, available.told(self.root))
@@ -159,9 +198,21 @@ class Archive:
             there = self._question_under(request)
         return Sent.THERE if there == request.question else Sent.OTHER
 
-    def send_again(self, request: Request) -> None:
-        """Write a request's file anew: the sensor takes it for another version."""
-        storage.write_text(self.root.requests / request.filename, request.to_json())
+    def send_again(self, request: Request, seen: Listed | None) -> Sent:
+        """Write a request's file anew, unless it is not the one that was seen any more.
+
+        The sensor takes it for another version.
+        """
+        path = self.root.requests / request.filename
+        content = request.to_json().encode()
+        files = intake.list_requests(self.root.requests) or []
+        there = next((file for file in files if file.name == request.filename), None)
+        if there is None:
+            return Sent.NEW if storage.write_new(path, content) else Sent.CHANGED
+        if seen is None or there.fingerprint != seen.fingerprint:
+            return Sent.CHANGED
+        storage.write_bytes(path, content)
+        return Sent.NEW
 
     def report(self, name: str) -> Report | None:
         """A report; None where there is none."""
@@ -187,9 +238,10 @@ class Archive:
         _, held = self._questions.get(file.name, ("", None)) if file else ("", None)
         _, answer = self._answers.get(name, ("", None))
         _, refusal = self._refusals.get(name, ("", None))
+        _, failure = self._failures.get(name, ("", None))
         if isinstance(held, Refusal):
             return Entry(name, file, None, answer, held)
-        return Entry(name, file, held, answer, refusal)
+        return Entry(name, file, held, answer, refusal, failure)
 
     def _read_questions(self, files: Iterable[Listed]) -> None:
         known = {
@@ -203,7 +255,7 @@ class Archive:
                 case Accepted(file, request):
                     known[file.name] = (file.fingerprint, request.question)
                 case Rejected(file, reason):
-                    refusal = Refusal(file.name, reason, file.modified)
+                    refusal = Refusal(file.name, reason, file.modified, file.run_key)
                     known[file.name] = (file.fingerprint, refusal)
         self._questions = known
 
@@ -239,16 +291,23 @@ class Archive:
 class _ErrorFile(BaseModel):
     request: str
     reason: str
+    run_key: str = ""
 
 
 def _answer(content: bytes, written: float) -> Answer:
     report = Report.model_validate_json(content)
-    return Answer(report.request, report.pickups.total, levels(report.by_hour), written)
+    return Answer(
+        report.request, report.run_key, report.pickups.total, levels(report.by_hour), written
+    )
 
 
 def _refusal(content: bytes, written: float) -> Refusal:
     error = _ErrorFile.model_validate_json(content)
-    return Refusal(error.request, error.reason, written)
+    return Refusal(error.request, error.reason, written, error.run_key)
+
+
+def _failure(content: bytes, _written: float) -> Failure:
+    return Failure.model_validate_json(content)
 
 
 def _listing(folder: UPath) -> dict[str, Mapping[str, Any]]:

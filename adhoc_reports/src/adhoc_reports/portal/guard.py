@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES: Final = 16 * 1024
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+HEALTH: Final = "/healthz"
 BUCKETS: Final = 10_000
 
 _HEADERS = {
@@ -57,8 +58,8 @@ class _TooLarge(Exception):
 class Guard:
     """Refuses what no honest page of the portal would send, and sets headers on all answers."""
 
-    def __init__(self, app: ASGIApp, rate_limit: RateLimit) -> None:
-        self.app, self.rate_limit = app, rate_limit
+    def __init__(self, app: ASGIApp, rate_limit: RateLimit, look_limit: RateLimit) -> None:
+        self.app, self.rate_limit, self.look_limit = app, rate_limit, look_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,19 +98,17 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
-        if scope["method"] in SAFE_METHODS:
+        client = scope["client"][0] if scope.get("client") else ""
+        if scope["path"] == HEALTH:
             return None
+        if scope["method"] in SAFE_METHODS:
+            return _limited(self.look_limit, client)
         if not _same_site(headers):
             return _refused(403, "this came from the page of another site")
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES:
             return _too_large()
-        client = scope["client"][0] if scope.get("client") else ""
-        if wait := self.rate_limit.seconds_to_wait(client):
-            refused = _refused(429, "too many requests at once; expected some time between them")
-            refused.headers["retry-after"] = str(int(wait) + 1)
-            return refused
-        return None
+        return _limited(self.rate_limit, client)
 
 
 def _same_site(headers: Headers) -> bool:
@@ -122,6 +121,15 @@ def _same_site(headers: Headers) -> bool:
         return site in ("same-origin", "none")
     origin = headers.get("origin")
     return origin is None or origin.partition("://")[2] == headers.get("host")
+
+
+def _limited(limit: RateLimit, client: str) -> JSONResponse | None:
+    wait = limit.seconds_to_wait(client)
+    if not wait:
+        return None
+    refused = _refused(429, "too many requests at once; expected some time between them")
+    refused.headers["retry-after"] = str(int(wait) + 1)
+    return refused
 
 
 def _too_large() -> JSONResponse:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+MOMENT = 0.3
+AWAY_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -20,7 +22,10 @@ class Known(Generic[T]):
 
 
 class Kept(Generic[T]):
-    """Asks at most once every `seconds`, once at a time, and waits for it `patience` seconds."""
+    """Asks at most once every `seconds`, once at a time, and waits for it `patience` seconds.
+
+    What has not answered the last time is waited for a moment only.
+    """
 
     def __init__(
         self, name: str, ask: Callable[[], Awaitable[T]], seconds: float, patience: float
@@ -34,7 +39,8 @@ class Kept(Generic[T]):
 
     async def get(self) -> Known[T]:
         """The answer of now, or the last one where none comes in time."""
-        deadline = time.monotonic() + self.patience
+        away = self._asked > float("-inf") and not self._known.current
+        deadline = time.monotonic() + (min(MOMENT, self.patience) if away else self.patience)
         while not self._is_fresh():
             if self._task is None:
                 self._task = asyncio.create_task(self._look())
@@ -62,6 +68,7 @@ class Kept(Generic[T]):
             if self._known.current or self._asked == float("-inf"):
                 log.warning("%s does not answer: %r", self.name, error)
             self._known = Known(self._known.value, current=False)
-            self._asked, self._took = time.monotonic(), 0.0
+            self._asked = time.monotonic()
+            self._took = min(self._asked - asked, AWAY_SECONDS / 4)
         finally:
             self._task = None

@@ -14,16 +14,27 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 
 from adhoc_reports.lib.pickups import HOURS, WEEKDAYS
+from adhoc_reports.lib.report import Report
 from adhoc_reports.lib.request import (
     MAX_NAME_CHARACTERS,
     WHOLE_CITY,
     Problem,
     Question,
+    in_words,
     problems,
 )
 from adhoc_reports.portal import heatmap
-from adhoc_reports.portal.api import KINDS, Asked, NotThere, file, matching
-from adhoc_reports.portal.office import AWAY, Office, Refused, StorageAway, View, newer_months
+from adhoc_reports.portal.api import KINDS, Asked, file, matching
+from adhoc_reports.portal.guard import HEALTH
+from adhoc_reports.portal.office import (
+    AWAY,
+    NotThere,
+    Office,
+    Refused,
+    StorageAway,
+    View,
+    newer_months,
+)
 from adhoc_reports.portal.states import State
 
 NEWEST = 6
@@ -89,14 +100,13 @@ class Pages:
         )
         self.templates.filters |= {
             "thousands": lambda number: f"{number:,}",
-            "day": lambda day: f"{day.day} {day:%B %Y}",
+            "day": in_words,
             "moment": _moment,
             "path": lambda name: quote(name, safe=""),
         }
         self.templates.globals |= {
             "version": _version(FOLDER / "static"),
             "thumbnail": heatmap.thumbnail,
-            "day_before": lambda day: day - timedelta(days=1),
             "State": State,
         }
         self._add_routes()
@@ -111,7 +121,7 @@ class Pages:
     def _add_routes(self) -> None:
         router, office = self.router, self.office
 
-        @router.get("/healthz")
+        @router.get(HEALTH)
         async def health() -> Response:
             """Whether the portal itself runs; what it needs may be away, and pages say so."""
             return PlainTextResponse("ok")
@@ -161,17 +171,11 @@ class Pages:
 
         @router.get("/reports/{name}")
         async def report(request: Request, name: str) -> Response:
-            view = await office.follow(name)
-            if view is None:
-                raise NotThere
-            return await report_page(request, view)
+            return await report_page(request, await office.follow(name))
 
         @router.post("/reports/{name}/again")
         async def again(name: str) -> Response:
-            view = await office.follow(name)
-            if view is None:
-                raise NotThere
-            await office.ask_again(view)
+            await office.ask_again(await office.follow(name))
             return RedirectResponse(_page_of(name), SEE_OTHER)
 
         @router.get("/reports/{name}/{kind}.{suffix}")
@@ -212,9 +216,12 @@ class Pages:
                 look=look,
                 report=found,
                 link=f"{str(request.base_url).rstrip('/')}{_page_of(view.entry.name)}",
-                run=_run(office, view, found.run_id if found else ""),
+                run=_run(office, view, found),
+                again=await office.can_be_made_again(view),
                 form=asdict(Filled.like(asks)) if asks else None,
-                newer=newer_months(found, look.available) if found else [],
+                newer=newer_months(found, look.available)
+                if found and view.progress.state is State.DONE
+                else [],
                 weekdays=WEEKDAYS,
                 hours=HOURS,
                 levels=heatmap.levels(by_hour) if found else "",
@@ -223,9 +230,10 @@ class Pages:
             )
 
 
-def _run(office: Office, view: View, run_id: str) -> str:
-    run_id = run_id or (view.progress.run.run_id if view.progress.run else "")
-    return office.dagster.link(run_id) if run_id else ""
+def _run(office: Office, view: View, report: Report | None) -> str:
+    if view.progress.run:
+        return office.dagster.link(view.progress.run.run_id)
+    return office.dagster.link(report.run_id) if report else ""
 
 
 def _page_of(name: str) -> str:
@@ -258,5 +266,5 @@ def _moment(moment: datetime | float) -> str:
 
 def _version(folder: Path) -> str:
     """Differs when the static files do, so that browsers may keep them."""
-    content = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+    content = b"".join(path.read_bytes() for path in sorted(folder.rglob("*.*")))
     return blake2b(content, digest_size=6).hexdigest()

@@ -1,16 +1,20 @@
 """What Dagster knows of requests on their way: by GraphQL over HTTP, and it may be away."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 
+from adhoc_reports.lib.failure import UNFORESEEN, in_plain_words
 from adhoc_reports.portal.kept import Kept, Known
 
 SECONDS = 1.0
 PATIENCE_SECONDS = 2.0
 RUNS_SHOWN = 500
+
+MAX_KEPT = 5_000
 
 JOB = "adhoc_request_job"
 _UNFINISHED = ["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING", "FAILURE", "CANCELED"]
@@ -20,8 +24,8 @@ query ($statuses: [RunStatus!], $sensor: SensorSelector!, $limit: Int!) {{
   runsOrError(filter: {{pipelineName: "{JOB}", statuses: $statuses}}, limit: $limit) {{
     ... on Runs {{ results {{ {_RUN} }} }} }}
   sensorOrError(sensorSelector: $sensor) {{
-    __typename ... on Sensor {{ sensorState {{ status }} }} }}
-  instance {{ daemonHealth {{ allDaemonStatuses {{ daemonType healthy }} }} }}
+    __typename ... on Sensor {{ sensorState {{ status ticks(limit: 2) {{ status }} }} }} }}
+  instance {{ daemonHealth {{ allDaemonStatuses {{ daemonType required healthy }} }} }}
 }}"""
 _RUN_OF_KEY = f"""
 query ($tags: [ExecutionTag!]) {{
@@ -29,8 +33,8 @@ query ($tags: [ExecutionTag!]) {{
 }}"""
 _FAILURE = """
 query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { __typename
-  ... on ExecutionStepFailureEvent { error { message causes { message } } }
-  ... on RunFailureEvent { message error { message } } } } } }"""
+  ... on ExecutionStepFailureEvent { error { className message causes { className message } } }
+  ... on RunFailureEvent { message error { className message } } } } } }"""
 _SENSOR = {
     "repositoryLocationName": "adhoc_reports",
     "repositoryName": "__repository__",
@@ -52,11 +56,17 @@ class Scene:
     """What goes on in Dagster.
 
     runs:    by run key: those that have not ended, and the failed ones
+    is_all:  whether there are no more of them than these
     trouble: what keeps requests from being answered, in plain words; empty where nothing does
     """
 
     runs: Mapping[str, Run] = field(default_factory=dict)
+    is_all: bool = False
     trouble: str = ""
+
+
+class NoAnswer(Exception):
+    """Dagster does not answer, or not as it should."""
 
 
 AWAY = Scene(
@@ -76,7 +86,8 @@ class Dagster:
             base_url=url, timeout=PATIENCE_SECONDS, transport=transport, trust_env=False
         )
         self._scene = Kept("Dagster", self._look, SECONDS, PATIENCE_SECONDS)
-        self._failures: dict[str, str] = {}
+        self._failures: dict[str, tuple[str, str]] = {}
+        self._runs: dict[str, tuple[float, Run | None]] = {}
 
     async def scene(self) -> Scene:
         """What goes on; `AWAY` where Dagster does not answer."""
@@ -84,21 +95,26 @@ class Dagster:
         return known.value if known.current and known.value else AWAY
 
     async def run_of(self, run_key: str) -> Run | None:
-        """The newest run of a run key, however old; None where there is none or no answer."""
-        tags = [{"key": "dagster/run_key", "value": run_key}]
-        try:
-            data = await self._ask(_RUN_OF_KEY, tags=tags)
-        except (httpx2.HTTPError, ValueError):
-            return None
-        return _by_run_key(data["runsOrError"]).get(run_key)
+        """The newest run of a run key, however old, as of a second ago; None where there is none.
 
-    async def failure(self, run_id: str) -> str:
-        """Why a run failed, in the words of what went wrong; empty where that is not known."""
+        Raises NoAnswer.
+        """
+        asked, run = self._runs.get(run_key, (float("-inf"), None))
+        if time.monotonic() - asked > SECONDS:
+            tags = [{"key": "dagster/run_key", "value": run_key}]
+            data = await self._ask(_RUN_OF_KEY, tags=tags)
+            run = _by_run_key(data["runsOrError"]).get(run_key)
+            if len(self._runs) >= MAX_KEPT:
+                self._runs.clear()
+            self._runs[run_key] = time.monotonic(), run
+        return run
+
+    async def failure(self, run_id: str) -> tuple[str, str]:
+        """Why a run failed: in plain words, and in those of the error. Raises NoAnswer."""
         if run_id not in self._failures:
-            try:
-                data = await self._ask(_FAILURE, id=run_id)
-            except (httpx2.HTTPError, ValueError):
-                return ""
+            data = await self._ask(_FAILURE, id=run_id)
+            if len(self._failures) >= MAX_KEPT:
+                self._failures.clear()
             self._failures[run_id] = _reason(data["logsForRun"].get("events", []))
         return self._failures[run_id]
 
@@ -108,17 +124,22 @@ class Dagster:
 
     async def _look(self) -> Scene:
         data = await self._ask(_SCENE, statuses=_UNFINISHED, sensor=_SENSOR, limit=RUNS_SHOWN)
-        return Scene(_by_run_key(data["runsOrError"]), _trouble(data))
+        found = data["runsOrError"]
+        is_all = len(found.get("results", [])) < RUNS_SHOWN
+        return Scene(_by_run_key(found), is_all, _trouble(data))
 
     async def _ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The data of an answer. Raises httpx2.HTTPError, or ValueError for what is no answer."""
-        response = await self._client.post(
-            "/graphql", json={"query": query, "variables": variables}
-        )
-        answer = response.raise_for_status().json()
+        """The data of an answer. Raises NoAnswer."""
+        try:
+            response = await self._client.post(
+                "/graphql", json={"query": query, "variables": variables}
+            )
+            answer = response.raise_for_status().json()
+        except (httpx2.HTTPError, ValueError) as error:
+            raise NoAnswer(f"{self._client.base_url}: {error!r}") from error
         data = answer.get("data") if isinstance(answer, dict) else None
         if not isinstance(data, dict) or answer.get("errors"):
-            raise ValueError(f"{self._client.base_url} answers with {str(answer)[:300]}")
+            raise NoAnswer(f"{self._client.base_url} answers with {str(answer)[:300]}")
         return data
 
 
@@ -139,18 +160,21 @@ def _trouble(data: Mapping[str, Any]) -> str:
     if sensor["sensorState"]["status"] != "RUNNING":
         return f"The sensor that takes requests is switched off in Dagster. {kept}"
     daemons = data["instance"]["daemonHealth"]["allDaemonStatuses"]
-    healthy = {daemon["daemonType"]: daemon["healthy"] for daemon in daemons}
-    if healthy.get("SENSOR") is False:
+    ill = {each["daemonType"] for each in daemons if each["required"] and each["healthy"] is False}
+    if "SENSOR" in ill:
         return f"Dagster's daemon, which takes requests, does not run. {kept}"
+    if "QUEUED_RUN_COORDINATOR" in ill:
+        return f"Dagster's daemon, which starts what is queued, does not run. {kept}"
+    ticks = [tick["status"] for tick in sensor["sensorState"]["ticks"]]
+    if next((status for status in ticks if status != "STARTED"), "") == "FAILURE":
+        return f"The sensor that takes requests fails in Dagster. {kept}"
     return ""
 
 
-def _reason(events: list[dict[str, Any]]) -> str:
-    errors = [event["error"] for event in events if event.get("error")]
-    for error in errors:
-        causes = error.get("causes") or []
-        message: str = (causes[-1] if causes else error)["message"]
-        if message.strip():
-            return message.strip()
+def _reason(events: list[dict[str, Any]]) -> tuple[str, str]:
+    for error in (event["error"] for event in events if event.get("error")):
+        chain = [error, *(error.get("causes") or [])]
+        texts = [f"{each['className']}: {each['message']}" for each in chain]
+        return in_plain_words(texts), chain[-1]["message"].strip()
     messages = [event["message"] for event in events if event.get("message")]
-    return messages[0] if messages else ""
+    return (in_plain_words(messages), messages[0]) if messages else (UNFORESEEN, "")
