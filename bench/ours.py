@@ -68,7 +68,11 @@ def platform(
 
     `publisher` is the address that files are fetched from, for runs that fetch.
     """
-    settings = {"TAXI_DATA_ROOT": str(data), "TAXI_START_DATE": f"{first_month}-01"}
+    settings = {
+        "TAXI_DATA_ROOT": str(data),
+        "TAXI_START_DATE": f"{first_month}-01",
+        "TAXI_FOLLOW_TLC": "off",  # what is measured is started by the bench alone
+    }
     if publisher:
         settings["TLC_SOURCE_URL"] = publisher
         settings["TAXI_ZONES_URL"] = f"{publisher}/misc/taxi_zones.csv"

@@ -36,6 +36,7 @@ def _own_settings() -> None:
     """Whatever the machine has set, the tests set their own."""
     for name in [name for name in os.environ if name.startswith(SETTINGS)]:
         del os.environ[name]
+    os.environ["TAXI_FOLLOW_TLC"] = "off"  # no test asks TLC for months by the way
 
 
 @pytest.fixture(scope="session")

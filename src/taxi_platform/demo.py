@@ -28,6 +28,7 @@ def environment(root: Path) -> dict[str, str]:
         settings.ZONES_URL: str(source / "misc" / "taxi_zones.csv"),
         settings.START_DATE: MONTHS.first.isoformat(),
         settings.END_DATE: MONTHS.end.isoformat(),
+        settings.FOLLOW_TLC: "off",
         settings.DUCKDB_DATABASE: "",
     }
 

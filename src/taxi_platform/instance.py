@@ -146,7 +146,8 @@ def run_instance(
         if daemon:
             start(
                 "daemon",
-                *(sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(workspace)),
+                *(str(Path(sys.executable).with_name("dagster-daemon")), "run"),
+                *("--workspace", str(workspace)),
             )
         if portal_port:
             reporting = next(location for location in served if location.name == PORTAL_LOCATION)

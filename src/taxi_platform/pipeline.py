@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taxi_platform.calendar import MonthRange
-from taxi_platform.graphql import FINISHED, GraphQL, Materialization, Tick
+from taxi_platform.graphql import FINISHED, GraphQL, Materialization
 from taxi_platform.instance import Instance
 from taxi_shared.ranges import RANGE_END, RANGE_START
 from taxi_shared.teams import TEAM_TAG
@@ -80,22 +80,35 @@ class Pipeline:
         tags = partition_range(keys[0], keys[-1])
         self.run(self.start("trips and zones", "ingestion", "trip_update_job", tags=tags))
 
-    def follow_automation(self, began: float, ended: float) -> None:
+    def follow_automation(self, began: float, ended: float, quiet_looks: int = 0) -> None:
         """Watch the runs that analytics' automation asks for by itself after months were loaded.
 
-        `began` and `ended` are the times of the load, in seconds since 1970.
+        `began` and `ended` are the times of the load, in seconds since 1970. At least one look of
+        the automation after it is waited for, and `quiet_looks` that ask for nothing after the
+        last of the runs.
         """
+        followed: set[str] = set()
+        looks = max(1, quiet_looks)
         with self.console.status("waiting for analytics to see the new months"):
-            ticks: list[Tick] = []
-            while not any(tick.began > ended for tick in ticks):
-                self._wait(ended, "analytics' automation has not looked")
+            while True:
                 ticks = self.graphql.ticks_after("analytics", AUTOMATION, began)
-            requested = [each for tick in ticks for each in tick.requested]
-            runs = [each for each in requested if _is_run(each)]
-            for backfill in set(requested) - set(runs):
-                while not (found := self.graphql.runs_of_backfill(backfill)):
-                    self._wait(ended, f"backfill {backfill} has no run")
-                runs += found
+                requested = {each for tick in ticks for each in tick.requested} - followed
+                if not requested and sum(tick.began > ended for tick in ticks) >= looks:
+                    return
+                if requested:
+                    self._follow(requested, ended)
+                    followed |= requested
+                    ended, looks = time.time(), quiet_looks
+                else:
+                    self._wait(ended, "analytics' automation has not looked")
+
+    def _follow(self, requested: set[str], ended: float) -> None:
+        """Watch runs, and the runs of backfills, that were asked for."""
+        runs = [each for each in requested if _is_run(each)]
+        for backfill in requested - set(runs):
+            while not (found := self.graphql.runs_of_backfill(backfill)):
+                self._wait(ended, f"backfill {backfill} has no run")
+            runs += found
         self.run(*(Run("asked for by analytics' automation", run_id) for run_id in runs))
 
     def _wait(self, since: float, problem: str) -> None:
