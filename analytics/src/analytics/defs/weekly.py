@@ -111,6 +111,7 @@ def _compared(unlike: Sequence[str]) -> dg.AssetCheckResult:
         asset_key=keys.TRIPS_BY_WEEK,
         check_name=WEEKS_EQUAL_THEIR_DAYS,
         passed=not unlike,
+        severity=dg.AssetCheckSeverity.WARN,
         description="\n".join(unlike) or None,
         metadata={"findings": len(unlike)},
     )
