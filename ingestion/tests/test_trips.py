@@ -496,3 +496,8 @@ def test_the_first_rows_of_a_month_are_shown(ingestion):
     )
     assert shown.startswith("| vendor_id | pickup_datetime |")
     assert len(shown.splitlines()) == 2 + 3
+
+
+def test_every_asset_has_a_version_of_its_code():
+    graph = definitions.defs.resolve_asset_graph()
+    assert all(graph.get(key).code_version for key in graph.materializable_asset_keys)
