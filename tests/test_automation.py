@@ -27,7 +27,9 @@ def source(tmp_path):
 
 
 @contextmanager
-def running(folder: Path, source: Path, months: MonthRange) -> Iterator[Pipeline]:
+def running(
+    folder: Path, source: Path, months: MonthRange, follow_tlc: str = "off"
+) -> Iterator[Pipeline]:
     """An instance over those months, with a data root of its own below a folder."""
     environment = {
         "TAXI_DATA_ROOT": str(folder / "data"),
@@ -35,6 +37,7 @@ def running(folder: Path, source: Path, months: MonthRange) -> Iterator[Pipeline
         "TAXI_ZONES_URL": str(source / "misc" / "taxi_zones.csv"),
         "TAXI_START_DATE": months.first.isoformat(),
         "TAXI_END_DATE": months.end.isoformat(),
+        "TAXI_FOLLOW_TLC": follow_tlc,
     }
     with run_instance(folder / "home", environment=environment) as instance:
         pipeline = Pipeline(instance, Console(quiet=True))
@@ -42,10 +45,9 @@ def running(folder: Path, source: Path, months: MonthRange) -> Iterator[Pipeline
         yield pipeline
 
 
-@pytest.fixture
-def pipeline(tmp_path, source):
-    with running(tmp_path, source, MONTHS) as pipeline:
-        yield pipeline
+def follow(pipeline: Pipeline, began: float) -> None:
+    """Run what the automation asks for, until it has looked three times and asked for nothing."""
+    pipeline.follow_automation(began, time.time(), quiet_looks=3)
 
 
 def next_request(pipeline: Pipeline, moment: float) -> str:
@@ -89,13 +91,17 @@ def made_weeks(tmp_path: Path) -> dict[str, int]:
 
 
 def test_months_that_appear_are_loaded_and_one_that_is_replaced_is_loaded_again_with_its_weeks(
-    pipeline, source, tmp_path
+    source, tmp_path
 ):
-    began = time.time()
-    pipeline.graphql.start_sensor("ingestion", SENSOR)
+    with running(tmp_path, source, MONTHS, follow_tlc="on") as pipeline:
+        months_come_and_change(pipeline, source, tmp_path)
+
+
+def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> None:
+    began = 0.0  # the sensor is on from the start
     appeared = next_request(pipeline, began)
     pipeline.run(Run("months that appeared", appeared))
-    pipeline.follow_automation(began, time.time())
+    follow(pipeline, began)
     assert made_weeks(tmp_path) == weekly_trips(source)
     assert {m.asset for m in pipeline.materialized} == {
         *("taxi_trips_file", "taxi_trips", "taxi_zones_file", "taxi_zones"),
@@ -113,7 +119,7 @@ def test_months_that_appear_are_loaded_and_one_that_is_replaced_is_loaded_again_
     forget_turns(pipeline)
     replaced = next_request(pipeline, began)
     pipeline.run(Run("a month that was replaced", replaced))
-    pipeline.follow_automation(began, time.time())
+    follow(pipeline, began)
     after = made_weeks(tmp_path)
     assert after == weekly_trips(source)
     remade = {m.partition for m in pipeline.materialized if m.asset == "trips_by_week"}
@@ -127,7 +133,7 @@ def test_months_that_appear_are_loaded_and_one_that_is_replaced_is_loaded_again_
     pipeline.materialized.clear()
     began = time.time()
     pipeline.ingest(MonthRange.between("2023-01", "2023-01"))
-    pipeline.follow_automation(began, time.time())
+    follow(pipeline, began)
     assert {m.asset for m in pipeline.materialized} <= {
         *("taxi_trips_file", "taxi_trips", "taxi_zones_file", "taxi_zones")
     }
@@ -149,9 +155,108 @@ def test_months_that_appear_are_loaded_and_one_that_is_replaced_is_loaded_again_
                 ),
             )
         )
-    pipeline.follow_automation(began, time.time())
+    follow(pipeline, began)
     assert [m.asset for m in pipeline.materialized] == ["taxi_zones_file"]
     assert zones.read_bytes() == kept
+    (told,) = pipeline.graphql.ask(
+        """{ assetCheckExecutions(assetKey: {path: ["taxi_zones"]}, checkName: "no_zone_twice",
+              limit: 1) { status evaluation { severity description } } }"""
+    )["assetCheckExecutions"]
+    assert told["status"] == "FAILED"
+    assert told["evaluation"] == {"severity": "ERROR", "description": "999 not one of 1 to 265"}
+
+
+def test_a_week_between_two_months_waits_for_the_later_one_and_good_zones_are_drawn_once(
+    source, tmp_path
+):
+    with running(tmp_path, source, MONTHS) as pipeline:
+        began = time.time()
+        pipeline.ingest(MonthRange.between("2023-01", "2023-01"))
+        follow(pipeline, began)
+        whole = [week.isoformat() for week in MonthRange.between("2023-01", "2023-01").full_weeks]
+        assert list(made_weeks(tmp_path)) == whole
+        assert "2023-01-29" not in whole
+
+        pipeline.materialized.clear()
+        began = time.time()
+        pipeline.ingest(MonthRange.between("2023-02", "2023-02"))
+        follow(pipeline, began)
+        assert made_weeks(tmp_path) == weekly_trips(source)
+        assert [m.partition for m in pipeline.materialized].count("2023-01-29") == 1
+
+        # Whatever the schedules are for is done.
+        for location, schedule, reason in (
+            ("ingestion", "trip_update_schedule", "Every month so far is loaded"),
+            ("analytics", "weekly_update_schedule", "Every week so far is made."),
+        ):
+            assert reason in dry_run(pipeline, location, schedule)
+        assert set(stale_statuses(pipeline).values()) == {"FRESH"}
+
+        # A zone has another name. What shows it is out of date until the automation looks.
+        pipeline.materialized.clear()
+        file = source / "misc" / "taxi_zones.csv"
+        published = pd.read_csv(file)
+        published.loc[(published["borough"] == "Manhattan").idxmax(), "zone"] = "Alphabet Town"
+        published.to_csv(file, index=False)
+        set_sensor(pipeline, "stopSensor")
+        began = time.time()
+        zones = ["taxi_zones_file", "taxi_zones"]
+        run_id = pipeline.graphql.launch("ingestion", "trip_update_job", assets=zones)
+        pipeline.run(Run("a zone with another name", run_id))
+        stale = stale_statuses(pipeline)
+        assert {name for name, status in stale.items() if status == "STALE"} >= {"manhattan_stats"}
+        assert not any(stale[week] == "STALE" for week in weekly_trips(source))
+        set_sensor(pipeline, "startSensor")
+        follow(pipeline, began)
+        made = [m.asset for m in pipeline.materialized]
+        assert sorted(made) == ["manhattan_map", "manhattan_stats", *sorted(zones)]
+        stats = tmp_path / "data" / "staging" / "manhattan_stats.geojson"
+        assert "Alphabet Town" in stats.read_text()
+        assert set(stale_statuses(pipeline).values()) == {"FRESH"}
+
+
+def set_sensor(pipeline: Pipeline, mutation: str) -> None:
+    """Stop or start analytics' automation."""
+    sensor = {
+        "repositoryLocationName": "analytics",
+        "repositoryName": "__repository__",
+        "sensorName": "analytics_automation_sensor",
+    }
+    if mutation == "startSensor":
+        pipeline.graphql.start_sensor("analytics", "analytics_automation_sensor")
+        return
+    found = pipeline.graphql.ask(
+        """query ($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) {
+            ... on Sensor { id } } }""",
+        sensor=sensor,
+    )["sensorOrError"]
+    answer = pipeline.graphql.ask(
+        """mutation ($id: String!) { stopSensor(id: $id) { __typename
+            ... on PythonError { message } } }""",
+        id=found["id"],
+    )["stopSensor"]
+    assert answer["__typename"] == "StopSensorMutationResult", answer
+
+
+def dry_run(pipeline: Pipeline, location: str, schedule: str) -> str:
+    """Why a schedule would do nothing now, as its page's preview of a tick tells it."""
+    answer = pipeline.graphql.ask(
+        """mutation ($schedule: ScheduleSelector!, $now: Float) {
+            scheduleDryRun(selectorData: $schedule, timestamp: $now) { __typename
+              ... on PythonError { message }
+              ... on DryRunInstigationTick { evaluationResult {
+                skipReason runRequests { runKey } error { message } } } } }""",
+        schedule={
+            "repositoryLocationName": location,
+            "repositoryName": "__repository__",
+            "scheduleName": schedule,
+        },
+        now=time.time(),
+    )["scheduleDryRun"]
+    result = answer["evaluationResult"]
+    assert not result["error"], answer
+    assert not result["runRequests"]
+    return str(result["skipReason"])
 
 
 def stale_statuses(pipeline: Pipeline) -> dict[str, str]:
@@ -173,18 +278,53 @@ def stale_statuses(pipeline: Pipeline) -> dict[str, str]:
     return found
 
 
-def test_three_years_of_months_lead_to_two_runs(tmp_path):
+def backfill(pipeline: Pipeline, months: MonthRange) -> str:
+    """Load months as the UI does, by a backfill of the daemon's; its run once that has ended."""
+    backfill_id = pipeline.graphql.ask(
+        """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(
+              backfillParams: $params) { ... on LaunchBackfillSuccess { backfillId } } }""",
+        params={
+            "assetSelection": [{"path": ["taxi_trips_file"]}, {"path": ["taxi_trips"]}],
+            "partitionNames": [month.isoformat() for month in months.months],
+        },
+    )["launchPartitionBackfill"]["backfillId"]
+    deadline = time.monotonic() + SECONDS
+    while not (runs := pipeline.graphql.runs_of_backfill(backfill_id)):
+        assert time.monotonic() < deadline, f"no run of the backfill within {SECONDS} s"
+        time.sleep(0.2)
+    (run_id,) = runs
+    pipeline.run(Run("36 months", run_id))
+    return run_id
+
+
+def test_a_backfill_of_three_years_of_months_is_one_run_and_leads_to_two(tmp_path):
     years = MonthRange.between("2021-01", "2023-12")
     write_sample(tmp_path / "source", years.months, 200)
     with running(tmp_path, tmp_path / "source", years) as pipeline:
+        zones = pipeline.graphql.launch(
+            "ingestion", "trip_update_job", assets=["taxi_zones_file", "taxi_zones"]
+        )
+        pipeline.run(Run("zones", zones))
         began = time.time()
-        pipeline.ingest(years)
-        pipeline.follow_automation(began, time.time())
-        runs = pipeline.graphql.runs_of("__ASSET_JOB")
+        months = backfill(pipeline, years)
+        follow(pipeline, began)
+        runs = all_runs(pipeline)
     made = [(m.asset, m.partition) for m in pipeline.materialized]
-    assert len(runs) == 2  # the weeks, and the statistics with the map
+    assert len(runs - {zones, months}) == 2  # the weeks, and the statistics with the map
     assert len(set(made)) == len(made)
     assert sum(asset == "taxi_trips" for asset, _ in made) == 36
     weeks = {partition for asset, partition in made if asset == "trips_by_week"}
     assert weeks == {week.isoformat() for week in years.full_weeks} | {"2020-12-27"}
     assert {asset for asset, _ in made} >= {"manhattan_stats", "manhattan_map"}
+
+
+def all_runs(pipeline: Pipeline) -> set[str]:
+    """The ids of all runs but those of ingestion's own automation, which has no part in this."""
+    found = pipeline.graphql.ask(
+        "{ runsOrError { ... on Runs { results { runId tags { key value } } } } }"
+    )["runsOrError"]["results"]
+    sensor = {"key": "dagster/from_automation_condition", "value": "true"}
+    location = {"key": "dagster/code_location", "value": "ingestion"}
+    return {
+        run["runId"] for run in found if not (sensor in run["tags"] and location in run["tags"])
+    }
