@@ -4,11 +4,13 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 
 import dagster as dg
 
 from adhoc_reports.defs.requests import adhoc_request
 from adhoc_reports.lib import intake
+from taxi_shared import storage
 from taxi_shared.lake import Lake
 from taxi_shared.storage import DataRoot
 
@@ -19,12 +21,12 @@ NAME = "manhattan_2023-01-10_2023-01-24"
 
 
 def test_on_s3_a_request_is_asked_once_taken_by_the_sensor_answered_and_seen(
-    s3_root, instance, monkeypatch
+    s3_root, tmp_path, instance, monkeypatch
 ):
     root = DataRoot.at(s3_root)
-    write_zones(Lake(root))
-    write_trips(Lake(root), "2023-01-01", [(4, datetime(2023, 1, 10, 8)), (7, None)])
+    _fill_lake(root, tmp_path)
     office = Office(root, instance)
+    monkeypatch.setattr("adhoc_reports.portal.office.PATIENCE_SECONDS", 60)  # of a busy machine
     with portal_at(root) as portal:
 
         def ask(_: int) -> str:
@@ -64,13 +66,21 @@ def test_on_s3_a_request_is_asked_once_taken_by_the_sensor_answered_and_seen(
             time.sleep(1)
             return list_requests(folder)
 
-        monkeypatch.setattr("adhoc_reports.portal.office.PATIENCE_SECONDS", 0.2)
         monkeypatch.setattr(portal.app.state.office._snapshot, "patience", 0.2)
         monkeypatch.setattr(intake, "list_requests", list_slowly)
         time.sleep(1.1)
         page = portal.client.get("/reports").text
         assert "The storage does not answer. What you see is what was there" in page
         assert f'href="/reports/{NAME}"' in page
+
+
+def _fill_lake(root: DataRoot, tmp_path: Path) -> None:
+    lake = Lake(DataRoot.at(str(tmp_path)))
+    write_zones(lake)
+    write_trips(lake, "2023-01-01", [(4, datetime(2023, 1, 10, 8)), (7, None)])
+    for file in tmp_path.rglob("*.parquet"):
+        content = file.read_bytes()
+        storage.write_bytes(root.base / file.relative_to(tmp_path).as_posix(), content)
 
 
 def _state(client) -> str:
