@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from taxi_platform import deploy as steps
 from taxi_platform.deploy import DeployError, Deployment
 from taxi_platform.workspace import ROOT, locations
 from tests.containers.conftest import FIGURES, Stack, command, wait_for
@@ -48,13 +49,19 @@ def changed(path: Path, text: str) -> Iterator[None]:
         path.write_text(before)
 
 
-def slowed(stack: Stack, run_id: str) -> str:
-    """The container of a run, which works on at a thirtieth of its speed once it has begun."""
-    container = stack.container_of(run_id)
-    command("docker", "update", "--cpus=0.3", container)
-    wait_for(lambda: stack.graphql.run_status(run_id) == "STARTED", what=f"the start of {run_id}")
-    command("docker", "update", "--cpus=0.03", container)
-    return container
+def slowed(stack: Stack, *runs: str) -> list[str]:
+    """The containers of runs, which have begun and work on at a fraction of their speed."""
+    containers = {run: stack.container_of(run) for run in runs}
+    command("docker", "update", "--cpus=0.1", *containers.values())
+    waiting = dict(containers)
+
+    def have_begun() -> bool:
+        for run in [each for each in waiting if stack.graphql.run_status(each) == "STARTED"]:
+            command("docker", "update", "--cpus=0.02", waiting.pop(run))
+        return not waiting
+
+    wait_for(have_begun, seconds=170, what="the start of the runs")
+    return list(containers.values())
 
 
 def events(stack: Stack, run_id: str) -> int:
@@ -141,7 +148,7 @@ def test_a_deploy_leaves_runs_and_neighbours_alone(stack: Stack, monkeypatch: py
         stack.graphql.launch("ingestion", "trip_update_job", tags=MONTH),
         stack.graphql.launch("analytics", "weekly_update_job", tags=WEEK),
     ]
-    going = [slowed(stack, run) for run in launched]
+    going = slowed(stack, *launched)
     begun = [events(stack, run) for run in launched]
     begin = time.time()
     with Watch(stack, "analytics") as watch:
@@ -187,6 +194,25 @@ def test_a_column_that_a_neighbour_relies_on_cannot_be_dropped_by_a_deploy(
     ):
         deploy(stack, monkeypatch, "ingestion")
     assert servers(stack) == before
+    assert stack.graphql.location_images() == images
+
+
+def test_a_deploy_that_is_interrupted_half_way_starts_the_old_server_again(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+):
+    before, images = servers(stack), stack.graphql.location_images()
+    remove = steps._remove
+
+    def stop_alone(container: str) -> None:
+        monkeypatch.setattr(steps, "_remove", remove)
+        command("docker", "stop", container)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, "_remove", stop_alone)
+    with pytest.raises(DeployError, match="it was interrupted\nanalytics runs as before"):
+        deploy(stack, monkeypatch)
+    assert servers(stack) == before
+    stack.wait_for_locations()
     assert stack.graphql.location_images() == images
 
 

@@ -61,8 +61,7 @@ def test_an_image_holds_one_location_and_nothing_of_another(stack: Stack):
         others = [other for other in NAMES if other != name]
         tried = f"import importlib.util as u; print([n for n in {others} if u.find_spec(n)])"
         assert stack.python(name, tried) == "[]\n"
-    # What the host's dagster.yaml names, and no team's code.
-    assert stack.execute("webserver", "ls", "/app/src") == "taxi_shared\n"
+    assert stack.execute("webserver", "ls", "/app/src").split() == ["taxi_platform", "taxi_shared"]
     assert (
         stack.python("adhoc_reports", "import importlib.util as u; print(u.find_spec('geopandas'))")
         == "None\n"
@@ -215,16 +214,50 @@ def test_a_location_is_taken_away_and_added_while_the_others_go_on(stack: Stack)
     assert set(stack.graphql.location_errors()) == set(NAMES)
 
 
-def test_a_location_that_does_not_start_keeps_nobody_from_the_others(stack: Stack):
+# Prints what is posted to it, a line each, and ends by itself.
+RECEIVER = """
+import signal
+from http.server import BaseHTTPRequestHandler, HTTPServer
+signal.alarm(120)
+class Receiver(BaseHTTPRequestHandler):
+    def do_POST(self):
+        print(self.rfile.read(int(self.headers["content-length"])).decode(), flush=True)
+        self.send_response(200)
+        self.end_headers()
+HTTPServer(("0.0.0.0", 9000), Receiver).serve_forever()
+"""
+
+
+def test_a_location_that_does_not_start_keeps_nobody_from_the_others_and_is_told_of(stack: Stack):
+    receiver = subprocess.Popen(
+        ["docker", "exec", stack.container("ingestion"), "python", "-c", RECEIVER],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    stack.settings |= {
+        "TAXI_ALERTS": "webhook",
+        "TAXI_ALERT_WEBHOOK": "http://ingestion:9000/hook",
+        "TAXI_UI_URL": "https://taxi.example.org",
+    }
+    stack.compose("--profile", "alerts", "up", "--detach", "--no-deps", "alerts")
     stack.compose("stop", "analytics")
     try:
         stack.compose("restart", "webserver", "daemon")
-        stack.compose("up", "--detach", "--wait", "--no-deps", "webserver", "daemon")
+        stack.compose("up", "--detach", "--wait", "--no-deps", "webserver")
         wait_for(stack.graphql.is_up, what="the webserver")
         errors = stack.graphql.location_errors()
         assert errors.pop("analytics")
         assert set(errors.values()) == {None}
+        assert receiver.stdout
+        told = (each for line in receiver.stdout for each in json.loads(line)["problems"])
+        of_location = next(each for each in told if each["kind"] == "location")
+        assert of_location["location"] == "analytics"
+        assert of_location["link"].startswith("https://taxi.example.org/")
     finally:
+        receiver.kill()
+        stack.compose("--profile", "alerts", "rm", "--stop", "--force", "alerts")
+        for name in ("TAXI_ALERTS", "TAXI_ALERT_WEBHOOK", "TAXI_UI_URL"):
+            del stack.settings[name]
         stack.compose("up", "--detach", "--wait", "analytics")
     stack.wait_for_locations()
 

@@ -39,7 +39,7 @@ def test_the_locations_are_loaded_with_their_images_and_reload(stack: Stack, pag
     toast = page.get_by_text(re.compile("(Code location|Definitions) reloaded!"))
     expect(toast).to_have_count(0)
     before = loaded_at(stack)
-    page.get_by_role("button", name="Reload", exact=True).first.click()
+    page.get_by_text("Reload", exact=True).first.click()
     expect(toast.first).to_be_visible()
     after = loaded_at(stack)
     assert [name for name in NAMES if after[name] > before[name]], "one was loaded again"
