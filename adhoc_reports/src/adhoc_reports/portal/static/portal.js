@@ -58,13 +58,16 @@ function keepDaysPossible() {
   if (!first) return;
   const earliest = first.min;
   const gaps = first.form.dataset.gaps.split(" ").filter(Boolean);
+  const order = () => { last.min = first.value > earliest ? first.value : earliest; };
   const check = () => {
-    last.min = first.value > earliest ? first.value : earliest;
     const [from, to] = [first.value.slice(0, 7), last.value.slice(0, 7)];
     const missing = from && to ? gaps.filter((month) => from <= month && month <= to) : [];
     last.setCustomValidity(missing.length ? `There are no trips of ${missing.join(", ")}.` : "");
   };
+  // Not while the last day is typed: Chromium would forget what has been typed of it.
+  first.addEventListener("input", order);
   for (const field of [first, last]) field.addEventListener("input", check);
+  order();
   check();
 }
 
@@ -97,7 +100,7 @@ function drawHeatmap() {
     const style = getComputedStyle(map);
     const colour = (name) => style.getPropertyValue(name);
     const axis = (labels, position) => ({
-      type: "category", labels, position, offset: true, border: { display: false }, grid: { display: false },
+      type: "category", labels, position, offset: true, reverse: false, border: { display: false }, grid: { display: false },
       ticks: { autoSkip: false, maxRotation: 0, padding: 2, color: colour("--quiet") },
     });
     const [across, down] = upright.matches ? ["day", "hour"] : ["hour", "day"];
