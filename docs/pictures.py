@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 from rich.console import Console
 
 from taxi_platform import demo
@@ -36,7 +36,7 @@ def main() -> None:
                 checks(page, instance.url)
                 plots(page, instance.url)
                 assert instance.portal_url
-                portal(browser, instance.portal_url)
+                portal(browser, instance.portal_url, data)
                 browser.close()
     for name in OUTPUTS:
         shutil.copyfile(data / "outputs" / name, PICTURES / name)
@@ -86,8 +86,8 @@ def plots(page: Page, url: str) -> None:
     page.screenshot(path=PICTURES / "plots.png")
 
 
-def portal(browser: Browser, url: str) -> None:
-    """The report portal: asking, a report, and the same on a phone that is set to dark."""
+def portal(browser: Browser, url: str, data: Path) -> None:
+    """The report portal: asking, a report, finding one, and a report on a phone set to dark."""
     page = browser.new_page(viewport={"width": 1100, "height": 860})
     for area in ("Queens/JFK Airport", "Brooklyn", "New York City"):
         page.goto(url)
@@ -96,16 +96,34 @@ def portal(browser: Browser, url: str) -> None:
         page.get_by_label("Last day").fill("2023-03-31")
         page.get_by_role("button", name="Ask for the report").click()
         page.locator("#heatmap").wait_for(timeout=60_000)
-    page.locator("#heatmap .row").nth(6).locator("i").nth(18).hover()
-    page.screenshot(path=PICTURES / "portal_report.png")
+    whole_until = _size_until(page, "section[aria-labelledby=chart]")
+    page.locator("#heatmap canvas").hover(position={"x": 800, "y": 190})
+    page.screenshot(path=PICTURES / "portal_report.png", clip=whole_until)
     report = page.url
     page.goto(url)
-    page.screenshot(path=PICTURES / "portal_ask.png")
+    page.screenshot(path=PICTURES / "portal_ask.png", full_page=True)
+    rejected = data / "requests" / "by hand.json"
+    rejected.write_text('{"borough": "Atlantis", "start_date": "2023-01-10"}')
+    page.wait_for_timeout(15_000)
+    page.goto(f"{url}/reports")
+    page.screenshot(path=PICTURES / "portal_find.png", full_page=True)
+    for file in (rejected, data / "outputs" / "by hand.error.json"):
+        file.unlink(missing_ok=True)
     phone = browser.new_context(
         viewport={"width": 390, "height": 860}, color_scheme="dark", device_scale_factor=2
     ).new_page()
     phone.goto(report)
-    phone.screenshot(path=PICTURES / "portal_phone.png")
+    phone.screenshot(path=PICTURES / "portal_phone.png", clip=_size_until(phone, ".legend"))
+
+
+def _size_until(page: Page, last: str) -> FloatRect:
+    """The part of a page from its top to the end of an element; the window is made as high."""
+    box = page.locator(last).bounding_box()
+    assert box
+    assert page.viewport_size
+    width, height = page.viewport_size["width"], round(box["y"] + box["height"]) + 12
+    page.set_viewport_size({"width": width, "height": height})
+    return {"x": 0, "y": 0, "width": width, "height": height}
 
 
 if __name__ == "__main__":
