@@ -131,8 +131,8 @@ def check_specs(asset: dg.AssetKey, table: Table) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             EVERY_COLUMN_DESCRIBED,
             asset=asset,
-            description="TLC's newest file and those just loaded have no column that the platform "
-            "does not describe. A new column does not stop the load.",
+            description="No file at hand has a column that the platform does not describe. A new "
+            "column does not stop the load.",
         ),
         *(
             dg.AssetCheckSpec(check.name, asset=asset, description=check.description)

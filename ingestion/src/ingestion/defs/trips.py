@@ -117,7 +117,6 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         sources = [service.source(tlc, database.lake, key) for key in context.partition_keys]
         report = RangeReport(context)
-        undescribed: dict[str, tuple[str, ...]] = {}
         with database.get_connection() as con:
             # A month is one thread's: its rows stream through in the order of TLC's file, and
             # several months are loaded at once. No file is kept in memory for a second look.
@@ -132,14 +131,14 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
             )
             brought = []
             for month in months.side_by_side(sources, bring):
-                undescribed |= _report(con, report, service, month)
+                _report(con, report, service, month)
                 brought.append(month)
         tlc.retry_what_may_pass(context, (month.fetched.error for month in brought))
         if service.table_asset in context.selected_asset_keys:
             database.publish()
         if selected := context.selected_asset_check_keys:
             with database.get_connection() as con:  # which sees the months that were loaded
-                undescribed |= _undescribed_in_newest(con, service, database.lake)
+                undescribed = _undescribed_at_hand(con, service, database.lake)
                 yield from check_results(con, service.table, brought, undescribed, selected)
         report.record()
 
@@ -173,23 +172,22 @@ def _bring(
 
 def _report(
     con: duckdb.DuckDBPyConnection, report: RangeReport, service: Service, month: Month
-) -> dict[str, tuple[str, ...]]:
-    """Report a month's file and rows; its columns that nobody has described, by the month."""
+) -> None:
+    """Report a month's file and rows."""
     partition, fetched, loaded = month.source.partition, month.fetched, month.loaded
     if fetched.receipt is None:
         report.failed(partition, _explained(service, month))
-        return {}
+        return
     if service.file_asset in report.context.selected_asset_keys:
         try:
             _report_file(con, report, service, month.source, fetched, fetched.receipt)
         except duckdb.Error as error:
             report.failed(partition, error)
-            return {}
+            return
     if month.error:
         report.failed(partition, month.error)
-    if loaded is None:
-        return {}
-    return _report_rows(report, service, month.source, loaded)
+    if loaded:
+        _report_rows(report, service, month.source, loaded)
 
 
 def _report_file(
@@ -219,9 +217,7 @@ def _report_file(
     )
 
 
-def _report_rows(
-    report: RangeReport, service: Service, source: Source, loaded: Loaded
-) -> dict[str, tuple[str, ...]]:
+def _report_rows(report: RangeReport, service: Service, source: Source, loaded: Loaded) -> None:
     report.context.log.info(
         f"{service.table.name} {source.month}: {loaded.rows:,} rows "
         f"{'loaded' if loaded.changed else 'unchanged'} in {loaded.seconds:.1f} s"
@@ -239,11 +235,8 @@ def _report_rows(
             "first rows": loaded.first_rows,
         },
     )
-    if not loaded.unknown_columns:
-        return {}
-    undescribed = {source.month: loaded.unknown_columns}
-    report.context.log.warning(not_described(undescribed))
-    return undescribed
+    if loaded.unknown_columns:
+        report.context.log.warning(not_described({source.month: loaded.unknown_columns}))
 
 
 def _explained(service: Service, month: Month) -> Exception:
@@ -255,17 +248,19 @@ def _explained(service: Service, month: Month) -> Exception:
     return error or RuntimeError("nothing was fetched")
 
 
-def _undescribed_in_newest(
+def _undescribed_at_hand(
     con: duckdb.DuckDBPyConnection, service: Service, lake: Lake
 ) -> dict[str, tuple[str, ...]]:
-    """The same of the newest file at hand, so that loading an older month hides no warning."""
-    newest = max(lake.root.raw.glob(f"{service.raw_prefix}_*.parquet"), default=None, key=str)
-    month = newest.stem[-7:] if newest else ""
-    try:
-        columns = months.unknown_columns(con, newest, service.table, month) if newest else ()
-    except LayoutError:
-        return {}  # told when that month was loaded
-    return {month: columns} if columns else {}
+    """The columns that nobody has described, by month: of all files at hand, lest the warning of
+    one should disappear when another is loaded."""
+    found = {}
+    for file in sorted(lake.root.raw.glob(f"{service.raw_prefix}_*.parquet"), key=str):
+        month = file.stem[-7:]
+        try:
+            found[month] = months.unknown_columns(con, file, service.table, month)
+        except LayoutError:
+            continue  # told when that month was loaded
+    return {month: columns for month, columns in found.items() if columns}
 
 
 yellow_trips = trip_assets(YELLOW)
