@@ -100,6 +100,7 @@ def portal(browser: Browser, url: str, data: Path) -> None:
     page.locator("#heatmap canvas").hover(position={"x": 800, "y": 190})
     page.screenshot(path=PICTURES / "portal_report.png", clip=whole_until)
     report = page.url
+    page.set_viewport_size({"width": 1100, "height": 860})
     page.goto(url)
     page.screenshot(path=PICTURES / "portal_ask.png", full_page=True)
     rejected = data / "requests" / "by hand.json"
