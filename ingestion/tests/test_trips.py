@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from datetime import date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -15,7 +16,7 @@ from ingestion.defs.trips import YELLOW, Service, green_trips, trip_assets, yell
 from ingestion.lib.conform import Conformed
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
-from taxi_shared.tables import PARTITION_DATE, Column, Table
+from taxi_shared.tables import PARTITION_DATE, TABLES, Column, Table, days_of
 from taxi_shared.versions import DATA_VERSION
 
 from .conftest import Publisher, body, status
@@ -275,32 +276,43 @@ def test_green_trips_go_through_the_same_code(ingestion):
     assert "TLC has not published the green trips of 2024-02" in failure(result)
 
 
-def test_another_service_is_a_description(ingestion):
-    table = Table(
-        "fhv_trips",
-        (
-            Column("base", "VARCHAR", "Base that sent the car.", ("dispatching_base_num",)),
-            Column("pickup_datetime", "TIMESTAMP", "Pickup.", ("pickup_datetime",)),
-            Column("dropoff_zone_id", "INTEGER", "Drop-off.", ("DOlocationID",)),
-        ),
-        PARTITION_DATE,
+def test_another_service_is_a_description(ingestion, monkeypatch):
+    columns = (
+        Column("base", "VARCHAR", "Base that sent the car.", ("dispatching_base_num",)),
+        Column("pickup_datetime", "TIMESTAMP", "Pickup.", ("pickup_datetime",)),
+        Column("dropoff_zone_id", "INTEGER", "Drop-off.", ("DOlocationID",)),
+        Column("pickup_date", "DATE", "Day.", formula="CAST(pickup_datetime AS DATE)"),
     )
+    days = days_of("fhv_trip_days", columns)
+    table = Table("fhv_trips", columns, PARTITION_DATE, days)
+    monkeypatch.setattr("taxi_shared.lake.TABLES", (*TABLES, days, table))
     keys_ = dg.AssetKey("fhv_trips_file"), dg.AssetKey("fhv_trips")
     fhv = Service("fhv", *keys_, table, "fhv_trips", "2015-01")
+    pickups = [datetime(2023, 1, 5, 9), datetime(2023, 1, 4, 9), datetime(2022, 12, 31)]
     content = {
-        "dispatching_base_num": ["B00009", "B00013"],
-        "pickup_datetime": pa.array([2_000_000, 1_000_000], pa.timestamp("us")),
-        "DOlocationID": pa.array([1.0, None], pa.float64()),
-        "SR_Flag": pa.nulls(2),
+        "dispatching_base_num": ["B00009", "B00013", "B00013"],
+        "pickup_datetime": pa.array(pickups, pa.timestamp("us")),
+        "DOlocationID": pa.array([1.0, None, 265.0], pa.float64()),
+        "SR_Flag": pa.nulls(3),
     }
     ingestion.publish_table("fhv", "2023-01-01", pa.table(content))
-    assert ingestion.run("2023-01-01", "2023-01-01", assets=trip_assets(fhv)).success
-    file = LakeDatabase(data_root=str(ingestion.root)).lake.file(table, "2023-01-01")
-    with duckdb.connect() as con:
-        rows = con.execute(
-            "SELECT base, dropoff_zone_id FROM read_parquet($file)", {"file": str(file)}
-        ).fetchall()
-    assert rows == [("B00009", 1), ("B00013", None)]
+    result = ingestion.run("2023-01-01", "2023-01-01", assets=trip_assets(fhv))
+    assert result.success
+    told = {name for name, check in checked(result).items() if not check.passed}
+    assert told == {"every_column_described", "few_strays"}
+    assert "few_unknown_zones" not in checked(result)  # pickups have no zones
+    loaded = next(
+        e.materialization
+        for e in result.all_events
+        if e.is_step_materialization and e.asset_key == fhv.table_asset
+    )
+    assert loaded.metadata["pickups outside the month"].value == 1
+    assert loaded.metadata["unknown dropoff zones"].value == 2
+    assert "negative totals" not in loaded.metadata
+    bounds = date(2023, 1, 1), date(2023, 1, 8)
+    with LakeDatabase(data_root=str(ingestion.root)).get_connection(bounds) as con:
+        rows = con.execute("SELECT base, dropoff_zone_id FROM fhv_trips ORDER BY ALL").fetchall()
+    assert rows == [("B00009", 1), ("B00013", 265), ("B00013", None)]
 
 
 def described(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:

@@ -90,6 +90,10 @@ class Table:
             found[column.name] = list(dict.fromkeys((*column.sources, *others)))
         return found
 
+    def has(self, column: str) -> bool:
+        """Whether it has a column of that name."""
+        return any(each.name == column for each in self.columns)
+
     @property
     def logic(self) -> str:
         """What the content follows from: all that is said of the columns but their meaning."""

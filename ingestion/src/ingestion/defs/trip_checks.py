@@ -12,7 +12,7 @@ import dagster as dg
 import duckdb
 
 from ingestion.lib import checks
-from ingestion.lib.checks import Counts, UnlikeDescribed
+from ingestion.lib.checks import UNKNOWN_ZONES, Counts, UnlikeDescribed
 from ingestion.lib.months import Month
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
@@ -26,9 +26,10 @@ EVERY_COLUMN_DESCRIBED = "every_column_described"
 
 @dataclass(frozen=True)
 class CountCheck:
-    """A check of a month's counts against what is usual."""
+    """A check of a month's counts against what is usual, for tables of days that have `count`."""
 
     name: str
+    count: str
     description: str
     look: Callable[[str, Mapping[str, Counts]], str | None]
 
@@ -36,16 +37,19 @@ class CountCheck:
 COUNT_CHECKS = (
     CountCheck(
         "few_strays",
+        "num_trips",
         f"At most {checks.MOST_STRAYS:.1%} of a file's trips were picked up in other months.",
         checks.strays,
     ),
     CountCheck(
         "few_unknown_zones",
+        UNKNOWN_ZONES,
         f"At most {checks.MOST_UNKNOWN_ZONES:.0%} of a month's trips have no zone of pickup.",
         checks.unknown_zones,
     ),
     CountCheck(
         "usual_number_of_trips",
+        "num_trips",
         f"A month has at most {checks.USUAL_FACTOR} times as many trips, or as few, as the months "
         "beside it and the same month a year before.",
         checks.usual_number,
@@ -137,7 +141,7 @@ def check_specs(asset: dg.AssetKey, table: Table) -> list[dg.AssetCheckSpec]:
         *(
             dg.AssetCheckSpec(check.name, asset=asset, description=check.description)
             for check in COUNT_CHECKS
-            if table.days
+            if table.days and table.days.has(check.count)
         ),
     ]
 

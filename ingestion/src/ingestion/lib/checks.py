@@ -14,6 +14,7 @@ from upath import UPath
 
 from taxi_shared.tables import Table
 
+UNKNOWN_ZONES = "num_unknown_pickup_zones"
 MOST_STRAYS = 0.001
 MOST_UNKNOWN_ZONES = 0.05
 USUAL_FACTOR = 1.6
@@ -56,7 +57,8 @@ def counts_by_month(con: duckdb.DuckDBPyConnection, days: Table) -> dict[str, Co
     stray = "pickup_date IS NULL OR date_trunc('month', pickup_date) <> partition_date"
     found = con.execute(
         f"SELECT partition_date, sum(num_trips), coalesce(sum(num_trips) FILTER ({stray}), 0), "
-        f"sum(num_unknown_pickup_zones) FROM {days.name} GROUP BY partition_date"
+        f"{f'sum({UNKNOWN_ZONES})' if days.has(UNKNOWN_ZONES) else 0} "
+        f"FROM {days.name} GROUP BY partition_date"
     ).fetchall()
     return {month.isoformat(): Counts(*map(int, counts)) for month, *counts in found}
 
