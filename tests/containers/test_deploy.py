@@ -49,15 +49,15 @@ def changed(path: Path, text: str) -> Iterator[None]:
         path.write_text(before)
 
 
-def slowed(stack: Stack, *runs: str) -> list[str]:
-    """The containers of runs, which have begun and work on at a fraction of their speed."""
+def held(stack: Stack, *runs: str) -> list[str]:
+    """The containers of runs, which have begun and are paused in the middle of their work."""
     containers = {run: stack.container_of(run) for run in runs}
     command("docker", "update", "--cpus=0.1", *containers.values())
     waiting = dict(containers)
 
     def have_begun() -> bool:
         for run in [each for each in waiting if stack.graphql.run_status(each) == "STARTED"]:
-            command("docker", "update", "--cpus=0.02", waiting.pop(run))
+            command("docker", "pause", waiting.pop(run))
         return not waiting
 
     wait_for(have_begun, seconds=170, what="the start of the runs")
@@ -138,12 +138,13 @@ def test_a_deploy_leaves_runs_and_neighbours_alone(stack: Stack, monkeypatch: py
         stack.graphql.launch("ingestion", "trip_update_job", tags=MONTH),
         stack.graphql.launch("analytics", "weekly_update_job", tags=WEEK),
     ]
-    going = slowed(stack, *launched)
-    command("docker", "pause", *going)  # for as long as the image is built, which may take minutes
+    # Only for as long as the image is built, which may take minutes.
+    going = held(stack, *launched)
     start_another = Deployment._start_another
 
     def start_while_runs_work(deployment: Deployment, image: str) -> str:
         command("docker", "unpause", *going)
+        command("docker", "update", "--cpus=0.02", *going)
         assert [stack.graphql.run_status(run) for run in launched] == ["STARTED", "STARTED"]
         return start_another(deployment, image)
 
