@@ -79,7 +79,7 @@ class Deployment:
             _remove(old)
             self._wait_loaded(image)
         except (Exception, KeyboardInterrupt) as error:
-            why = str(error) or "it was interrupted"
+            why = "it was interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
             try:
                 self._put_back(old, old_image)
             except Exception as another:

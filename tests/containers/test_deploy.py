@@ -143,9 +143,9 @@ def test_a_deploy_leaves_runs_and_neighbours_alone(stack: Stack, monkeypatch: py
     start_another = Deployment._start_another
 
     def start_while_runs_work(deployment: Deployment, image: str) -> str:
-        command("docker", "unpause", *going)
-        command("docker", "update", "--cpus=0.02", *going)
         assert [stack.graphql.run_status(run) for run in launched] == ["STARTED", "STARTED"]
+        command("docker", "update", "--cpus=0.02", *going)
+        command("docker", "unpause", *going)
         return start_another(deployment, image)
 
     monkeypatch.setattr(Deployment, "_start_another", start_while_runs_work)
