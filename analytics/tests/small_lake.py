@@ -39,7 +39,8 @@ def write_month(lake: Lake, month: str, trips: list[Trip]) -> None:
         lake.write(
             con,
             TRIP_DAYS,
-            "SELECT pickup_date, count(*) AS num_trips FROM read_parquet($file) GROUP BY 1",
+            "SELECT pickup_date, count(*) AS num_trips, sum(total_amount) AS total_amount "
+            "FROM read_parquet($file) GROUP BY 1",
             {"file": str(lake.file(TRIPS, month))},
             month,
         )

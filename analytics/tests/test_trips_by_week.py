@@ -137,13 +137,24 @@ def test_a_week_that_differs_from_what_ingestion_counted_fails_its_check(
         return evaluation
 
     assert check().passed
-    with duckdb.connect() as con:
-        loaded.write(
-            con,
-            TRIP_DAYS,
-            "SELECT DATE '2019-01-09' AS pickup_date, 7 AS num_trips",
-            {},
-            "2019-01-01",
+    trips, amount, *_ = totals_by_hand(JANUARY + FEBRUARY, WEEKS[1])
+    strays, their_amount, *_ = totals_by_hand(FEBRUARY, WEEKS[1])
+    query = (
+        "SELECT DATE '2019-01-09' AS pickup_date, CAST($trips AS BIGINT) AS num_trips, "
+        "CAST($amount AS DECIMAL(18,2)) AS total_amount"
+    )
+
+    def check_with_days_of(trips: int, amount: Decimal) -> dg.AssetCheckEvaluation:
+        counted = {"trips": trips - strays, "amount": str(amount - their_amount)}
+        with duckdb.connect() as con:
+            loaded.write(con, TRIP_DAYS, query, counted, "2019-01-01")
+        return check()
+
+    assert check_with_days_of(trips, amount).passed
+    for other in ((trips + 4, amount), (trips, amount + Decimal("0.01"))):
+        failed = check_with_days_of(*other)
+        assert not failed.passed
+        assert failed.description == (
+            f"2019-01-06 has {trips} trips for {amount:,} dollars, its days have {other[0]} for "
+            f"{other[1]:,}"
         )
-    assert not check().passed
-    assert check().description == "2019-01-06 has 4 trips, its days have 8"

@@ -61,7 +61,12 @@ USES = (
                 "trip_distance": "DECIMAL(12,2)",
                 "passenger_count": "INTEGER",
             },
-            "trip_days": {"partition_date": "DATE", "pickup_date": "DATE", "num_trips": "BIGINT"},
+            "trip_days": {
+                "partition_date": "DATE",
+                "pickup_date": "DATE",
+                "num_trips": "BIGINT",
+                "total_amount": "DECIMAL(18,2)",
+            },
         },
     ),
     Use(

@@ -344,6 +344,12 @@ DUPLICATES = Column(
 
 
 _COUNTS = (
+    Column(
+        "total_amount",
+        "DECIMAL(18,2)",
+        "Charged in all on that day, in US dollars; refunds count.",
+        formula="coalesce(sum(total_amount), 0)",
+    ),
     _count("num_negative_totals", "Trips with a negative total: refunds.", "total_amount < 0"),
     _count("num_zero_totals", "Trips with a total of zero.", "total_amount = 0"),
     _count(
@@ -363,7 +369,7 @@ _COUNTS = (
 
 
 def days_of(name: str, trips: tuple[Column, ...]) -> Table:
-    """The table of days of a table of trips, without the counts whose columns it does not have."""
+    """The table of days of a table of trips, without what needs columns that it does not have."""
     missing = {column.name for column in _TRIPS} - {column.name for column in trips}
     return Table(
         name,

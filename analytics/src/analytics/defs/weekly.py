@@ -56,7 +56,7 @@ LINEAGE = column_lineage(
         dg.AssetCheckSpec(
             WEEKS_EQUAL_THEIR_DAYS,
             asset=keys.TRIPS_BY_WEEK,
-            description="A week has as many trips as ingestion counted on its days.",
+            description="A week has as many trips, for as much, as its days in the months' files.",
         )
     ],
     io_manager_key="weekly_csv",

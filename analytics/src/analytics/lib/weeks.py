@@ -45,15 +45,19 @@ def one_row_a_week(totals: Iterable[WeekTotals], weeks: Sequence[str]) -> DataFr
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def unlike_their_days(frame: DataFrame, days: Iterable[tuple[date, int]]) -> list[str]:
-    """A sentence for each week of a frame whose trips are not the sum of its days' trips."""
-    counted: dict[str, int] = defaultdict(int)
-    for day, trips in days:
-        counted[sunday_of(day).isoformat()] += int(trips)
+def unlike_their_days(frame: DataFrame, days: Iterable[tuple[date, int, Decimal]]) -> list[str]:
+    """The weeks of `frame` with other sums than those of their days: trips, and their amounts."""
+    trips: dict[str, int] = defaultdict(int)
+    amounts: dict[str, Decimal] = defaultdict(Decimal)
+    for day, number, amount in days:
+        week = sunday_of(day).isoformat()
+        trips[week] += int(number)
+        amounts[week] += amount
     return [
-        f"{week.period} has {week.num_trips:,} trips, its days have {counted[week.period]:,}"
-        for week in frame.itertuples()
-        if week.num_trips != counted[week.period]
+        f"{row.period} has {row.num_trips:,} trips for {row.total_amount:,} dollars, its days have "
+        f"{trips[row.period]:,} for {amounts[row.period]:,}"
+        for row in frame.itertuples()
+        if (row.num_trips, row.total_amount) != (trips[row.period], amounts[row.period])
     ]
 
 

@@ -13,7 +13,7 @@ import duckdb
 from taxi_shared.lake import Lake
 from taxi_shared.tables import DUPLICATES, Table
 
-NOT_STRANGE = ("pickup_date", "num_trips")
+NOT_STRANGE = ("pickup_date", "num_trips", "total_amount")
 
 
 def write_days(
