@@ -60,9 +60,6 @@ def test_the_promised_columns_are_enough(loaded: Lake, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", PROMISED, ids=".".join)
-def test_each_of_them_is_needed(loaded: Lake, tmp_path: Path, column: tuple[str, str]) -> None:
-    assert make_all()
-    whole = results(tmp_path)
-    # A column that a file has not is read without values: it fails, or other results come out.
+def test_each_of_them_is_needed(loaded: Lake, column: tuple[str, str]) -> None:
     keep_promised_columns(loaded, "analytics", without=column)
-    assert not make_all() or results(tmp_path) != whole
+    assert not make_all()

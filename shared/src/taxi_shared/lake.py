@@ -150,16 +150,14 @@ def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath) -> int:
 
 
 def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[str]) -> None:
-    """A view of a table over files or a pattern of them, with its columns and no others.
+    """A view of a table over files or a pattern of them.
 
-    A file from before a column was described is read as if it had it, without values.
+    A file from before a column was described is read beside later ones as if it had it, without
+    values. A column that no file has is not in the view: who asks for it is told so.
     """
     found = con.read_parquet(files, hive_partitioning=True, union_by_name=True)
-    columns = (
-        f'"{c.name}"' if c.name in found.columns else f"CAST(NULL AS {c.type}) AS {c.name}"
-        for c in table.all_columns
-    )
-    found.project(", ".join(columns)).create_view(table.name, replace=True)
+    names = [column.name for column in table.all_columns if column.name in found.columns]
+    found.project(", ".join(names)).create_view(table.name, replace=True)
 
 
 def _create_empty_view(con: duckdb.DuckDBPyConnection, table: Table) -> None:
