@@ -160,7 +160,7 @@ SAMPLE = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the working tree with its history, which tests may change."""
     root = tmp_path_factory.mktemp("checkout") / "platform"
@@ -171,7 +171,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The platform in containers, from `docker compose up`, with a sample as its source."""
     stack = Stack(
