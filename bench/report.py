@@ -38,6 +38,9 @@ def _report(results: Results, pictures: Sequence[tuple[str, Path]]) -> Iterator[
     yield f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB, "
     yield f"{machine['system']}. {versions}. "
     yield f"Load before the run: {load[0]} (1 min), {load[1]} (5 min), {load[2]} (15 min)."
+    later = [f"{n} ({m['at'][:10]})" for n, m in measured.items() if m["at"][:10] > about["date"]]
+    if later:
+        yield f"Measured since: {', '.join(later)}. "
     yield "Times are medians, with the lowest and the highest, and the number of values.\n"
     rows = [
         (row.what, row.value, row.target or "–", _verdict(row, full=full), row.made_of)
