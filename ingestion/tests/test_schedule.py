@@ -156,6 +156,8 @@ def test_the_jobs_are_a_service_each_and_the_zones_come_with_yellow_trips():
     zones = {"taxi_zones_file", "taxi_zones"}
     assert assets("trip_update_job") == {"taxi_trips_file", "taxi_trips"} | zones
     assert assets("green_update_job") == {"green_trips_file", "green_trips"}
+    nodes = {node.name for node in defs.resolve_job_def("trip_update_job").nodes}
+    assert "up_to_date" not in nodes  # which each morning looks at
 
 
 def test_green_months_are_asked_for_from_the_first_that_there_is(

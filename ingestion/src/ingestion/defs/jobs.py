@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from ingestion.defs.resources import TlcSource
+from ingestion.defs.trip_checks import up_to_date
 from ingestion.defs.trips import GREEN, YELLOW, Service
 from ingestion.lib import download, publication
 from ingestion.lib.download import Receipt, Version
@@ -23,14 +24,18 @@ SENSOR_SECONDS = 60
 # No publisher's version is the same as this one.
 NOT_LOADED = Version(etag="not loaded", bytes=-1)
 
+# What a load tells nothing of is not looked at by loads.
+EACH_MORNING = dg.AssetSelection.checks(up_to_date)
+
 trip_update_job = dg.define_asset_job(
     "trip_update_job",
-    selection=dg.AssetSelection.assets(*YELLOW.assets, keys.TAXI_ZONES_FILE, keys.TAXI_ZONES),
+    selection=dg.AssetSelection.assets(*YELLOW.assets, keys.TAXI_ZONES_FILE, keys.TAXI_ZONES)
+    - EACH_MORNING,
     description="Fetches and loads a month of trips, and the taxi zones.",
 )
 green_update_job = dg.define_asset_job(
     "green_update_job",
-    selection=dg.AssetSelection.assets(*GREEN.assets),
+    selection=dg.AssetSelection.assets(*GREEN.assets) - EACH_MORNING,
     description="Fetches and loads a month of green trips.",
 )
 
