@@ -36,21 +36,29 @@ def write_days(
     formulas = ", ".join(f"{c.formula} AS {c.name}" for c in days.columns if c != DUPLICATES)
     # A column without values makes no difference.
     filled = [name for name, (_, has_values) in _nulls(con, file, trips).items() if has_values]
-    counted = con.execute(
-        f"SELECT {formulas}, list(hash({', '.join(filled) or 'NULL'})) AS hashes "
-        "FROM read_parquet($file) GROUP BY ALL",
+    # A table, and a day of it at a time: all hashes at once would take a third more memory.
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE counted AS SELECT {formulas}, "
+        f"CAST(0 AS {DUPLICATES.type}) AS {DUPLICATES.name}, "
+        f"list(hash({', '.join(filled) or 'NULL'})) AS hashes "
+        "FROM read_parquet($file) GROUP BY pickup_date",
         {"file": file},
-    ).fetchnumpy()
-    hashes = counted.pop("hashes")
-    for of_day in hashes:
-        of_day.sort()
-    duplicates = [np.count_nonzero(of_day[1:] == of_day[:-1]) for of_day in hashes]
-    counted[DUPLICATES.name] = np.array(duplicates, np.int64)
+    )
+    of_day = "pickup_date IS NOT DISTINCT FROM $day"
+    for (day,) in con.execute("SELECT pickup_date FROM counted").fetchall():
+        hashes = con.execute(
+            f"SELECT unnest(hashes) AS row FROM counted WHERE {of_day}", {"day": day}
+        ).fetchnumpy()["row"]
+        hashes.sort()
+        if duplicates := int(np.count_nonzero(hashes[1:] == hashes[:-1])):
+            con.execute(
+                f"UPDATE counted SET {DUPLICATES.name} = $number WHERE {of_day}",
+                {"number": duplicates, "day": day},
+            )
     columns = ", ".join(f"CAST({c.name} AS {c.type}) AS {c.name}" for c in days.columns)
-    con.register("counted", {name: np.ma.filled(values) for name, values in counted.items()})
     query = f"SELECT {columns} FROM counted ORDER BY pickup_date"
     lake.write(con, days, query, {}, partition, note)
-    con.unregister("counted")
+    con.execute("DROP TABLE counted")
 
 
 def report(
