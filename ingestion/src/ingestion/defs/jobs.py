@@ -25,17 +25,17 @@ SENSOR_SECONDS = 60
 NOT_LOADED = Version(etag="not loaded", bytes=-1)
 
 # What a load tells nothing of is not looked at by loads.
-EACH_MORNING = dg.AssetSelection.checks(up_to_date)
+NOT_OF_A_LOAD = dg.AssetSelection.checks(up_to_date)
 
 trip_update_job = dg.define_asset_job(
     "trip_update_job",
     selection=dg.AssetSelection.assets(*YELLOW.assets, keys.TAXI_ZONES_FILE, keys.TAXI_ZONES)
-    - EACH_MORNING,
+    - NOT_OF_A_LOAD,
     description="Fetches and loads a month of trips, and the taxi zones.",
 )
 green_update_job = dg.define_asset_job(
     "green_update_job",
-    selection=dg.AssetSelection.assets(*GREEN.assets) - EACH_MORNING,
+    selection=dg.AssetSelection.assets(*GREEN.assets) - NOT_OF_A_LOAD,
     description="Fetches and loads a month of green trips.",
 )
 
