@@ -12,7 +12,7 @@ from typing import IO
 
 from taxi_platform.workspace import ROOT
 
-SAMPLE_SECONDS = 0.05
+SAMPLE_SECONDS = 0.2
 STOP_SECONDS = 20
 # Settings of the machine or of the calling make that would change what is measured.
 FOREIGN = ("TAXI_", "TLC_", "DUCKDB_", "DAGSTER_", "AWS_", "MAKE", "MFLAGS", "PORT", "PYTHONDONT")

@@ -2,12 +2,13 @@
 
 from datetime import datetime, timedelta
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from upath import UPath
 
-from ingestion.lib import months
+from ingestion.lib import months, quality
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import GREEN_TRIPS, TRIPS, Table
 
@@ -152,6 +153,22 @@ def test_duplicates_are_counted_on_their_day(database, tmp_path):
     with database.get_connection() as con:
         days = con.execute("SELECT num_exact_duplicates FROM trip_days").fetchall()
     assert days == [(22,), (22,), (22,)]
+
+
+@pytest.mark.parametrize("different", [1, 3, 20_000, 2**63])
+@pytest.mark.parametrize("number", [0, 1, 2, 50_000, 1_500_000])
+def test_repeated_hashes_are_counted_as_a_set_counts_them(number, different):
+    random = np.random.default_rng(number)
+    hashes = random.integers(0, different, number, dtype=np.uint64)
+    # As they are, only the lowest bits differ; by the factor, all of them.
+    for factor in (1, 0x9E3779B97F4A7C15):
+        some = hashes * np.uint64(factor)
+        assert quality.count_repeated(some) == number - len(set(some.tolist()))
+
+
+def test_hashes_that_agree_in_nearly_all_bits_are_told_apart():
+    hashes = np.array([1 << bit for bit in range(64)] * 3, dtype=np.uint64)
+    assert quality.count_repeated(hashes) == 128
 
 
 def test_a_month_that_is_unchanged_is_reported_the_same(database, tmp_path):

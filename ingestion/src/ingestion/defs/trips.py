@@ -121,44 +121,47 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
             # A month is one thread's: its rows stream through in the order of TLC's file, and
             # several months are loaded at once. No file is kept in memory for a second look.
             con.execute("SET threads = 1; SET enable_external_file_cache = false")
-            bring = partial(
-                _bring,
-                con,
-                service,
-                tlc,
-                database.lake,
-                context.selected_asset_keys,
-            )
+            selected = context.selected_asset_keys
+            fetch = partial(_fetch, service, tlc, selected)
+            load = partial(_load, con, service, database.lake, selected)
             brought = []
-            for month in months.side_by_side(sources, bring):
+            for month in months.side_by_side(sources, fetch, load):
                 _report(con, report, service, month)
                 brought.append(month)
         tlc.retry_what_may_pass(context, (month.fetched.error for month in brought))
         if service.table_asset in context.selected_asset_keys:
             database.publish()
-        if selected := context.selected_asset_check_keys:
+        if wanted := context.selected_asset_check_keys:
             with database.get_connection() as con:  # which sees the months that were loaded
                 undescribed = _undescribed_at_hand(con, service, database.lake)
-                yield from check_results(con, service.table, brought, undescribed, selected)
+                yield from check_results(con, service.table, brought, undescribed, wanted)
         report.record()
 
     return assets
 
 
-def _bring(
-    con: duckdb.DuckDBPyConnection,
+def _fetch(
     service: Service,
     tlc: TlcSource,
-    lake: Lake,
     selected: Set[dg.AssetKey],
     source: Source,
     stop: threading.Event,
-) -> Month:
-    """A month's file and its rows, as far as they are selected."""
+) -> Fetched:
+    """A month's file: fetched if that is selected, otherwise the one at hand."""
     if service.file_asset in selected:
-        fetched = months.fetch(source, tlc.patience, stop)
-    else:
-        fetched = months.fetched_before(source)
+        return months.fetch(source, tlc.patience, stop)
+    return months.fetched_before(source)
+
+
+def _load(
+    con: duckdb.DuckDBPyConnection,
+    service: Service,
+    lake: Lake,
+    selected: Set[dg.AssetKey],
+    source: Source,
+    fetched: Fetched,
+) -> Month:
+    """A month's rows, if they are selected and the file is there."""
     if fetched.receipt is None or service.table_asset not in selected:
         return Month(source, fetched)
     try:

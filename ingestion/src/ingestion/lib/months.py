@@ -23,9 +23,10 @@ from taxi_shared.tables import Table
 
 # While two months are loaded, each by one core, the next ones are fetched. Of large months there is
 # one at a time: some memory grows with the rows.
-MONTHS_AT_ONCE = 4
+FETCHED_AT_ONCE = 4
+LOADED_AT_ONCE = 2
 LARGE_MONTH = 8_000_000
-_loads, _large = threading.Semaphore(2), threading.Semaphore(1)
+_large = threading.Semaphore(1)
 
 
 class LoadError(Exception):
@@ -91,21 +92,33 @@ class Month:
 
 
 def side_by_side(
-    sources: Sequence[Source], bring: Callable[[Source, threading.Event], Month]
+    sources: Sequence[Source],
+    fetch: Callable[[Source, threading.Event], Fetched],
+    load: Callable[[Source, Fetched], Month],
 ) -> Iterator[Month]:
-    """Bring months, each in a thread of its own; yields each when it is done or has failed.
+    """Fetch months, and load each as soon as it is there; yields each that is done or has failed.
 
-    The event is set when nobody waits for the months any more: bring nothing then.
+    The event is set when nobody waits for the months any more: fetch nothing then. Loads have
+    threads of their own, since each thread keeps some of the memory that it has used.
     """
     stop = threading.Event()
-    with ThreadPoolExecutor(MONTHS_AT_ONCE, thread_name_prefix="month") as pool:
-        futures = [pool.submit(bring, source, stop) for source in sources]
+    with (
+        ThreadPoolExecutor(LOADED_AT_ONCE, thread_name_prefix="load") as loads,
+        ThreadPoolExecutor(FETCHED_AT_ONCE, thread_name_prefix="fetch") as fetches,
+    ):
+
+        def bring(source: Source) -> Month:
+            fetched = fetch(source, stop)
+            return loads.submit(load, source, fetched).result()
+
+        futures = [fetches.submit(bring, source) for source in sources]
         try:
             for future in as_completed(futures):
                 yield future.result()
         finally:
             stop.set()
-            pool.shutdown(cancel_futures=True)
+            loads.shutdown(wait=False, cancel_futures=True)
+            fetches.shutdown(cancel_futures=True)
 
 
 def fetch(source: Source, patience: Patience, stop: threading.Event) -> Fetched:
@@ -147,7 +160,7 @@ def load(
     tables = (table, table.days) if table.days else (table,)
     changed = any(lake.note(con, t, partition) != made_from for t in tables)
     is_large = parquet_rows(con, source.path) > LARGE_MONTH
-    with _loads, _large if is_large else nullcontext():
+    with _large if is_large else nullcontext():
         begin = time.perf_counter()
         if changed:
             _write_rows(con, lake, table, source, conformed, zones, made_from)

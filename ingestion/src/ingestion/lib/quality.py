@@ -7,12 +7,19 @@ asked for as the trips can.
 
 from collections.abc import Mapping
 from datetime import date
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from taxi_shared.lake import Lake
 from taxi_shared.tables import DUPLICATES, Table
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DAYS_AT_ONCE = 4
+PLACE_BITS = 20
 NOT_STRANGE = ("pickup_date", "num_trips", "total_amount")
 
 
@@ -27,16 +34,13 @@ def write_days(
     """Replace a month of `days` by the counts of the month's file of `trips` in the lake.
 
     Rows are compared by hashes of 64 bits: the odds that two of 10 million rows agree by chance are
-    3 to a million. Equal rows are of one day; sorted by numpy, a day at a time, hashes take a third
-    of the time that SQL's DISTINCT takes.
+    3 to a million. Equal rows are of one day.
     """
-    import numpy as np
-
     file = str(lake.file(trips, partition))
     formulas = ", ".join(f"{c.formula} AS {c.name}" for c in days.columns if c != DUPLICATES)
     # A column without values makes no difference.
     filled = [name for name, (_, has_values) in _nulls(con, file, trips).items() if has_values]
-    # A table, and a day of it at a time: all hashes at once would take a third more memory.
+    # A table, and a few days of it at a time: all hashes at once would take a third more memory.
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE counted AS SELECT {formulas}, "
         f"CAST(0 AS {DUPLICATES.type}) AS {DUPLICATES.name}, "
@@ -44,21 +48,45 @@ def write_days(
         "FROM read_parquet($file) GROUP BY pickup_date",
         {"file": file},
     )
-    of_day = "pickup_date IS NOT DISTINCT FROM $day"
-    for (day,) in con.execute("SELECT pickup_date FROM counted").fetchall():
-        hashes = con.execute(
-            f"SELECT unnest(hashes) AS row FROM counted WHERE {of_day}", {"day": day}
-        ).fetchnumpy()["row"]
-        hashes.sort()
-        if duplicates := int(np.count_nonzero(hashes[1:] == hashes[:-1])):
-            con.execute(
-                f"UPDATE counted SET {DUPLICATES.name} = $number WHERE {of_day}",
-                {"number": duplicates, "day": day},
-            )
+    ((num_days,),) = con.execute("SELECT count(*) FROM counted").fetchall()
+    for first in range(0, num_days, DAYS_AT_ONCE):
+        some_days = con.execute(
+            "SELECT rowid AS day, hashes FROM counted WHERE rowid >= $first AND rowid < $end",
+            {"first": first, "end": first + DAYS_AT_ONCE},
+        ).fetchnumpy()
+        for day, hashes in zip(some_days["day"], some_days["hashes"], strict=True):
+            if duplicates := count_repeated(hashes):
+                con.execute(
+                    f"UPDATE counted SET {DUPLICATES.name} = $number WHERE rowid = $day",
+                    {"number": duplicates, "day": int(day)},
+                )
     columns = ", ".join(f"CAST({c.name} AS {c.type}) AS {c.name}" for c in days.columns)
     query = f"SELECT {columns} FROM counted ORDER BY pickup_date"
     lake.write(con, days, query, {}, partition, note)
     con.execute("DROP TABLE counted")
+
+
+def count_repeated(hashes: "NDArray[np.uint64]") -> int:
+    """How many of some hashes (n,) of 64 bits are equal to one before them.
+
+    Each goes to a place that some of its bits tell, and the last one there stays. One that is equal
+    to it is a repeated one; one that is not tries again, by other bits. That takes a tenth of the
+    time of SQL's DISTINCT, and a third of that of sorting.
+    """
+    import numpy as np
+
+    stays = np.empty(1 << PLACE_BITS, dtype=np.int32)
+    repeated, shift = 0, 0
+    while len(hashes):
+        numbers = np.arange(len(hashes), dtype=stays.dtype)
+        places = (hashes >> np.uint64(shift)) & np.uint64(len(stays) - 1)
+        stays[places] = numbers
+        staying = stays[places]
+        met_its_like = hashes[staying] == hashes
+        repeated += int(np.count_nonzero(met_its_like) - np.count_nonzero(staying == numbers))
+        hashes = hashes[~met_its_like]
+        shift = (shift + PLACE_BITS) % (64 - PLACE_BITS)
+    return repeated
 
 
 def report(
