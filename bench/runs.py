@@ -57,7 +57,7 @@ def wait_until(
 
 def finished(graphql: GraphQL, run_id: str, seconds: float = 7200) -> RunTimes:
     """Wait for a run's end. Raises BenchError unless it succeeded."""
-    wait_until(f"run {run_id}", seconds, lambda: graphql.run_status(run_id) in FINISHED, 1.0)
+    wait_until(f"run {run_id}", seconds, lambda: graphql.run_status(run_id) in FINISHED, 2.0)
     times = run_times(graphql, run_id)
     if times.status != "SUCCESS":
         raise BenchError(f"run {run_id}: {times.status}\n{graphql.run_failure(run_id)}")
