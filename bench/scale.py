@@ -1,5 +1,6 @@
 """What every measurement is given: the scale, the folders, the sample, and where it reports."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -117,9 +118,14 @@ def partition_keys(months: int) -> list[str]:
 
 
 def fresh(folder: Path) -> Path:
-    """An empty folder."""
+    """An empty folder, on a disk that is at rest.
+
+    What was measured before has left gigabytes in the system's cache; its way to the disk is not
+    to be paid for by what is measured next.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    os.sync()
     return folder
 
 

@@ -145,7 +145,9 @@ def test_every_kind_of_strange_row_is_counted_on_its_day_and_kept(database, tmp_
     ]
 
 
-def test_duplicates_are_counted_on_their_day(database, tmp_path):
+@pytest.mark.parametrize("hashes_at_once", [quality.HASHES_AT_ONCE, 30, 1])
+def test_duplicates_are_counted_on_their_day(database, tmp_path, monkeypatch, hashes_at_once):
+    monkeypatch.setattr(quality, "HASHES_AT_ONCE", hashes_at_once)
     amounts = [float(n // 3) for n in range(99)]  # every trip three times
     pickups = [MARCH + timedelta(days=n // 33) for n in range(99)]
     file = march(tmp_path, total_amount=amounts, tpep_pickup_datetime=pickups)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from taxi_shared.lake import Lake
+from taxi_shared.lake import Lake, parquet_rows
 from taxi_shared.tables import DUPLICATES, Table
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+HASHES_AT_ONCE = 8_000_000  # of twice as many, DuckDB's list would not fit into its memory
 DAYS_AT_ONCE = 4
 PLACE_BITS = 20
 NOT_STRANGE = ("pickup_date", "num_trips", "total_amount")
@@ -36,34 +37,55 @@ def write_days(
     Rows are compared by hashes of 64 bits: the odds that two of 10 million rows agree by chance are
     3 to a million. Equal rows are of one day.
     """
-    file = str(lake.file(trips, partition))
+    path = lake.file(trips, partition)
+    parts = 1 + parquet_rows(con, path) // HASHES_AT_ONCE
     formulas = ", ".join(f"{c.formula} AS {c.name}" for c in days.columns if c != DUPLICATES)
     # A column without values makes no difference.
-    filled = [name for name, (_, has_values) in _nulls(con, file, trips).items() if has_values]
-    # A table, and a few days of it at a time: all hashes at once would take a third more memory.
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE counted AS SELECT {formulas}, "
-        f"CAST(0 AS {DUPLICATES.type}) AS {DUPLICATES.name}, "
-        f"list(hash({', '.join(filled) or 'NULL'})) AS hashes "
-        "FROM read_parquet($file) GROUP BY pickup_date",
-        {"file": file},
+    filled = [name for name, (_, has_values) in _nulls(con, str(path), trips).items() if has_values]
+    row_hash = f"hash({', '.join(filled) or 'NULL'})"
+    con.execute("CREATE OR REPLACE TEMP TABLE repeated (pickup_date DATE, number BIGINT)")
+    for part in range(parts):
+        some = f"FILTER ({row_hash} % {parts}::UBIGINT = {part})" if parts > 1 else ""
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE counted AS SELECT {formulas}, "
+            f"list({row_hash}) {some} AS hashes "
+            "FROM read_parquet($file) GROUP BY pickup_date",
+            {"file": str(path)},
+        )
+        _find_repeated(con)
+    number = (
+        "(SELECT coalesce(sum(number), 0) FROM repeated "
+        "WHERE repeated.pickup_date IS NOT DISTINCT FROM counted.pickup_date)"
     )
+    columns = ", ".join(
+        f"CAST({number if c == DUPLICATES else c.name} AS {c.type}) AS {c.name}"
+        for c in days.columns
+    )
+    lake.write(
+        con, days, f"SELECT {columns} FROM counted ORDER BY pickup_date", {}, partition, note
+    )
+    con.execute("DROP TABLE counted; DROP TABLE repeated")
+
+
+def _find_repeated(con: duckdb.DuckDBPyConnection) -> None:
+    """Add to `repeated` how many hashes of `counted` are equal to another one of their day.
+
+    A few days at a time: all hashes at once would take a third more memory.
+    """
     ((num_days,),) = con.execute("SELECT count(*) FROM counted").fetchall()
     for first in range(0, num_days, DAYS_AT_ONCE):
         some_days = con.execute(
-            "SELECT rowid AS day, hashes FROM counted WHERE rowid >= $first AND rowid < $end",
+            "SELECT rowid AS day, hashes FROM counted "
+            "WHERE rowid >= $first AND rowid < $end AND hashes IS NOT NULL",
             {"first": first, "end": first + DAYS_AT_ONCE},
         ).fetchnumpy()
         for day, hashes in zip(some_days["day"], some_days["hashes"], strict=True):
-            if duplicates := count_repeated(hashes):
+            if number := count_repeated(hashes):
                 con.execute(
-                    f"UPDATE counted SET {DUPLICATES.name} = $number WHERE rowid = $day",
-                    {"number": duplicates, "day": int(day)},
+                    "INSERT INTO repeated SELECT pickup_date, $number FROM counted "
+                    "WHERE rowid = $day",
+                    {"number": number, "day": int(day)},
                 )
-    columns = ", ".join(f"CAST({c.name} AS {c.type}) AS {c.name}" for c in days.columns)
-    query = f"SELECT {columns} FROM counted ORDER BY pickup_date"
-    lake.write(con, days, query, {}, partition, note)
-    con.execute("DROP TABLE counted")
 
 
 def count_repeated(hashes: "NDArray[np.uint64]") -> int:
