@@ -117,11 +117,11 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         sources = [service.source(tlc, database.lake, key) for key in context.partition_keys]
         report = RangeReport(context)
+        selected = context.selected_asset_keys
         with database.get_connection() as con:
             # A month is one thread's: its rows stream through in the order of TLC's file, and
             # several months are loaded at once. No file is kept in memory for a second look.
             con.execute("SET threads = 1; SET enable_external_file_cache = false")
-            selected = context.selected_asset_keys
             fetch = partial(_fetch, service, tlc, selected)
             load = partial(_load, con, service, database.lake, selected)
             brought = []
@@ -129,12 +129,12 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
                 _report(con, report, service, month)
                 brought.append(month)
         tlc.retry_what_may_pass(context, (month.fetched.error for month in brought))
-        if service.table_asset in context.selected_asset_keys:
+        if service.table_asset in selected:
             database.publish()
-        if wanted := context.selected_asset_check_keys:
+        if selected_checks := context.selected_asset_check_keys:
             with database.get_connection() as con:  # which sees the months that were loaded
                 undescribed = _undescribed_at_hand(con, service, database.lake)
-                yield from check_results(con, service.table, brought, undescribed, wanted)
+                yield from check_results(con, service.table, brought, undescribed, selected_checks)
         report.record()
 
     return assets
