@@ -34,7 +34,9 @@ STYLE: Any = {
 def draw(results: Results, folder: Path) -> list[tuple[str, Path]]:
     """Draw what has been measured; captions and paths."""
     mode, measured = results.about["mode"], results.measurements
-    label = f"{mode} run, {results.about['rows']:,} rows a month, {results.about['date']}"
+    days = sorted({measurement["at"][:10] for measurement in measured.values()})
+    when = " to ".join(dict.fromkeys((days[0], days[-1])))
+    label = f"{mode} run, {results.about['rows']:,} rows a month, {when}"
     drawn: list[tuple[str, Path]] = []
     folder.mkdir(parents=True, exist_ok=True)
     for name, caption, needed, figure_of in CHARTS:
