@@ -14,6 +14,8 @@ from taxi_platform.workspace import ROOT
 
 SAMPLE_SECONDS = 0.2
 STOP_SECONDS = 20
+# Python without the platform's own start of every process.
+STOCK_PYTHON = {"PYTHONPATH": str(Path(__file__).with_name("stock"))}
 # Settings of the machine or of the calling make that would change what is measured.
 FOREIGN = ("TAXI_", "TLC_", "DUCKDB_", "DAGSTER_", "AWS_", "MAKE", "MFLAGS", "PORT", "PYTHONDONT")
 

@@ -81,8 +81,8 @@ def limits(found: Costs) -> str:
             "that away, or an engine on many machines over the same Parquet."
         )
     sentences.append(
-        "Months are loaded one after the other, so memory follows the largest month and not the "
-        f"history: {found.memory_mb_a_row * 1e6:.1f} MB for each million rows more in a month, "
+        "Two months are loaded at a time, large ones alone, so memory follows the largest and not "
+        f"the history: {found.memory_mb_a_row * 1e6:.1f} MB for each million rows more in a month, "
         f"{found.memory_mb:.0f} MB at most here."
     )
     return " ".join(sentences)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from bench.processes import Memory, ended, peak_memory, start
+from bench.processes import STOCK_PYTHON, Memory, ended, peak_memory, start
 from bench.runs import BenchError, wait_until
 from bench.scale import fresh, month_range
 from taxi_platform.graphql import GraphQL
@@ -24,7 +24,7 @@ def run_bare(target: Path, publisher: str, months: int) -> tuple[float, Memory]:
     names = [f"{month:%Y-%m}" for month in month_range(months).months]
     command = [sys.executable, "-m", "bench.bare", publisher, str(target), *names]
     begin = time.perf_counter()
-    script = start(command, stderr=subprocess.PIPE)
+    script = start(command, env=STOCK_PYTHON, stderr=subprocess.PIPE)
     with ended(script), peak_memory(script.pid, only_new=False) as memory:
         _, errors = script.communicate()
         seconds = time.perf_counter() - begin
@@ -48,6 +48,7 @@ def usual_setup(folder: Path, publisher: str) -> Iterator[tuple[GraphQL, int]]:
         process = start(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             env={
+                **STOCK_PYTHON,
                 "DAGSTER_HOME": str(folder / "home"),
                 "TLC_SOURCE_URL": publisher,
                 "TAXI_DATA_ROOT": str(folder / "data"),

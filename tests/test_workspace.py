@@ -1,12 +1,16 @@
 """The files that name the code locations agree, and so do the packages."""
 
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from taxi_platform.workspace import ROOT, locations
 
 NAMES = [location.name for location in locations()]
+PYTHONS = [Path(sys.executable), *(location.python for location in locations())]
 
 
 def test_the_workspace_has_the_three_teams_locations():
@@ -24,6 +28,16 @@ def test_a_location_is_a_dg_project_under_its_name(name):
     assert project["project"]["name"].replace("-", "_") == name
     assert project["tool"]["dg"]["project"]["root_module"] == name
     assert (ROOT / name / "src" / name / "definitions.py").is_file()
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=["host", *NAMES])
+def test_every_environment_starts_python_by_the_hook(python):
+    code = "import gc, sitecustomize as hook; print(hook.__file__, *gc.get_threshold(), sep='\\n')"
+    printed = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    file, threshold, *_ = printed.stdout.splitlines()
+    if not Path(file).is_relative_to(ROOT):
+        pytest.skip(f"this Python has a hook of its own, {file}: processes only start slower")
+    assert int(threshold) > 700
 
 
 @pytest.mark.parametrize("folder", ["", *NAMES])

@@ -3,10 +3,11 @@
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.processes import ended, start
+from bench.processes import STOCK_PYTHON, ended, start
 from bench.runs import BenchError, wait_until
 from bench.scale import Bench, fresh
 from taxi_platform.graphql import GraphQL
@@ -20,13 +21,17 @@ POLL_SECONDS = 0.1
 
 
 def imports(bench: Bench) -> dict[str, Any]:
-    """A fresh Python that imports a location, in turn with one that imports `dagster` alone."""
+    """A fresh Python that imports a location, in turn with one that imports `dagster` alone.
+
+    The latter is Python as it comes; with the platform's start of every process it is beside it.
+    """
     result: dict[str, Any] = {}
     for location in locations():
-        times: dict[str, list[float]] = {"dagster": [], "definitions": []}
+        times: dict[str, list[float]] = {"dagster": [], "definitions": [], "dagster_with_hook": []}
         _import(location, "dagster", location.module)  # bytecode and disk cache
         for _ in range(IMPORTS):
-            times["dagster"].append(_import(location, "dagster"))
+            times["dagster"].append(_import(location, "dagster", env=STOCK_PYTHON))
+            times["dagster_with_hook"].append(_import(location, "dagster"))
             times["definitions"].append(_import(location, location.module))
         result[location.name] = times
         best = {name: min(values) for name, values in times.items()}
@@ -34,10 +39,10 @@ def imports(bench: Bench) -> dict[str, Any]:
     return result
 
 
-def _import(location: Location, *modules: str) -> float:
+def _import(location: Location, *modules: str, env: Mapping[str, str] | None = None) -> float:
     command = [str(location.python), "-c", f"import {', '.join(modules)}"]
     begin = time.perf_counter()
-    python = start(command, cwd=location.folder, stderr=subprocess.PIPE)
+    python = start(command, env=env, cwd=location.folder, stderr=subprocess.PIPE)
     with ended(python):
         _, errors = python.communicate()
         seconds = time.perf_counter() - begin

@@ -83,3 +83,11 @@ def imports(measured: Measured) -> Iterator[Row]:
                 f"{spread(times['definitions'], 2)} ÷ {spread(times['dagster'], 2)}",
                 ratio <= 1.2,
             )
+            hooked = times["dagster_with_hook"]
+            yield Row(
+                f"Import of `{location}.definitions` ÷ `import dagster`, both with our hook",
+                "–",
+                f"{median(times['definitions']) / median(hooked):.2f}",
+                f"{spread(times['definitions'], 2)} ÷ {spread(hooked, 2)}",
+                None,
+            )

@@ -54,18 +54,27 @@ def printed_by_last_run(stack: Stack) -> str:
     return str(logs["stderr"])
 
 
+def sources(stack: Stack, service: str) -> set[str]:
+    """What an image has at the place of our code, but for bytecode."""
+    return set(stack.execute(service, "ls", "/app/src").split()) - {"__pycache__"}
+
+
 def test_an_image_holds_one_location_and_nothing_of_another(stack: Stack):
     for name in NAMES:
-        held = set(stack.execute(name, "ls", "/app/src").split())
-        assert held == {name, "taxi_shared"}
+        assert sources(stack, name) == {name, "taxi_shared", "sitecustomize.py"}
         others = [other for other in NAMES if other != name]
         tried = f"import importlib.util as u; print([n for n in {others} if u.find_spec(n)])"
         assert stack.python(name, tried) == "[]\n"
-    assert stack.execute("webserver", "ls", "/app/src").split() == ["taxi_platform", "taxi_shared"]
+    assert sources(stack, "webserver") == {"taxi_platform", "taxi_shared", "sitecustomize.py"}
     assert (
         stack.python("adhoc_reports", "import importlib.util as u; print(u.find_spec('geopandas'))")
         == "None\n"
     )
+
+
+def test_every_image_starts_python_by_the_hook(stack: Stack):
+    for service in (*NAMES, "webserver"):
+        assert int(stack.python(service, "import gc; print(gc.get_threshold()[0])")) > 700
 
 
 def test_a_container_is_not_root_and_cannot_write_its_files(stack: Stack):
