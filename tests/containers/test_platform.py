@@ -309,6 +309,7 @@ def test_a_restart_of_everything_in_the_middle_of_a_backfill_lets_it_complete(st
     }
     assert found["status"] == "COMPLETED_SUCCESS", (found["error"], runs)
     assert runs[run][0] == "FAILURE"
+    assert "container that it ran under is gone" in runs[run][1]
     assert len(runs) == 2
 
 
