@@ -35,12 +35,11 @@ def end_lost_runs(home: Path) -> list[str]:
     """Report the runs of an instance as failed that nothing runs any more; their ids."""
     with dg.DagsterInstance.from_config(str(home)) as instance:
         unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-        without = [run for run in unfinished if not _has_worker(run)]
+        gone = {run.run_id: _worker_gone(run) for run in unfinished}
         # Looked at again: a run whose container is gone by now may have ended well meanwhile.
-        lost = [run for run in without if _status(instance, run) in UNFINISHED]
+        lost = [r for r in unfinished if gone[r.run_id] and _status(instance, r) in UNFINISHED]
         for run in lost:
-            worker = "container" if CONTAINER_TAG in run.tags else "code server"
-            instance.report_run_failed(run, LOST.format(worker))
+            instance.report_run_failed(run, LOST.format(gone[run.run_id]))
     return [run.run_id for run in lost]
 
 
@@ -49,16 +48,17 @@ def _status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunSt
     return found.status if found else None
 
 
-def _has_worker(run: dg.DagsterRun) -> bool:
-    """A run that nothing was asked to run yet is the daemon's to watch."""
-    if CONTAINER_TAG in run.tags:
-        return _has_container(run.tags[CONTAINER_TAG])
-    if CODE_SERVER_TAG in run.tags:
-        return _has_code_server(json.loads(run.tags[CODE_SERVER_TAG]))
-    return True
+def _worker_gone(run: dg.DagsterRun) -> str | None:
+    """What ran a run and is gone. One that nothing was asked to run is the daemon's to watch."""
+    tags = run.tags
+    if CONTAINER_TAG in tags:
+        return None if _is_there(tags[CONTAINER_TAG]) else "container"
+    if CODE_SERVER_TAG in tags:
+        return None if _answers(json.loads(tags[CODE_SERVER_TAG])) else "code server"
+    return None
 
 
-def _has_container(container: str) -> bool:
+def _is_there(container: str) -> bool:
     import docker  # only where runs are containers
     from docker.errors import NotFound
 
@@ -69,7 +69,7 @@ def _has_container(container: str) -> bool:
     return True
 
 
-def _has_code_server(server: Mapping[str, Any]) -> bool:
+def _answers(server: Mapping[str, Any]) -> bool:
     try:
         socket.create_connection((server["host"], server["port"]), timeout=5).close()
     except OSError:
