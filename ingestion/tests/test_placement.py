@@ -113,33 +113,6 @@ def test_points_around_tlc_s_own_borders_equal_the_test_on_the_shapes(database, 
     assert sum(zone is None for zone in expected) > 1000
 
 
-def test_zones_of_june_2009_equal_geopandas_sjoin_for_every_trip(database, real_files):
-    import geopandas
-
-    zones = real_zones(database, real_files)
-    with database.get_connection() as con:
-        write_zones(con, database.lake, zones)
-    path = UPath(real_files / "trip-data" / "yellow_tripdata_2009-06.parquet")
-    with database.get_connection() as con:
-        months.load(con, database.lake, TRIPS, months.Source("2009-06-01", "", path), "")
-    with database.get_connection() as con:
-        trips = con.execute("SELECT * FROM trips").df()
-    shapes = geopandas.GeoDataFrame(
-        {"zone": [z.zone_id for z in zones if z.geometry]},
-        geometry=geopandas.GeoSeries.from_wkt([z.geometry for z in zones if z.geometry]),
-    )
-    assert len(trips) == 10_000
-    for event, placed in (("pickup", 9836), ("dropoff", 9817)):
-        points = geopandas.points_from_xy(trips[f"{event}_longitude"], trips[f"{event}_latitude"])
-        joined = geopandas.sjoin(
-            geopandas.GeoDataFrame(geometry=points), shapes, how="left", predicate="within"
-        )
-        assert len(joined) == 10_000  # no point in two zones
-        got = trips[f"{event}_zone_id"].astype("float64")
-        assert joined["zone"].equals(got)
-        assert got.notna().sum() == placed
-
-
 def test_points_are_placed_without_pandas_and_pyarrow(tmp_path):
     code = f"""
 import sys

@@ -360,7 +360,7 @@ _COUNTS = (
     _count(
         "num_over_24_hours",
         "Trips that took more than 24 hours.",
-        "epoch(dropoff_datetime) - epoch(pickup_datetime) > 86400",
+        "epoch_us(dropoff_datetime) > epoch_us(pickup_datetime) + 86400000000",
     ),
     _count("num_over_200_miles", "Trips of more than 200 miles.", "trip_distance > 200"),
     _unknown_zone("pickup", "pickup"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HASHES_AT_ONCE = 8_000_000  # of twice as many, DuckDB's list would not fit into its memory
-DAYS_AT_ONCE = 4
+DAYS_AT_ONCE = 8
 PLACE_BITS = 20
 NOT_STRANGE = ("pickup_date", "num_trips", "total_amount")
 

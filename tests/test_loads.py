@@ -1,0 +1,116 @@
+"""What `ingestion` loads of TLC's real files equals what pandas and geopandas make of them.
+
+Its environment has neither of them: DuckDB would import them at every start of a run.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+
+import geopandas
+import pandas as pd
+import pytest
+
+from taxi_platform.workspace import locations
+
+MONTHS = (
+    ("yellow", "2009-06"),
+    ("yellow", "2018-06"),
+    ("yellow", "2018-07"),
+    ("yellow", "2020-03"),
+    ("yellow", "2022-03"),
+    ("yellow", "2025-01"),
+    ("green", "2024-01"),
+    ("green", "2025-01"),
+)
+LOAD = """
+import json, sys
+from upath import UPath
+from ingestion.defs.zones import read_zones, write_zones
+from ingestion.lib import months, shapes
+from taxi_shared.database import LakeDatabase
+from taxi_shared.tables import GREEN_TRIPS, TRIPS
+
+data, source, *wanted = sys.argv[1:]
+database = LakeDatabase(data_root=data)
+with database.get_connection() as con:
+    zones = read_zones(con, UPath(source) / "misc" / "taxi_zones.csv")
+    write_zones(con, database.lake, shapes.one_row_an_id(zones))
+for name in wanted:
+    service, month = name.split()
+    table = {"yellow": TRIPS, "green": GREEN_TRIPS}[service]
+    file = UPath(source) / "trip-data" / f"{service}_tripdata_{month}.parquet"
+    with database.get_connection() as con:
+        loaded = months.load(con, database.lake, table, months.Source(f"{month}-01", "", file), "")
+    print(json.dumps({"rows": loaded.rows, **loaded.quality}))
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("loads")
+
+
+@pytest.fixture(scope="module")
+def reports(data, real_files) -> dict[tuple[str, str], dict[str, int]]:
+    """What `ingestion` reports of each month, in its own environment."""
+    (python,) = (str(loc.python) for loc in locations() if loc.name == "ingestion")
+    names = [f"{service} {month}" for service, month in MONTHS]
+    done = subprocess.run(
+        [python, "-c", LOAD, str(data), str(real_files), *names], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return dict(zip(MONTHS, found, strict=True))
+
+
+@pytest.mark.parametrize(("service", "month"), MONTHS[1:])
+def test_strange_rows_are_counted_as_pandas_counts_them_in_the_source(
+    reports, real_files, service, month
+):
+    source = pd.read_parquet(real_files / "trip-data" / f"{service}_tripdata_{month}.parquet")
+    prefix = {"yellow": "tpep", "green": "lpep"}[service]
+    pickup, dropoff = source[f"{prefix}_pickup_datetime"], source[f"{prefix}_dropoff_datetime"]
+    first = pd.Timestamp(f"{month}-01")
+    found = dict(reports[service, month])
+    nulls = {k.removeprefix("nulls in "): found.pop(k) for k in [*found] if k.startswith("nulls")}
+    assert found == {
+        "rows": len(source),
+        "pickups outside the month": (
+            ~pickup.between(first, first + pd.offsets.MonthBegin(), inclusive="left")
+        ).sum(),
+        "negative totals": (source["total_amount"] < 0).sum(),
+        "zero totals": (source["total_amount"] == 0).sum(),
+        "dropoffs before pickup": (dropoff < pickup).sum(),
+        "over 24 hours": (dropoff - pickup > pd.Timedelta(hours=24)).sum(),
+        "over 200 miles": (source["trip_distance"] > 200).sum(),
+        "unknown pickup zones": (~source["PULocationID"].between(1, 263)).sum(),
+        "unknown dropoff zones": (~source["DOLocationID"].between(1, 263)).sum(),
+        "exact duplicates": source.duplicated().sum(),
+    }
+    for ours, theirs in (
+        ("passenger_count", "passenger_count"),
+        ("rate_code_id", "RatecodeID"),
+        ("store_and_fwd_flag", "store_and_fwd_flag"),
+        ("total_amount", "total_amount"),
+    ):
+        assert nulls[ours] == source[theirs].isna().sum()
+
+
+def test_zones_of_june_2009_equal_geopandas_sjoin_for_every_trip(reports, data, real_files):
+    folder = data / "staging" / "trips" / "partition_date=2009-06-01"
+    trips = pd.read_parquet(folder / "trips.parquet")
+    table = pd.read_csv(real_files / "misc" / "taxi_zones.csv")
+    shapes = geopandas.GeoDataFrame(
+        {"zone": table["LocationID"]}, geometry=geopandas.GeoSeries.from_wkt(table["the_geom"])
+    )
+    assert len(trips) == 10_000
+    for event, placed in (("pickup", 9836), ("dropoff", 9817)):
+        points = geopandas.points_from_xy(trips[f"{event}_longitude"], trips[f"{event}_latitude"])
+        joined = geopandas.sjoin(
+            geopandas.GeoDataFrame(geometry=points), shapes, how="left", predicate="within"
+        )
+        assert len(joined) == 10_000  # no point in two zones
+        got = trips[f"{event}_zone_id"].astype("float64")
+        assert joined["zone"].equals(got)
+        assert got.notna().sum() == placed
