@@ -11,6 +11,8 @@ from bench.scale import FEW_MONTHS, Bench, month_range
 from taxi_platform.workspace import ROOT
 from taxi_shared.database import LakeDatabase
 
+Rows = list[tuple[Any, ...]]
+
 REPEATS = 5
 QUERIES = 9
 BACKFILLS = {"quick": 1, "full": 3}  # each waits for the daemon
@@ -91,25 +93,28 @@ def _steps(ours: Platform, repeat: int, times: dict[str, Any]) -> None:
     times["largest_mb"].append(round(max(peaks), 1))
 
 
-def _week(database: LakeDatabase) -> None:
+def _week(database: LakeDatabase) -> Rows:
     with database.get_connection(pickup_dates=WEEK) as con:
-        con.execute(WEEK_SQL.read_text(), {"start": WEEK[0], "end": WEEK[1]}).fetchall()
+        return con.execute(WEEK_SQL.read_text(), {"start": WEEK[0], "end": WEEK[1]}).fetchall()
 
 
-def _request(database: LakeDatabase) -> None:
-    values = {"borough": "Manhattan", "start_date": WEEK[0], "end_date": WEEK[1]}
+def _request(database: LakeDatabase) -> Rows:
+    values = {"borough": "Manhattan", "zone": "", "start_date": WEEK[0], "end_date": WEEK[1]}
     with database.get_connection(WEEK) as con:
-        con.execute(REQUEST_SQL.read_text(), values).fetchall()
+        return con.execute(REQUEST_SQL.read_text(), values).fetchall()
 
 
-QUERY: dict[str, Callable[[LakeDatabase], None]] = {
+QUERY: dict[str, Callable[[LakeDatabase], Rows]] = {
     "week_query": _week,
     "request_query": _request,
 }
 
 
-def _seconds(query: Callable[[LakeDatabase], None], database: LakeDatabase) -> float:
+def _seconds(query: Callable[[LakeDatabase], Rows], database: LakeDatabase) -> float:
     """A query with the opening of its connection and views."""
     begin = time.perf_counter()
-    query(database)
-    return time.perf_counter() - begin
+    found = query(database)
+    seconds = time.perf_counter() - begin
+    if not found:
+        raise BenchError(f"no trips of the week of {WEEK[0]} in {database.data_root}")
+    return seconds

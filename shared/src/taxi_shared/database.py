@@ -1,6 +1,6 @@
 """The `database` resource: DuckDB with the lake's tables as views."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -15,7 +15,7 @@ from upath import UPath
 from taxi_shared import settings, storage
 from taxi_shared.lake import Lake, create_view
 from taxi_shared.storage import DataRoot
-from taxi_shared.tables import TABLES
+from taxi_shared.tables import TABLES, Table
 
 
 class LakeDatabase(DuckDBResource):
@@ -36,9 +36,11 @@ class LakeDatabase(DuckDBResource):
 
     @contextmanager
     def get_connection(
-        self, pickup_dates: tuple[date, date] | None = None
+        self,
+        pickup_dates: tuple[date, date] | None = None,
+        tables: Sequence[Table] | None = None,
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection with a view for every table of the lake.
+        """A connection with a view for every table of the lake, or for some.
 
         `pickup_dates` (first day, day after the last) leaves files out of `trips` that hold no
         pickup of those days.
@@ -51,7 +53,7 @@ class LakeDatabase(DuckDBResource):
             }
             with duckdb.connect(self.database, config=config) as con:
                 self.lake.root.attach(con)
-                self.lake.create_views(con, pickup_dates)
+                self.lake.create_views(con, pickup_dates, tables)
                 yield con
 
     def publish(self) -> UPath:

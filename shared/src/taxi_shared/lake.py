@@ -7,7 +7,7 @@ A file is replaced as a whole, so loading a partition again is repeatable, loads
 partitions never meet, and a reader is never locked out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -112,13 +112,15 @@ class Lake:
         self,
         con: duckdb.DuckDBPyConnection,
         pickup_dates: tuple[date, date] | None = None,
+        tables: Sequence[Table] | None = None,
     ) -> None:
-        """Make every table of the lake a view of a connection; a table without files is empty.
+        """Make all tables of the lake, or some, views of a connection; one without files is empty.
 
         With `pickup_dates`, first day and day after the last, `trips` has the files only that hold
-        pickups of those days: a week is read without opening every file of the lake.
+        pickups of those days: a week is read without opening every file of the lake. A view opens
+        all files of its table, so that fewer `tables` than all are there the sooner.
         """
-        for table in TABLES:
+        for table in TABLES if tables is None else tables:
             if table.days is None or pickup_dates is None:
                 files = self.files(table)
             else:

@@ -68,7 +68,7 @@ def available_data_sensor(
     versions = available.versions(lake)
     if available.told(lake.root).versions == versions:
         return dg.SkipReason("The lake has the months and zones that were told last.")
-    with database.get_connection() as con:
+    with database.get_connection(tables=available.TABLES) as con:
         found = available.find(con, lake, versions)
     available.tell(lake.root, found)
     return dg.SkipReason(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from taxi_shared.lake import Lake
 
+TABLES = (TRIP_DAYS, ZONES)
+
 
 class LoadedMonth(BaseModel):
     """A month of TLC's files in the lake: its first day, when it was loaded, and its trips."""
@@ -101,11 +103,11 @@ class Available(BaseModel):
 
 def versions(lake: "Lake") -> dict[str, str]:
     """Of the lake's files that tell what there is to ask for."""
-    return {**lake.versions(TRIP_DAYS), **lake.versions(ZONES)}
+    return {partition: v for table in TABLES for partition, v in lake.versions(table).items()}
 
 
 def find(con: "duckdb.DuckDBPyConnection", lake: "Lake", versions: dict[str, str]) -> Available:
-    """What the lake has, by a connection with its views."""
+    """What the lake has, by a connection with views of `TABLES`."""
     months = con.execute(
         "SELECT partition_date, SUM(num_trips) FROM trip_days GROUP BY ALL ORDER BY ALL"
     ).fetchall()

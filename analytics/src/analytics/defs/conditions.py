@@ -123,7 +123,7 @@ def _versions() -> dict[str, str]:
 
 def _weeks_by_month(months: list[str]) -> dict[str, list[str]]:
     """The weeks of which the file of each month holds trips."""
-    with _database().get_connection() as con:
+    with _database().get_connection(tables=[TRIP_DAYS]) as con:
         found = con.execute(
             f"SELECT partition_date, pickup_date FROM {TRIP_DAYS.name} "
             "WHERE list_contains($months, partition_date) AND pickup_date IS NOT NULL",

@@ -25,7 +25,7 @@ from taxi_shared.lake import Lake, parquet_rows
 from taxi_shared.lineage import column_lineage
 from taxi_shared.partitions import monthly
 from taxi_shared.ranges import RangeReport
-from taxi_shared.tables import GREEN_FIRST_MONTH, GREEN_TRIPS, TRIPS, Table
+from taxi_shared.tables import GREEN_FIRST_MONTH, GREEN_TRIPS, TRIPS, ZONES, Table
 from taxi_shared.versions import code_version
 
 
@@ -118,7 +118,7 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         sources = [service.source(tlc, database.lake, key) for key in context.partition_keys]
         report = RangeReport(context)
         selected = context.selected_asset_keys
-        with database.get_connection() as con:
+        with database.get_connection(tables=[ZONES]) as con:
             # A month is one thread's: its rows stream through in the order of TLC's file, and
             # several months are loaded at once. No file is kept in memory for a second look.
             con.execute("SET threads = 1; SET enable_external_file_cache = false")
@@ -132,7 +132,8 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         if service.table_asset in selected:
             database.publish()
         if selected_checks := context.selected_asset_check_keys:
-            with database.get_connection() as con:  # which sees the months that were loaded
+            days = [service.table.days] if service.table.days else []
+            with database.get_connection(tables=days) as con:  # which has what was loaded
                 undescribed = _undescribed_at_hand(con, service, database.lake)
                 yield from check_results(con, service.table, brought, undescribed, selected_checks)
         report.record()

@@ -137,7 +137,7 @@ def taxi_zones(
     """Table `zones`: one row for each zone id that trips can carry, 1 to 265."""
     begin = time.perf_counter()
     lake = database.lake
-    with database.get_connection() as con:
+    with database.get_connection(tables=[ZONES]) as con:
         zones = one_row_an_id(read_zones(con, zones_csv(lake)), read_lookup(con, lookup_csv(lake)))
         wrong = wrong_ids(zone.zone_id for zone in zones)
         yield dg.AssetCheckResult(
