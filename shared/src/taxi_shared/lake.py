@@ -31,25 +31,29 @@ class Lake:
 
     def file(self, table: Table, partition: str | None = None) -> UPath:
         """The file of a partition (`2023-03-01`), or of a table that has none."""
-        folder = self.folder(table)
-        if table.partition_by:
-            folder = folder / f"{table.partition_by.name}={partition}"
-        return folder / f"{table.name}.parquet"
+        return self.folder(table) / _name(table, partition)
 
     def files(self, table: Table) -> list[UPath]:
         """The files of a table that exist, sorted."""
-        return [self.file(table, partition) for partition in self.versions(table)]
+        return [path for path, _ in self._entries(table).values()]
 
     def versions(self, table: Table) -> dict[str, str]:
         """The partitions of a table, each with a text that changes when its file is replaced.
 
         A table without partitions has the one partition "".
         """
+        return {partition: version for partition, (_, version) in self._entries(table).items()}
+
+    def _entries(self, table: Table) -> dict[str, tuple[UPath, str]]:
+        """The partitions of a table, each with its file and the version of that."""
         found = {}
-        for path, version in storage.versions_below(self.folder(table)).items():
-            partition = path.parent.name.partition("=")[2]
-            if path == self.file(table, partition):
-                found[partition] = version
+        folder = self.folder(table)
+        start = len(str(folder)) + 1
+        for path, version in storage.versions_below(folder).items():
+            name = str(path)[start:]
+            partition = name.partition("/")[0].partition("=")[2]
+            if name == _name(table, partition):
+                found[partition] = path, version
         return found
 
     def write(
@@ -142,6 +146,12 @@ class Lake:
             {"first": first, "end": end},
         ).fetchall()
         return [self.file(table, partition.isoformat()) for (partition,) in found]
+
+
+def _name(table: Table, partition: str | None) -> str:
+    """The path of a file below its table's folder."""
+    folder = f"{table.partition_by.name}={partition}/" if table.partition_by else ""
+    return f"{folder}{table.name}.parquet"
 
 
 def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath) -> int:
