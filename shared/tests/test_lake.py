@@ -64,6 +64,8 @@ def test_a_stray_is_found_in_the_file_that_holds_it_and_others_stay_closed(datab
     assert found == [(FEBRUARY, "2023-01-31"), (FEBRUARY, "2023-02-05")]
     with pytest.raises(duckdb.Error):
         days(database)
+    with database.get_connection(tables=[TRIP_DAYS]) as con:
+        assert con.execute("SELECT count(*) FROM trip_days").fetchall() == [(4,)]
 
 
 def test_a_write_that_fails_leaves_the_partition_as_it_was(database):
