@@ -86,7 +86,7 @@ def imports(measured: Measured) -> Iterator[Row]:
             hooked = times["dagster_with_hook"]
             yield Row(
                 f"Import of `{location}.definitions` ÷ `import dagster`, both with our hook",
-                "–",
+                "",
                 f"{median(times['definitions']) / median(hooked):.2f}",
                 f"{spread(times['definitions'], 2)} ÷ {spread(hooked, 2)}",
                 None,
