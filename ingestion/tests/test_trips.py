@@ -453,6 +453,12 @@ def test_the_location_never_imports_matplotlib_or_geopandas():
     assert definitions.defs.resolve_job_def("trip_update_job")
 
 
+def test_the_environment_has_no_pandas_which_duckdb_would_import_at_the_first_query():
+    from importlib.util import find_spec
+
+    assert find_spec("pandas") is None
+
+
 def test_months_of_one_run_download_side_by_side(ingestion):
     ingestion.publish(*MONTHS)
     # Each download waits for the others: one after the other, none would ever begin to answer.
