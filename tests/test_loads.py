@@ -29,18 +29,18 @@ from upath import UPath
 from ingestion.defs.zones import read_zones, write_zones
 from ingestion.lib import months, shapes
 from taxi_shared.database import LakeDatabase
-from taxi_shared.tables import GREEN_TRIPS, TRIPS
+from taxi_shared.tables import GREEN_TRIPS, TRIPS, ZONES
 
 data, source, *wanted = sys.argv[1:]
 database = LakeDatabase(data_root=data)
-with database.get_connection() as con:
+with database.get_connection(tables=[ZONES]) as con:
     zones = read_zones(con, UPath(source) / "misc" / "taxi_zones.csv")
     write_zones(con, database.lake, shapes.one_row_an_id(zones))
 for name in wanted:
     service, month = name.split()
     table = {"yellow": TRIPS, "green": GREEN_TRIPS}[service]
     file = UPath(source) / "trip-data" / f"{service}_tripdata_{month}.parquet"
-    with database.get_connection() as con:
+    with database.get_connection(tables=[ZONES]) as con:
         loaded = months.load(con, database.lake, table, months.Source(f"{month}-01", "", file), "")
     print(json.dumps({"rows": loaded.rows, **loaded.quality}))
 """
@@ -54,10 +54,12 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def reports(data, real_files) -> dict[tuple[str, str], dict[str, int]]:
     """What `ingestion` reports of each month, in its own environment."""
-    (python,) = (str(loc.python) for loc in locations() if loc.name == "ingestion")
+    (ingestion,) = (each for each in locations() if each.name == "ingestion")
     names = [f"{service} {month}" for service, month in MONTHS]
     done = subprocess.run(
-        [python, "-c", LOAD, str(data), str(real_files), *names], capture_output=True, text=True
+        [str(ingestion.python), "-c", LOAD, str(data), str(real_files), *names],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]

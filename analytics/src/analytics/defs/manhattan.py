@@ -13,6 +13,7 @@ from analytics.lib.frames import Figure, GeoDataFrame
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lineage import column_lineage
+from taxi_shared.tables import TRIPS
 from taxi_shared.versions import code_version, function_in
 
 QUERY = (files("analytics") / "sql" / "manhattan_stats.sql").read_text()
@@ -55,7 +56,7 @@ LINEAGE = column_lineage(
 )
 def manhattan_stats(taxi_zones: GeoDataFrame, database: LakeDatabase) -> GeoDataFrame:
     """Trips by zone of pickup in Manhattan, all months together, with the shape of each zone."""
-    with database.get_connection() as con:
+    with database.get_connection(tables=[TRIPS]) as con:
         trips = dict(con.execute(QUERY).fetchall())
     return zones.trips_by_zone(taxi_zones, trips, BOROUGH)
 

@@ -15,6 +15,7 @@ from analytics.lib.frames import Figure, GeoDataFrame
 from taxi_shared import storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.storage import DataRoot
+from taxi_shared.tables import TABLES
 
 LONGITUDE_LATITUDE = "EPSG:4326"
 # By default the file would name the version of the drawing library, and the picture change with it.
@@ -35,7 +36,8 @@ class LakeShapes(dg.ConfigurableIOManager):
         import pandas
 
         table = (context.definition_metadata or {})["table"]
-        with LakeDatabase(data_root=self.data_root).get_connection() as con:
+        database = LakeDatabase(data_root=self.data_root)
+        with database.get_connection(tables=[t for t in TABLES if t.name == table]) as con:
             found = con.table(table).order("ALL")
             frame = pandas.DataFrame(found.fetchall(), columns=found.columns)
         if frame.empty:
