@@ -1,12 +1,14 @@
 """The platform as a whole: instances of the tests' own, over synthetic or TLC's real files."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from taxi_platform.calendar import MonthRange
 from taxi_platform.instance import Instance, run_instance
@@ -29,6 +31,37 @@ class Platform:
 
     def pipeline(self) -> Pipeline:
         return Pipeline(self.instance, Console(quiet=True))
+
+
+class Together(LoadFileScheduling):
+    """A file's tests are one worker's, and so are those of all containers, which share a stack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.rpartition("/containers/")[0]
+        return folder or str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
+    return Together(config, log)
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Tells a figure that was measured by the way; all are listed at the end."""
+    return lambda text: record_property("figure", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    found = [
+        text
+        for report in terminalreporter.getreports("passed")
+        for name, text in report.user_properties
+        if name == "figure"
+    ]
+    if found:
+        terminalreporter.section("figures")
+    for text in found:
+        terminalreporter.write_line(str(text))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -474,17 +474,16 @@ def test_pages_of_what_waits_has_failed_or_is_not_there_are_accessible(site, bro
     assert wrong == []
 
 
-def test_the_first_page_is_small(site, page, capsys):
+def test_the_first_page_is_small(site, page, figure):
     sizes: list[int] = []
     page.on("response", lambda answer: sizes.append(len(answer.body())))
     page.goto(site.url, wait_until="networkidle")
     assert len(sizes) >= 3
     assert sum(sizes) < 100_000
-    with capsys.disabled():
-        Console().print(f"\nThe first page: {sum(sizes):,} bytes in {len(sizes)} files")
+    figure(f"the portal's first page: {sum(sizes):,} bytes in {len(sizes)} files")
 
 
-def test_two_hundred_requests_at_once_are_each_answered_once(site, capsys):
+def test_two_hundred_requests_at_once_are_each_answered_once(site, figure):
     names = [f"load {number}" for number in range(SENT)]
     while_sending: list[float] = []
     afterwards: list[float] = []
@@ -522,16 +521,12 @@ def test_two_hundred_requests_at_once_are_each_answered_once(site, capsys):
         looking.result()
     runs = site.runs()
     assert {name: runs[name] for name in names} == dict.fromkeys(names, 1)
-    with capsys.disabled():
-        Console().print(
-            f"\n{SENT} requests of {CLIENTS} clients: taken in {sent:.1f} s, answered in "
-            f"{took:.0f} s"
+    figure(f"{SENT} requests of {CLIENTS} clients: in {sent:.1f} s, answered in {took:.0f} s")
+    for when, seconds in (("sent", while_sending), ("answered", while_sending + afterwards)):
+        figure(
+            f"until they were {when}: {len(seconds)} pages, median "
+            f"{1000 * statistics.median(seconds):.0f} ms, slowest {1000 * max(seconds):.0f} ms"
         )
-        for when, seconds in (("sent", while_sending), ("answered", while_sending + afterwards)):
-            Console().print(
-                f"until they were {when}: {len(seconds)} pages, median "
-                f"{1000 * statistics.median(seconds):.0f} ms, slowest {1000 * max(seconds):.0f} ms"
-            )
 
 
 def test_a_busy_port_of_the_portal_is_named(site, tmp_path):

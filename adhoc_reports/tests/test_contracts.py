@@ -5,21 +5,11 @@ from datetime import datetime
 import pytest
 
 from adhoc_reports.definitions import defs
-from taxi_shared.contracts import broken, uses_of
-from taxi_shared.testing import keep_promised_columns
+from taxi_shared.contracts import broken
+from taxi_shared.testing import keep_promised_columns, promised_columns
 
 from .conftest import write_trips, write_zones
 from .test_adhoc_request import run
-
-PROMISED = sorted(
-    {
-        (table, column)
-        for use in uses_of("adhoc_reports")
-        for table, columns in use.tables.items()
-        for column in columns
-        if column != "partition_date"  # which the name of a file's folder holds
-    }
-)
 
 
 def test_the_definitions_rely_on_what_is_promised():
@@ -41,7 +31,7 @@ def test_the_promised_columns_are_enough(office, loaded):
     assert (office.root.outputs / "jan.csv").read_text() == whole
 
 
-@pytest.mark.parametrize("column", PROMISED, ids=".".join)
+@pytest.mark.parametrize("column", promised_columns("adhoc_reports"), ids=".".join)
 def test_each_of_them_is_needed(office, loaded, column):
     keep_promised_columns(loaded, "adhoc_reports", without=column)
     run(office, expect_success=False)

@@ -9,6 +9,9 @@ import pytest
 
 from adhoc_reports.lib.pickups import WEEKDAYS, Pickups, count_pickups, missing_months, remark
 from adhoc_reports.lib.request import Request
+from taxi_shared.database import LakeDatabase
+from taxi_shared.lake import Lake
+from taxi_shared.storage import DataRoot
 from taxi_shared.tables import BOROUGHS
 
 from .conftest import BOROUGH_OF_ZONE, write_trips, write_zones
@@ -39,12 +42,13 @@ JANUARY_TRIPS = random_trips(date(2023, 1, 1), 3_000)
 FEBRUARY_TRIPS = random_trips(date(2023, 2, 1), 2_000)
 
 
-@pytest.fixture
-def loaded(office, lake):
-    write_zones(lake)
-    write_trips(lake, "2023-01-01", JANUARY_TRIPS)
-    write_trips(lake, "2023-02-01", FEBRUARY_TRIPS)
-    return office.database
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    root = DataRoot.at(str(tmp_path_factory.mktemp("lake")))
+    write_zones(Lake(root))
+    write_trips(Lake(root), "2023-01-01", JANUARY_TRIPS)
+    write_trips(Lake(root), "2023-02-01", FEBRUARY_TRIPS)
+    return LakeDatabase(data_root=str(root.base))
 
 
 def counted_by_hand(request: Request) -> Pickups:

@@ -7,19 +7,9 @@ import pytest
 from small_lake import Trip, square, write_month, write_zones
 
 from analytics.definitions import defs
-from taxi_shared.contracts import broken, uses_of
+from taxi_shared.contracts import broken
 from taxi_shared.lake import Lake
-from taxi_shared.testing import keep_promised_columns
-
-PROMISED = sorted(
-    {
-        (table, column)
-        for use in uses_of("analytics")
-        for table, columns in use.tables.items()
-        for column in columns
-        if column != "partition_date"  # which the name of a file's folder holds
-    }
-)
+from taxi_shared.testing import keep_promised_columns, promised_columns
 
 
 def test_the_definitions_rely_on_what_is_promised() -> None:
@@ -59,7 +49,7 @@ def test_the_promised_columns_are_enough(loaded: Lake, tmp_path: Path) -> None:
     assert results(tmp_path) == whole
 
 
-@pytest.mark.parametrize("column", PROMISED, ids=".".join)
+@pytest.mark.parametrize("column", promised_columns("analytics"), ids=".".join)
 def test_each_of_them_is_needed(loaded: Lake, column: tuple[str, str]) -> None:
     keep_promised_columns(loaded, "analytics", without=column)
     assert not make_all()

@@ -13,9 +13,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def run_instance(
         stack.callback(workspace.unlink, missing_ok=True)
         workspace.write_text(yaml.safe_dump(_grpc_workspace(ports)))
         for name, server_port in ports.items():
-            _wait_for_code_server(instance, name, server_port)
+            _wait_for(instance, name, partial(_serves, f"{HOST}:{server_port}"))
         start(
             "webserver",
             *(sys.executable, "-m", "dagster_webserver"),
@@ -157,15 +158,15 @@ def run_instance(
                 *("--host", HOST, "--port", str(portal_port)),
                 cwd=reporting.folder,
             )
-        _wait_for_webserver(instance)
+        _wait_for(instance, "webserver", instance.graphql.is_up)
         if daemon and env.get(settings.ALERTS):
             start(
                 "alerts",
                 *(sys.executable, "-m", "taxi_platform", "alerts"),
                 *("--url", url, "--state", str(home / "alerts.json")),
             )
-        if instance.portal_url:
-            _wait_for_portal(instance, instance.portal_url)
+        if portal_url:
+            _wait_for(instance, "portal", partial(_answers, f"{portal_url}/healthz"))
         yield instance
 
 
@@ -259,48 +260,25 @@ def _grpc_workspace(ports: Mapping[str, int]) -> dict[str, object]:
     }
 
 
-def _wait_for_code_server(instance: Instance, name: str, port: int) -> None:
+def _wait_for(instance: Instance, name: str, answers: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
-    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-        health = HealthStub(channel)
-        while True:
-            instance.check()
-            try:
-                answer = health.Check(HealthCheckRequest(service="DagsterApi"), timeout=5)
-                if answer.status == HealthCheckResponse.SERVING:
-                    return
-            except grpc.RpcError:
-                pass  # not up yet: asked again until the deadline
-            if time.monotonic() > deadline:
-                raise InstanceError(
-                    f"code server {name} does not answer after {START_SECONDS} s:\n"
-                    f"{instance.log_tail(name)}"
-                )
-            time.sleep(0.1)
-
-
-def _wait_for_webserver(instance: Instance) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not instance.graphql.is_up():
+    while not answers():
         instance.check()
         if time.monotonic() > deadline:
             raise InstanceError(
-                f"the webserver does not answer after {START_SECONDS} s:\n"
-                f"{instance.log_tail('webserver')}"
+                f"{name} does not answer after {START_SECONDS} s:\n{instance.log_tail(name)}"
             )
         time.sleep(0.1)
 
 
-def _wait_for_portal(instance: Instance, url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not _answers(f"{url}/healthz"):
-        instance.check()
-        if time.monotonic() > deadline:
-            raise InstanceError(
-                f"the report portal does not answer after {START_SECONDS} s:\n"
-                f"{instance.log_tail('portal')}"
-            )
-        time.sleep(0.1)
+def _serves(address: str) -> bool:
+    """Whether there is a code server that is ready."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            answer = HealthStub(channel).Check(HealthCheckRequest(service="DagsterApi"), timeout=5)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == HealthCheckResponse.SERVING)
 
 
 def _answers(url: str) -> bool:

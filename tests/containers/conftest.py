@@ -20,7 +20,6 @@ from taxi_platform.sample import write_sample
 from taxi_platform.workspace import ROOT
 
 MONTHS = MonthRange.between("2023-01", "2023-03")
-FIGURES: list[str] = []
 NOT_COPIED = (".venv", ".tools", ".dagster", "data", "__pycache__", ".*_cache", ".env")
 
 
@@ -38,13 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(skip)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if FIGURES:
-        terminalreporter.section("figures of the containers")
-    for figure in FIGURES:
-        terminalreporter.write_line(figure)
 
 
 def command(*words: str, cwd: Path = ROOT, env: dict[str, str] | None = None, **options) -> str:
@@ -70,6 +62,7 @@ class Stack:
     port: int
     portal_port: int
     settings: dict[str, str] = field(default_factory=dict)
+    start_seconds: float = 0.0
 
     @property
     def graphql(self) -> GraphQL:
@@ -182,7 +175,7 @@ def stack(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         begin = time.monotonic()
         stack.compose("up", "--detach", "--wait")
         stack.wait_for_locations()
-        FIGURES.append(f"from `up` to three loaded locations: {time.monotonic() - begin:.1f} s")
+        stack.start_seconds = time.monotonic() - begin
         stack.put_sample(tmp_path_factory.mktemp("sample"))
         yield stack
     finally:

@@ -19,6 +19,17 @@ for file in sorted(pathlib.Path({LAKE!r}).glob("*.parquet")):
     return stack.python("ingestion", code)
 
 
+def tried_script(stack: Stack, name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """One of the scripts that is to refuse a folder."""
+    return subprocess.run(
+        [f"deploy/{name}", str(folder)],
+        cwd=stack.root,
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+    )
+
+
 def test_what_was_lost_after_a_backup_is_back_after_a_restore(stack: Stack, tmp_path: Path):
     run = stack.graphql.launch("ingestion", "trip_update_job", tags=MONTH)
     assert stack.wait_for_run(run) == "SUCCESS", stack.graphql.run_failure(run)
@@ -46,13 +57,7 @@ def test_what_was_lost_after_a_backup_is_back_after_a_restore(stack: Stack, tmp_
     assert digest_of_lake(stack) == lake
     # The next one to be restored is the same, its last file cut off.
     (backup / "data.tar.gz").write_bytes(gzip.compress(b"no archive"))
-    tried = subprocess.run(
-        ["deploy/restore.sh", str(backup)],
-        cwd=stack.root,
-        env=stack.environment,
-        capture_output=True,
-        text=True,
-    )
+    tried = tried_script(stack, "restore.sh", backup)
     assert tried.returncode != 0
     stack.wait_for_locations()
     assert stack.graphql.runs_of("trip_update_job")[run] == "SUCCESS"
@@ -74,26 +79,14 @@ def test_a_damaged_backup_is_refused_before_anything_is_touched(stack: Stack, tm
     (tmp_path / "data-root").write_text("/data\n")
     for file in ("database", "data"):
         (tmp_path / f"{file}.tar.gz").write_bytes(b"not gzip")
-    tried = subprocess.run(
-        ["deploy/restore.sh", str(tmp_path)],
-        cwd=stack.root,
-        env=stack.environment,
-        capture_output=True,
-        text=True,
-    )
+    tried = tried_script(stack, "restore.sh", tmp_path)
     assert tried.returncode != 0
     assert "not in gzip format" in tried.stderr
     assert stack.graphql.is_up()
 
 
 def test_a_backup_does_not_replace_another(stack: Stack, tmp_path: Path):
-    tried = subprocess.run(
-        ["deploy/backup.sh", str(tmp_path)],
-        cwd=stack.root,
-        env=stack.environment,
-        capture_output=True,
-        text=True,
-    )
+    tried = tried_script(stack, "backup.sh", tmp_path)
     assert tried.returncode == 1
     assert "choose a new folder" in tried.stderr
     assert stack.graphql.is_up()

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.console import Console
 from taxi_platform import deploy as steps
 from taxi_platform.deploy import DeployError, Deployment
 from taxi_platform.workspace import ROOT, locations
-from tests.containers.conftest import FIGURES, Stack, command, wait_for
+from tests.containers.conftest import Stack, command, wait_for
 
 LOCATIONS = {location.name: location for location in locations()}
 MONTH = {"dagster/partition": "2023-01-01"}
@@ -132,7 +132,9 @@ def servers(stack: Stack) -> dict[str, str]:
     return {name: stack.container(name) for name in services}
 
 
-def test_a_deploy_leaves_runs_and_neighbours_alone(stack: Stack, monkeypatch: pytest.MonkeyPatch):
+def test_a_deploy_leaves_runs_and_neighbours_alone(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
+):
     first = stack.graphql.launch("ingestion", "trip_update_job", tags=MONTH)
     assert stack.wait_for_run(first) == "SUCCESS", stack.graphql.run_failure(first)
     loaded = rows(stack, MONTH["dagster/partition"])
@@ -153,11 +155,11 @@ def test_a_deploy_leaves_runs_and_neighbours_alone(stack: Stack, monkeypatch: py
     with Watch(stack, "analytics") as watch:
         image = deploy(stack, monkeypatch)
     outlasted = sum(stack.graphql.run_status(run) == "STARTED" for run in launched)
-    FIGURES.append(f"runs that worked before, in and after the swap of a deploy: {outlasted} of 2")
+    figure(f"runs that worked before, in and after the swap of a deploy: {outlasted} of 2")
     assert stack.graphql.location_images()["analytics"] == image
     assert stack.graphql.ticks_after("adhoc_reports", "adhoc_request_sensor", begin)
     longest = max(watch.gaps)
-    FIGURES.append(f"longest time without an answer of analytics in a deploy: {longest:.1f} s")
+    figure(f"longest time without an answer of analytics in a deploy: {longest:.1f} s")
     if still := set(going) & set(stack.runs_going()):
         command("docker", "update", "--cpus=2", *still)
     for run in launched:

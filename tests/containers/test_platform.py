@@ -3,13 +3,14 @@
 import json
 import re
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 
 from taxi_platform.workspace import locations
-from tests.containers.conftest import FIGURES, MONTHS, SAMPLE, Stack, command, wait_for
+from tests.containers.conftest import MONTHS, SAMPLE, Stack, command, wait_for
 
 NAMES = [location.name for location in locations()]
 RANGE = {
@@ -19,7 +20,8 @@ RANGE = {
 REQUEST = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-02-25"}
 
 
-def test_from_up_to_the_chart_of_a_request(stack: Stack):
+def test_from_up_to_the_chart_of_a_request(stack: Stack, figure: Callable[[str], None]):
+    figure(f"from `up` to three loaded locations: {stack.start_seconds:.1f} s")
     run = stack.graphql.launch("ingestion", "trip_update_job", tags=RANGE)
     assert stack.wait_for_run(run) == "SUCCESS", stack.graphql.run_failure(run)
     request = f"""
@@ -92,7 +94,9 @@ def test_a_container_is_not_root_and_cannot_write_its_files(stack: Stack):
         assert found["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
 
 
-def test_an_image_says_its_version_and_commit_and_its_size_is_told(stack: Stack):
+def test_an_image_says_its_version_and_commit_and_its_size_is_told(
+    stack: Stack, figure: Callable[[str], None]
+):
     commit = command("git", "rev-parse", "HEAD", cwd=stack.root).strip()
     for name in ("host", *NAMES):
         # Not :current, which a deploy moves.
@@ -104,7 +108,7 @@ def test_an_image_says_its_version_and_commit_and_its_size_is_told(stack: Stack)
         assert itself in image["Config"]["Env"]
         base = stack.inspect("python:3.12-slim-bookworm")[0]["Size"]
         size, own = image["Size"] / 1e6, (image["Size"] - base) / 1e6
-        FIGURES.append(f"image of {name}: {size:.0f} MB, {own:.0f} of them on top of Python's")
+        figure(f"image of {name}: {size:.0f} MB, {own:.0f} of them on top of Python's")
 
 
 def test_nothing_is_published_but_the_ui_on_loopback(stack: Stack):

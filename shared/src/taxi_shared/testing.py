@@ -25,22 +25,27 @@ from taxi_shared.tables import TABLES
 S3_START_SECONDS = 60
 
 
+def promised_columns(location: str) -> list[tuple[str, str]]:
+    """What files hold of that which a location was promised: tables, and columns of theirs."""
+    promised = {
+        (table, column)
+        for use in uses_of(location)
+        for table, columns in use.tables.items()
+        for column in columns
+    }
+    held = [(table.name, column.name) for table in TABLES for column in table.columns]
+    return [each for each in held if each in promised]
+
+
 def keep_promised_columns(lake: Lake, location: str, without: tuple[str, str] = ("", "")) -> None:
     """Rewrite a lake's files so that they have no column but those promised to a location.
 
     `without` is a table and a column of it to leave out as well. A column that a folder's name
     holds stays.
     """
-    promised: dict[str, set[str]] = {}
-    for use in uses_of(location):
-        for name, columns in use.tables.items():
-            promised.setdefault(name, set()).update(columns)
+    promised = [each for each in promised_columns(location) if each != without]
     for table in TABLES:
-        kept = [
-            column.name
-            for column in table.columns
-            if column.name in promised.get(table.name, ()) and (table.name, column.name) != without
-        ]
+        kept = [column for name, column in promised if name == table.name]
         for file in lake.files(table):
             _, _, partition = file.parent.name.partition("=")
             with duckdb.connect() as con:
