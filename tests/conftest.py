@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
 
 from taxi_platform.calendar import MonthRange
 from taxi_platform.instance import Instance, run_instance
@@ -31,18 +29,6 @@ class Platform:
 
     def pipeline(self) -> Pipeline:
         return Pipeline(self.instance, Console(quiet=True))
-
-
-class Together(LoadFileScheduling):
-    """A file's tests are one worker's, and so are those of all containers, which share a stack."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        folder = nodeid.rpartition("/containers/")[0]
-        return folder or str(super()._split_scope(nodeid))
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
-    return Together(config, log)
 
 
 @pytest.fixture
