@@ -46,8 +46,10 @@ deploy: setup ## Test, build and swap one location of the compose project: LOCAT
 test: setup ## All tests: each location's in its own environment, then those of the whole
 	@for location in $(LOCATIONS); do \
 	  echo "tests of $$location" && (cd $$location && .venv/bin/python -m pytest -q -n 2 --dist worksteal) || exit 1; done
-	@echo "tests of the whole" && .venv/bin/python -m pytest -q -n 2 --dist loadfile --ignore tests/containers shared/tests tests
-	@echo "tests of containers" && .venv/bin/python -m pytest -q tests/containers
+	@echo "tests of the whole" && .venv/bin/python -m pytest -q -n 2 --dist loadfile $(HEAVY:%=--ignore %) shared/tests tests
+	@echo "tests of portal and containers" && .venv/bin/python -m pytest -q $(HEAVY)
+# Nothing beside them: they keep every core busy themselves.
+HEAVY := tests/test_portal.py tests/containers
 
 check: setup ## Format, lint, types and Dagster's own check of the definitions
 	@.venv/bin/ruff format --check --quiet .
