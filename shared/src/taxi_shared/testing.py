@@ -26,15 +26,15 @@ S3_START_SECONDS = 60
 
 
 def promised_columns(location: str) -> list[tuple[str, str]]:
-    """What files hold of that which a location was promised: tables, and columns of theirs."""
+    """Tables, and the columns that a location was promised of them, but for a folder's name."""
     promised = {
         (table, column)
         for use in uses_of(location)
         for table, columns in use.tables.items()
         for column in columns
     }
-    held = [(table.name, column.name) for table in TABLES for column in table.columns]
-    return [each for each in held if each in promised]
+    folders = {(table.name, table.partition_by.name) for table in TABLES if table.partition_by}
+    return sorted(promised - folders)
 
 
 def keep_promised_columns(lake: Lake, location: str, without: tuple[str, str] = ("", "")) -> None:
@@ -45,7 +45,7 @@ def keep_promised_columns(lake: Lake, location: str, without: tuple[str, str] = 
     """
     promised = [each for each in promised_columns(location) if each != without]
     for table in TABLES:
-        kept = [column for name, column in promised if name == table.name]
+        kept = [each.name for each in table.columns if (table.name, each.name) in promised]
         for file in lake.files(table):
             _, _, partition = file.parent.name.partition("=")
             with duckdb.connect() as con:
