@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.processes import Memory, descendant, peak_memory, process_tree
-from bench.runs import RunTimes, finished, partition_range
+from bench.runs import RunTimes, finished, partition_range, wait_for_daemons
 from bench.scale import Bench, fresh, partition_keys, size_of
 from bench.server import served
 from taxi_platform.instance import Instance, run_instance
@@ -79,6 +79,8 @@ def platform(
     others = process_tree(os.getpid())
     with run_instance(fresh(home), environment=settings, daemon=daemon) as instance:
         Pipeline(instance, Console(quiet=True)).wait_for_locations()
+        if daemon:
+            wait_for_daemons(instance.graphql)
         servers = {
             location.name: descendant("--location-name", location.name, but=others)
             for location in locations()

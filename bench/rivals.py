@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from bench.processes import STOCK_PYTHON, Memory, ended, peak_memory, start
-from bench.runs import BenchError, wait_until
+from bench.runs import BenchError, wait_for_daemons, wait_until
 from bench.scale import fresh, month_range
 from taxi_platform.graphql import GraphQL
 from taxi_platform.instance import free_port
@@ -66,6 +66,7 @@ def usual_setup(folder: Path, publisher: str) -> Iterator[tuple[GraphQL, int]]:
                 return graphql.is_up() and set(graphql.location_errors().values()) == {None}
 
             wait_until("dagster dev", START_SECONDS, is_loaded, 0.5)
+            wait_for_daemons(graphql)
             yield graphql, process.pid
 
 

@@ -11,6 +11,7 @@ from taxi_platform.graphql import FINISHED, GraphQL
 from taxi_shared.ranges import RANGE_END, RANGE_START
 
 POLL_SECONDS = 0.25
+DAEMON_START_SECONDS = 120
 PARTITION = "dagster/partition"
 BACKFILL = "dagster/backfill"
 
@@ -53,6 +54,18 @@ def wait_until(
         if time.monotonic() > deadline:
             raise BenchError(f"{what}: not done after {seconds:.0f} s")
         time.sleep(poll)
+
+
+def wait_for_daemons(graphql: GraphQL) -> None:
+    """Until all daemons that an instance needs have told that they work."""
+
+    def work() -> bool:
+        daemons = graphql.ask(
+            "{ instance { daemonHealth { allDaemonStatuses { required healthy } } } }"
+        )["instance"]["daemonHealth"]["allDaemonStatuses"]
+        return all(daemon["healthy"] for daemon in daemons if daemon["required"])
+
+    wait_until("the start of the daemons", DAEMON_START_SECONDS, work)
 
 
 def finished(graphql: GraphQL, run_id: str, seconds: float = 7200) -> RunTimes:

@@ -41,17 +41,21 @@ def in_the_pool_of_trips(context: dg.AssetExecutionContext) -> None:
 def in_no_pool(context: dg.AssetExecutionContext) -> None:
     until_told(context)
 
-@dg.asset
-def quick() -> None: ...
-
 defs = dg.Definitions(
-    assets=[in_the_pool_of_trips, in_no_pool, quick],
-    schedules=[dg.ScheduleDefinition("each_minute", target=[quick], cron_schedule="* * * * *",
-                                     default_status=dg.DefaultScheduleStatus.RUNNING)],
+    assets=[in_the_pool_of_trips, in_no_pool],
     jobs=[dg.define_asset_job("pool_job", [in_the_pool_of_trips]),
           dg.define_asset_job("free_job", [in_no_pool])],
     executor=dg.in_process_executor,
 )
+"""
+# A run each minute, which must not come between what other tests count.
+SCHEDULE = """
+@dg.asset
+def quick() -> None: ...
+
+each_minute = dg.ScheduleDefinition("each_minute", target=[quick], cron_schedule="* * * * *",
+                                    default_status=dg.DefaultScheduleStatus.RUNNING)
+defs = dg.Definitions.merge(defs, dg.Definitions(assets=[quick], schedules=[each_minute]))
 """
 
 
@@ -180,6 +184,7 @@ def test_every_run_has_its_team_and_location_however_it_was_started(
     tmp_path, neighbour, environment
 ):
     write_sample(tmp_path / "source", [date(2023, 1, 1)], 1_000)
+    (neighbour.folder / "neighbour.py").write_text(NEIGHBOUR + SCHEDULE)
     with run_instance(
         tmp_path / "home", environment=environment, served=[*locations(), neighbour]
     ) as instance:
