@@ -25,6 +25,7 @@ def page(stack: Stack) -> Iterator[Page]:
             base_url=f"http://127.0.0.1:{stack.port}", viewport={"width": 1500, "height": 900}
         )
         page.set_default_timeout(SLOW)
+        expect.set_options(timeout=SLOW)
         yield page
         browser.close()
 
