@@ -46,7 +46,7 @@ def load(con: duckdb.DuckDBPyConnection, file: Path, target: Path, month: str) -
     for column in LATER_COLUMNS:
         query = query.replace(f"{{{column}}}", column if column in there else "NULL")
     con.execute(
-        f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
+        f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
         "WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 8192)",
         {"file": str(file), "target": str(folder / "trips.parquet")},
     )

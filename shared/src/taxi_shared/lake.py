@@ -73,10 +73,12 @@ class Lake:
         """
         with atomic_path(self.file(table, partition)) as target:
             ((rows,),) = con.execute(
-                # Bloom filters are for single values, which nobody looks for; times have too many
-                # values for a dictionary, which DuckDB sees the sooner: a twentieth saved each.
+                # zstd's first level takes a sixth less time than its third, for a sixteenth more
+                # disk. Bloom filters are for single values, which nobody looks for; times have too
+                # many values for a dictionary, which DuckDB sees the sooner: a twentieth each.
                 f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
-                "WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 8192, KV_METADATA {note: $note})",
+                "COMPRESSION_LEVEL 1, WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 8192, "
+                "KV_METADATA {note: $note})",
                 {**parameters, "target": target, "note": note},
             ).fetchall()
             check(rows)
