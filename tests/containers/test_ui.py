@@ -25,7 +25,6 @@ def page(stack: Stack) -> Iterator[Page]:
             base_url=f"http://127.0.0.1:{stack.port}", viewport={"width": 1500, "height": 900}
         )
         page.set_default_timeout(SLOW)
-        expect.set_options(timeout=SLOW)
         yield page
         browser.close()
 
@@ -41,7 +40,7 @@ def test_the_locations_are_loaded_with_their_images_and_reload(stack: Stack, pag
     expect(toast).to_have_count(0)
     before = loaded_at(stack)
     page.get_by_text("Reload", exact=True).first.click()
-    expect(toast.first).to_be_visible()
+    expect(toast.first).to_be_visible(timeout=SLOW)  # the location imports Dagster anew
     after = loaded_at(stack)
     assert [name for name in NAMES if after[name] > before[name]], "one was loaded again"
     expect(page.get_by_text("Loaded")).to_have_count(len(NAMES))
