@@ -59,16 +59,17 @@ def _ingest(measured: dict[str, Any]) -> Figure:
         ("this platform, a run", ingest["months"], ingest["ours"]["from_launch"], OURS),
     ]
     if usual["months"] != ingest["months"]:
-        bars.append(
-            ("this platform, a run", usual["months"], usual["ours_run"]["from_launch"], OURS)
-        )
+        bars += [
+            ("bare script", usual["months"], usual["bare"]["seconds"], BARE),
+            ("this platform, a run", usual["months"], usual["ours_run"]["from_launch"], OURS),
+        ]
     for who, key, color in (
         ("this platform", "ours_backfill", OURS),
         ("usual set-up", "usual", USUAL),
     ):
         seconds = [backfill["to_last_run"] for backfill in usual[key]]
         bars.append((f"{who}, a backfill", usual["months"], seconds, color))
-    figure, axes = plt.subplots(figsize=(8.6, 3.9), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8.6, 4.4), layout="constrained")
     for place, (_, _, values, color) in enumerate(bars):
         axes.barh(place, median(values), color=color, height=0.62)
         axes.plot(values, [place] * len(values), "|", color=INK, markersize=11, alpha=0.7)

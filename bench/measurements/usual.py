@@ -1,11 +1,15 @@
-"""Six months by the usual set-up, and by the platform: each as a backfill, ours also as one run."""
+"""Six months by the usual set-up, by the platform, and by the bare script.
+
+Both platforms are asked for a backfill, ours also for one run. The bare script tells how many times
+faster than the usual set-up anything could be that writes this Parquet on this machine.
+"""
 
 import shutil
 from typing import Any
 
 from bench.ours import TRIPS, platform
 from bench.processes import peak_memory
-from bench.rivals import usual_rows, usual_setup
+from bench.rivals import run_bare, usual_rows, usual_setup
 from bench.runs import Backfill, BenchError, backfill
 from bench.scale import USUAL_MONTHS, Bench, fresh, partition_keys
 from bench.server import served
@@ -22,6 +26,7 @@ def beside_ours(bench: Bench) -> dict[str, Any]:
         "usual": [],
         "ours_backfill": [],
         "ours_run": {"from_launch": [], "from_start": []},
+        "bare": {"seconds": []},
     }
     keys = partition_keys(USUAL_MONTHS)
     with served(bench.make_sample(USUAL_MONTHS)) as publisher:
@@ -39,11 +44,15 @@ def beside_ours(bench: Bench) -> dict[str, Any]:
                 {**_times(done), "rows": rows, "together_mb": round(memory.together, 1)}
             )
             _ours(bench, publisher, result)
+            seconds, _ = run_bare(bench.work / "bare", publisher, USUAL_MONTHS)
+            result["bare"]["seconds"].append(round(seconds, 3))
             bench.say(
                 f"six months, {repeat + 1}: usual set-up {done.to_last_run:.1f} s "
-                f"({done.status}), ours {result['ours_run']['from_launch'][-1]:.1f} s"
+                f"({done.status}), ours {result['ours_run']['from_launch'][-1]:.1f} s, "
+                f"bare script {seconds:.1f} s"
             )
             shutil.rmtree(folder)
+            shutil.rmtree(bench.work / "bare")
             if done.to_last_run > ENOUGH_SECONDS:
                 break
     return result

@@ -53,6 +53,8 @@ def usual(measured: Measured) -> Iterator[Row]:
          usual["of_the_runs"], run["from_start"], ""),
         ("both as a backfill, request to last run's end",
          usual["to_last_run"], backfills["ours_backfill"]["to_last_run"], ""),
+        ("backfill request to last run's end ÷ bare script",
+         usual["to_last_run"], m["bare"]["seconds"], ""),
     ):  # fmt: skip
         ratio = median(theirs) / median(mine)
         yield Row(
