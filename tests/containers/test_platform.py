@@ -163,20 +163,6 @@ print(connection.getresponse().status)
     assert stack.python("daemon", code) == "403\n"
 
 
-def test_the_code_of_a_team_cannot_reach_the_engine(stack: Stack):
-    code = "import socket; socket.create_connection(('engine', 2375), 5)"
-    for name in NAMES:
-        tried = subprocess.run(
-            ["docker", "compose", "exec", "-T", name, "python", "-c", code],
-            cwd=stack.root,
-            env=stack.environment,
-            capture_output=True,
-            text=True,
-        )
-        assert tried.returncode != 0
-        assert "Name or service not known" in tried.stderr or "resolution" in tried.stderr
-
-
 def test_the_database_wants_its_password(stack: Stack):
     tried = subprocess.run(
         [
