@@ -3,8 +3,10 @@
 The only module that builds paths. Writes are atomic: a reader sees the old file or the new one.
 """
 
+import errno
 import fcntl
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -220,3 +222,41 @@ def _appears(path: UPath) -> bool:
 def write_text(path: UPath, content: str) -> None:
     """Replace the file `path` by `content`, in UTF-8."""
     write_bytes(path, content.encode())
+
+
+class UnsafeFile(OSError):
+    """A path that is not a regular file (a symbolic link, a folder, a device), or a file that is
+    larger than expected."""
+
+
+def read_bounded(path: UPath, limit: int) -> bytes:
+    """The content of a file of at most `limit` bytes, for files that others may write.
+
+    A local file is opened without following a symbolic link, and without waiting for a pipe.
+    Raises UnsafeFile, FileNotFoundError, and what the storage raises.
+    """
+    if is_local(path):
+        content = _read_regular_file(str(path), limit + 1)
+    else:
+        with s3.errors_explained(path):
+            content = path.fs.cat_file(path.path, start=0, end=limit + 1)
+    if len(content) > limit:
+        raise UnsafeFile(f"{path} is too large; expected at most {limit:,} bytes")
+    return content
+
+
+def _read_regular_file(path: str, size: int) -> bytes:
+    """The first `size` bytes of a local file. Raises UnsafeFile."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise UnsafeFile(f"{path} is a link or a socket; expected a regular file") from None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UnsafeFile(f"{path} is a folder or a device; expected a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(size)
+    finally:
+        os.close(descriptor)
