@@ -6,6 +6,8 @@ from typing import Any
 
 import requests
 
+from taxi_shared.http import Credentials, Session
+
 REPOSITORY = "__repository__"  # the name Dagster gives to a location's Definitions
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
@@ -39,9 +41,10 @@ class GraphQL:
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """The data of an answer. Raises GraphQLError, or requests' errors where none comes."""
-        response = requests.post(
-            f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60
-        )
+        with Session(Credentials.in_address(self.url)) as session:
+            response = session.post(
+                f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60
+            )
         answer = response.json()
         if "errors" in answer:
             raise GraphQLError("; ".join(error["message"] for error in answer["errors"]))

@@ -1,0 +1,64 @@
+"""Addresses of servers: what may be shown of one, and whether it may be sent a secret.
+
+An address can hold a secret itself, as in `https://user:password@…` or `?token=…`.
+"""
+
+import re
+from ipaddress import ip_address
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+_PORTS = {"http": 80, "https": 443}
+# The second alternative is a password with a "/" that should have been percent-encoded; digits
+# before a "/" are a port.
+_USERINFO = re.compile(r"(?<=://)(?:[^\s/?#]*|[^\s/?#@:]*:(?!\d*[/?#])[^\s@]*)@")
+_SECRET_PARAMETER = re.compile(
+    r"([?&][^\s=&#]*(?:token|secret|signature|\bsig|password|credential|key)[^\s=&#]*=)[^\s&#]+",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """An address, or a text with addresses in it such as an error, without users and passwords.
+
+    The values of parameters such as `token` and `X-Amz-Signature` become `***`.
+    """
+    return _SECRET_PARAMETER.sub(r"\1***", _USERINFO.sub("", text))
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host is this machine by its name or number: localhost, 127.0.0.0/8 or ::1."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def is_confidential(address: str) -> bool:
+    """Whether nobody on the network can read what is sent there: https, or this machine."""
+    parts = urlsplit(address)
+    return parts.scheme == "https" or is_loopback(parts.hostname)
+
+
+def is_below(address: str, base: str) -> bool:
+    """Whether an address is `base` or below it: same scheme, host and port, and a path in its path.
+
+    `https://mirror.example.org.evil` is not below `https://mirror.example.org`.
+    """
+    origin = _origin(address)
+    if origin is None or origin != _origin(base):
+        return False
+    path, folder = (PurePosixPath(unquote(urlsplit(a).path) or "/") for a in (address, base))
+    return ".." not in path.parts and path.is_relative_to(folder)
+
+
+def _origin(address: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port; None for what is no http(s) address."""
+    parts = urlsplit(address)
+    try:
+        port = parts.port or _PORTS[parts.scheme]
+    except (KeyError, ValueError):
+        return None
+    return (parts.scheme, parts.hostname, port) if parts.hostname else None

@@ -1,0 +1,84 @@
+"""HTTP by requests, with no credentials but those that it is given.
+
+requests would send what `.netrc` has for a host, in place of other credentials, and again to each
+host that a redirect leads to. Its `trust_env`, which turns that off, would turn off the proxies and
+certificates of the environment as well.
+"""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from taxi_shared.addresses import is_below, is_confidential, is_loopback, without_secrets
+
+
+class UnsafeCredentials(ValueError):
+    """Credentials that cannot be sent, or that others could read on their way."""
+
+
+@dataclass(frozen=True)
+class Credentials(AuthBase):
+    """The header `Authorization` of requests for `below` and what is below it, and of no others.
+
+    Raises UnsafeCredentials where `below` is plain http to another machine, without their value.
+    """
+
+    header: str = ""
+    below: str = ""
+
+    def __post_init__(self) -> None:
+        if self.header and not is_confidential(self.below):
+            raise UnsafeCredentials(
+                f"no credentials are sent to {without_secrets(self.below)}, as anyone on the way "
+                "could read them: use an https:// address"
+            )
+        if not (self.header.isascii() and self.header.isprintable()):
+            raise UnsafeCredentials("the credentials contain a line break or other than ASCII")
+
+    def __repr__(self) -> str:
+        return f"Credentials(below={without_secrets(self.below)!r})"
+
+    @classmethod
+    def in_address(cls, address: str) -> Self:
+        """The user and the password of `https://user:password@…`, for all of that server."""
+        parts = urlsplit(address)
+        userinfo, at, _ = parts.netloc.rpartition("@")
+        if not at:
+            return cls()
+        header = f"Basic {b64encode(unquote(userinfo).encode()).decode()}"
+        return cls(header, f"{parts.scheme}://{parts.netloc}")
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.pop("Authorization", None)
+        if self.header and is_below(request.url or "", self.below):
+            request.headers["Authorization"] = self.header
+        return request
+
+
+class Session(requests.Session):
+    """requests' session, whose redirects get no other credentials, and no body read."""
+
+    def __init__(self, credentials: Credentials = Credentials()) -> None:
+        super().__init__()
+        self.auth = self._credentials = credentials
+        self.hooks["response"] = [_close_redirect]
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        self._credentials(prepared_request)
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        if is_loopback(urlsplit(request.url or "").hostname):
+            kwargs["proxies"] = {}  # a proxy's loopback is another machine
+        return super().send(request, **kwargs)
+
+
+def _close_redirect(response: requests.Response, *args: Any, **kwargs: Any) -> None:
+    # requests would read the body into memory, however large.
+    if response.is_redirect:
+        response.raw.close()
