@@ -25,6 +25,7 @@ class Publisher:
         default_factory=dict
     )
     requests: list[tuple[str, str]] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
 
 
 def status(code: int, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
@@ -40,7 +41,9 @@ def status(code: int, **headers: str) -> Callable[[BaseHTTPRequestHandler], None
     return answer
 
 
-def body(content: bytes, announced: int | None = None) -> Callable[[BaseHTTPRequestHandler], None]:
+def body(
+    content: bytes, announced: int | str | None = None
+) -> Callable[[BaseHTTPRequestHandler], None]:
     """Answer with some content, announced perhaps with another length, then cut the connection."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -60,6 +63,7 @@ def publisher() -> Iterator[Publisher]:
 
         def do_GET(self) -> None:
             served.requests.append((self.command, self.path))
+            served.authorizations.append(self.headers.get("Authorization"))
             if queue := served.misbehave.get(self.path):
                 queue.pop(0)(self)
                 return

@@ -1,11 +1,16 @@
 """A file is fetched whole and checked, or the old one stays and the reason is told."""
 
+import json
 import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from upath import UPath
 
+from ingestion.lib import download as downloads
 from ingestion.lib.download import (
     DownloadError,
     NotPublished,
@@ -167,3 +172,226 @@ def test_a_stop_ends_a_download_between_two_attempts(publisher, target):
 def test_a_server_that_is_down_is_a_failure_that_may_pass(target):
     with pytest.raises(TransientError):
         download("http://127.0.0.1:9/x.parquet", target, patience=Patience(2, 0.01))
+
+
+def test_announced_size_over_the_limit_is_refused_unread(publisher, target, monkeypatch):
+    monkeypatch.setenv("TAXI_DOWNLOAD_MAX_MB", "1")
+    publisher.misbehave[PATH] = [body(PARQUET, announced=1_000_001)]
+    with pytest.raises(DownloadError) as refused:
+        fetch(publisher, target)
+    assert str(refused.value) == (
+        f"{publisher.url}{PATH} is larger than 1 MB; if it is the right file, set "
+        "TAXI_DOWNLOAD_MAX_MB to more"
+    )
+    assert len(publisher.requests) == 1
+    assert names(target) == []
+
+
+def trickle(chunk: bytes, seconds: float) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Answer with a body without an announced length, until the client goes."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.close_connection = True
+        try:
+            while True:
+                handler.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                time.sleep(seconds)
+        except OSError:
+            pass
+
+    return answer
+
+
+def test_unannounced_size_over_the_limit_leaves_nothing(publisher, target, monkeypatch):
+    monkeypatch.setenv("TAXI_DOWNLOAD_MAX_MB", "1")
+    publisher.misbehave[PATH] = [trickle(b"." * 50_000, 0)]
+    with pytest.raises(DownloadError, match=r"larger than 1 MB.*TAXI_DOWNLOAD_MAX_MB"):
+        fetch(publisher, target)
+    assert names(target) == []
+
+
+def test_trickling_body_ends_after_the_longest_time(publisher, target, monkeypatch):
+    monkeypatch.setenv("TAXI_DOWNLOAD_MAX_SECONDS", "1")
+    publisher.misbehave[PATH] = [trickle(b".", 0.05)]
+    begin = time.monotonic()
+    with pytest.raises(DownloadError, match=r"within 1 s; .* set TAXI_DOWNLOAD_MAX_SECONDS"):
+        fetch(publisher, target)
+    assert time.monotonic() - begin < 5
+    assert names(target) == []
+
+
+def trickle_headers(handler: BaseHTTPRequestHandler) -> None:
+    handler.close_connection = True
+    try:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nETag: ")
+        for _ in range(400):
+            handler.wfile.write(b".")
+            time.sleep(0.05)
+    except OSError:
+        pass
+
+
+def test_trickling_headers_end_after_the_longest_time(publisher, target, monkeypatch):
+    monkeypatch.setenv("TAXI_DOWNLOAD_MAX_SECONDS", "1")
+    monkeypatch.setattr(downloads, "HEAD_SECONDS", 0.5)
+    publisher.misbehave[PATH] = [trickle_headers] * 2
+    begin = time.monotonic()
+    with pytest.raises(TransientError, match="no answer in time"):
+        look(publisher.url + PATH)
+    with pytest.raises(DownloadError, match="set TAXI_DOWNLOAD_MAX_SECONDS"):
+        fetch(publisher, target)
+    assert time.monotonic() - begin < 5
+
+
+def test_body_of_an_error_page_is_not_read(publisher, target):
+    def endless_error(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(404)
+        handler.send_header("Content-Length", str(10**15))
+        handler.end_headers()
+        handler.close_connection = True
+        time.sleep(2)
+
+    publisher.misbehave[PATH] = [endless_error]
+    begin = time.monotonic()
+    with pytest.raises(NotPublished):
+        fetch(publisher, target)
+    assert time.monotonic() - begin < 1
+
+
+@pytest.mark.parametrize("value", ["many", "0", "-1", "1.5"])
+def test_limit_that_is_no_number_is_named(publisher, target, monkeypatch, value):
+    monkeypatch.setenv("TAXI_DOWNLOAD_MAX_MB", value)
+    with pytest.raises(ValueError, match=f"TAXI_DOWNLOAD_MAX_MB is '{value}'; expected"):
+        fetch(publisher, target)
+
+
+def test_length_of_5000_digits_counts_as_none(publisher, target):
+    publisher.misbehave[PATH] = [body(PARQUET, announced="9" * 5000)]
+    assert fetch(publisher, target)
+
+
+def test_small_pieces_count_as_one_beginning(publisher, target):
+    def pieces(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(PARQUET)))
+        handler.end_headers()
+        for piece in (PARQUET[:2], PARQUET[2:]):
+            handler.wfile.write(piece)
+            time.sleep(0.1)
+
+    publisher.misbehave[PATH] = [pieces]
+    assert fetch(publisher, target)
+
+
+@pytest.fixture
+def mirror(publisher, monkeypatch, tmp_path) -> Publisher:
+    """A publisher that is TLC_SOURCE_URL, with a token, and a `.netrc` with other credentials."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login stray password stray\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("TLC_SOURCE_URL", f"{publisher.url}/")
+    monkeypatch.setenv("TLC_SOURCE_TOKEN", "t0ken")
+    publisher.files[PATH] = PARQUET
+    return publisher
+
+
+def test_mirror_gets_the_token_whatever_netrc_has(mirror, target):
+    look(mirror.url + PATH)
+    fetch(mirror, target)
+    assert mirror.authorizations == ["Bearer t0ken"] * 2
+
+
+def test_another_host_gets_no_token_by_redirect(mirror, target):
+    localhost = mirror.url.replace("127.0.0.1", "localhost")
+    mirror.misbehave["/moved.parquet"] = [status(302, Location=localhost + PATH)]
+    download(f"{mirror.url}/moved.parquet", target, check=is_parquet)
+    download(localhost + PATH, target, check=is_parquet)
+    assert mirror.authorizations == ["Bearer t0ken", None, None]
+
+
+@pytest.mark.parametrize(
+    ("source", "setting"),
+    [
+        ("http://mirror.example.org", "TLC_SOURCE_TOKEN"),
+        ("http://127.0.0.1.example.org/tlc", "TLC_SOURCE_TOKEN"),
+    ],
+)
+def test_token_is_not_sent_over_plain_http(target, monkeypatch, source, setting):
+    monkeypatch.setenv("TLC_SOURCE_URL", source)
+    monkeypatch.setenv("TLC_SOURCE_TOKEN", "t0ken")
+    monkeypatch.setattr("socket.create_connection", pytest.fail)
+    for attempt in (lambda: look(source + PATH), lambda: download(source + PATH, target)):
+        with pytest.raises(DownloadError, match=f"{setting}: .*{source}.*use an https") as refused:
+            attempt()
+        assert "t0ken" not in str(refused.value)
+
+
+def test_password_is_not_sent_over_plain_http(target, monkeypatch):
+    monkeypatch.setattr("socket.create_connection", pytest.fail)
+    with pytest.raises(DownloadError, match=r"TAXI_ZONES_URL: .*use an https") as refused:
+        download("http://me:hunter2@example.org/zones.csv", target)
+    assert "hunter2" not in str(refused.value)
+
+
+def with_user(address: str) -> str:
+    return address.replace("://", "://me:hunter2@") + "?token=hunter2"
+
+
+def test_user_in_an_address_is_used_and_never_shown(publisher, target):
+    address = with_user(publisher.url + PATH)
+    publisher.files[address.partition(publisher.url[7:])[2]] = PARQUET
+    download(address, target, check=is_parquet)
+    assert publisher.authorizations == ["Basic bWU6aHVudGVyMg=="]
+    for file in target.parent.iterdir():
+        assert b"hunter2" not in file.read_bytes()
+    receipt = Receipt.of(target)
+    assert receipt is not None
+    assert receipt.address == f"{publisher.url}{PATH}?token=***"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        status(403),
+        status(500),
+        status(418),
+        body(PARQUET[:9], announced=99),
+        body(b"<html>"),
+        status(302, Location="http://you:hunter2@127.0.0.1:9/a?token=hunter2"),
+        status(302, Location="gopher://you:hunter2@x/"),
+    ],
+)
+def test_no_error_shows_the_secrets_of_an_address(publisher, target, answer):
+    address = with_user(publisher.url + PATH)
+    path = f"{PATH}?token=hunter2"
+    publisher.misbehave[path] = [answer]
+    with pytest.raises(DownloadError) as raised:
+        download(address, target, check=is_parquet, patience=Patience(1))
+    assert "hunter2" not in str(raised.value)
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "127.0.0.1:port", "no such host", ""])
+def test_no_error_of_a_connection_shows_secrets(target, host):
+    with pytest.raises(DownloadError) as raised:
+        download(f"https://me:hunter2@{host}/a?token=hunter2", target, patience=Patience(1))
+    assert "hunter2" not in str(raised.value)
+
+
+def test_older_receipt_with_a_password_is_kept_and_cleaned(publisher, target):
+    publisher.files[PATH] = PARQUET
+    publisher.etags[PATH] = '"one"'
+    fetch(publisher, target)
+    address = publisher.url.replace("://", "://me:hunter2@") + PATH
+    file = target.with_name(f"{target.name}.source.json")
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "address": address}))
+    assert not download(address, target, check=is_parquet).fetched
+    assert json.loads(file.read_text()) == values
+    file.write_text(json.dumps({**values, "address": address}))
+    assert not fetch(publisher, target)
+    assert json.loads(file.read_text()) == values

@@ -13,6 +13,9 @@ DATA_ROOT = "TAXI_DATA_ROOT"
 DUCKDB_DATABASE = "DUCKDB_DATABASE"
 SOURCE_URL = "TLC_SOURCE_URL"
 ZONES_URL = "TAXI_ZONES_URL"
+DOWNLOAD_MAX_MB = "TAXI_DOWNLOAD_MAX_MB"
+DOWNLOAD_MAX_SECONDS = "TAXI_DOWNLOAD_MAX_SECONDS"
+ZONES_MAX_MB = "TAXI_ZONES_MAX_MB"
 START_DATE = "TAXI_START_DATE"
 END_DATE = "TAXI_END_DATE"
 FOLLOW_TLC = "TAXI_FOLLOW_TLC"
@@ -45,6 +48,11 @@ DEFAULTS = {
     "/dagster-university/data/taxi_zones.csv",
     START_DATE: "2023-01-01",
     END_DATE: "",
+    # TLC's largest files have less than 700 MB, which take half an hour at 3 Mbit/s.
+    DOWNLOAD_MAX_MB: "2000",
+    DOWNLOAD_MAX_SECONDS: "3600",
+    # The published CSV has 4 MB, and is read into memory.
+    ZONES_MAX_MB: "100",
     FOLLOW_TLC: "on",
     MEMORY_LIMIT: "400MB",
     REQUEST_WATCH_SECONDS: "0",
@@ -106,6 +114,14 @@ def is_on(name: str) -> bool:
 def start_date() -> date:
     """The first day of the first month to load. Raises ValueError naming the variable."""
     return _first_of_month(START_DATE, get(START_DATE))
+
+def positive(name: str) -> int:
+    """A setting that is a number. Raises ValueError naming it where it is no number above 0."""
+    value = get(name)
+    if not value.isdecimal() or int(value) == 0:
+        raise ValueError(f"{name} is {value!r}; expected a whole number above 0, as in 100")
+    return int(value)
+
 
 
 def end_date() -> date | None:

@@ -26,7 +26,7 @@ from ingestion.lib.shapes import (
     one_row_an_id,
     wrong_ids,
 )
-from taxi_shared import keys, storage
+from taxi_shared import keys, settings, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.lineage import column_lineage
@@ -65,7 +65,13 @@ def taxi_zones_file(
     begin = time.perf_counter()
     path = zones_csv(database.lake)
     try:
-        done = download(tlc.zones_address(), path, check=is_zones_csv, patience=tlc.patience)
+        done = download(
+            tlc.zones_address(),
+            path,
+            check=is_zones_csv,
+            patience=tlc.patience,
+            size_setting=settings.ZONES_MAX_MB,
+        )
         lookup = _fetch_lookup(context, tlc, database.lake)
     except TransientError as error:
         tlc.retry_what_may_pass(context, [error])
@@ -90,7 +96,11 @@ def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake)
     path = lookup_csv(lake)
     try:
         done = download(
-            tlc.zone_lookup_address(), path, check=is_zone_lookup_csv, patience=tlc.patience
+            tlc.zone_lookup_address(),
+            path,
+            check=is_zone_lookup_csv,
+            patience=tlc.patience,
+            size_setting=settings.ZONES_MAX_MB,
         )
     except NotPublished as error:
         context.log.warning(f"TLC's zone lookup: {error}")
