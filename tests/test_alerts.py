@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email import message_from_bytes
 from email.message import Message as Mail
 from email.policy import default as policy
@@ -18,7 +18,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from rich.console import Console
 
-from taxi_platform.alerts.channels import NotSent, configured
+from taxi_platform.alerts.channels import Email, NotSent, Webhook, configured
 from taxi_platform.alerts.message import MOST_PROBLEMS, Message
 from taxi_platform.alerts.watch import QUIET_SECONDS, State, Watch
 from taxi_platform.graphql import FINISHED, GraphQL
@@ -89,6 +89,7 @@ class Receiver:
     status: int = 200
     received: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0
+    authorizations: list[str | None] = field(default_factory=list)
 
     @property
     def problems(self) -> list[dict[str, Any]]:
@@ -100,11 +101,14 @@ def webhook() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            receiver.authorizations.append(self.headers.get("Authorization"))
             if receiver.status == 200:
                 receiver.received.append(json.loads(body))
             else:
                 receiver.refused += 1
             self.send_response(receiver.status)
+            if receiver.status == 307:
+                self.send_header("Location", "/moved")
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
@@ -352,16 +356,98 @@ def test_without_a_setting_there_are_no_alerts(monkeypatch):
     ("settings", "reason"),
     [
         ({"TAXI_ALERTS": "pager"}, "TAXI_ALERTS has 'pager'; expected webhook, email or both"),
-        ({"TAXI_ALERTS": "webhook"}, "TAXI_ALERT_WEBHOOK must be its http"),
+        ({"TAXI_ALERTS": "webhook"}, "TAXI_ALERT_WEBHOOK must be its https://"),
+        (
+            {"TAXI_ALERTS": "webhook", "TAXI_ALERT_WEBHOOK": "http://hooks.example.org/T0KEN"},
+            "TAXI_ALERT_WEBHOOK must be its https:// address",
+        ),
         ({"TAXI_ALERTS": "email"}, "TAXI_ALERT_SMTP is '', expected a mail server such as smtp:"),
         (
             {"TAXI_ALERTS": "email", "TAXI_ALERT_SMTP": "smtp://x", "TAXI_ALERT_EMAIL": "me"},
             "TAXI_ALERT_EMAIL is 'me', expected addresses",
+        ),
+        (
+            {
+                "TAXI_ALERTS": "email",
+                "TAXI_ALERT_SMTP": "smtp://x",
+                "TAXI_ALERT_EMAIL": "a@x",
+                "TAXI_ALERT_SENDER": "b@x\nBcc: c@x",
+            },
+            "expected addresses without line breaks",
         ),
     ],
 )
 def test_half_a_configuration_is_refused_with_what_is_missing(monkeypatch, settings, reason):
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=reason.replace("(", "\\(")):
+    with pytest.raises(ValueError, match=reason.replace("(", "\\(")) as refused:
         configured()
+    assert "T0KEN" not in str(refused.value)
+
+
+def test_mail_in_clear_is_sent_to_this_machine_only(mailbox, monkeypatch):
+    message = Message([problem("run 1")], "http://ui")
+    email = Email(f"smtp://127.0.0.1:{mailbox.port}", "a@example.org", "b@example.org")
+    email.send(message)
+    assert len(mailbox.mails) == 1
+    monkeypatch.setattr("taxi_platform.alerts.channels.is_loopback", lambda host: False)
+    with pytest.raises(NotSent, match=r"not offer STARTTLS.* set TAXI_ALERT_SMTP to smtps://127"):
+        email.send(message)
+    assert len(mailbox.mails) == 1
+
+
+def test_password_in_the_mail_server_is_not_shown(monkeypatch):
+    monkeypatch.setenv("TAXI_ALERTS", "email")
+    monkeypatch.setenv("TAXI_ALERT_SMTP", "http://me:hunter2@mail.example.org")
+    with pytest.raises(ValueError, match=r"is 'http://mail\.example\.org', expected"):
+        configured()
+
+
+def test_line_break_in_a_name_adds_no_mail_header(mailbox):
+    message = Message([problem("run 1\r\nBcc: c@example.org")], "http://ui")
+    Email(f"smtp://127.0.0.1:{mailbox.port}", "a@example.org", "b@example.org").send(message)
+    (mail,) = mailbox.mails
+    assert mail["Bcc"] is None
+    assert "run 1 Bcc: c@example.org failed" in mail["Subject"]
+
+
+def test_text_for_chats_shows_markup_as_written():
+    name = "<!channel> & <http://evil|click>"
+    checked = replace(problem(name), reason=name, path="/assets/a?view=checks&checkDetail=b")
+    message = Message([checked], "http://ui")
+    text = message.json["text"]
+    assert "<" not in text
+    assert ">" not in text
+    assert text.count("&lt;!channel&gt; &amp; &lt;http://evil|click&gt;") == 3
+    assert "link: http://ui/assets/a?view=checks&checkDetail=b" in text
+    assert message.json["problems"][0]["reason"] == name
+    assert f"why: {name}\n" in message.text  # of the mail
+
+
+def test_webhook_gets_no_netrc_and_no_redirect(webhook, monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("default login stray password stray\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("TAXI_ALERT_WEBHOOK", webhook.address)
+    Webhook().send(Message([problem("run 1")], "http://ui"))
+    assert webhook.authorizations == [None]
+    webhook.status = 307
+    with pytest.raises(NotSent, match="HTTP 307"):
+        Webhook().send(Message([problem("run 1")], "http://ui"))
+    assert len(webhook.authorizations) == 2
+
+
+def test_state_of_alerts_is_for_its_owner_alone(tmp_path):
+    path = tmp_path / "alerts.json"
+    path.write_text("{}")
+    State(looked=0).save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert State.load(path, 1).looked == 0
+
+
+def test_password_of_the_webserver_is_not_logged_or_linked(tmp_path, caplog):
+    url = "http://me:hunter2@127.0.0.1:9"
+    watch = Watch(GraphQL(url), [], tmp_path / "alerts.json", url)
+    watch.look()
+    assert watch.ui == "http://127.0.0.1:9"
+    assert "http://127.0.0.1:9 does not tell" in caplog.text
+    assert "hunter2" not in caplog.text

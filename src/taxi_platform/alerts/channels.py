@@ -12,6 +12,8 @@ import requests
 
 from taxi_platform.alerts.message import Message
 from taxi_shared import settings
+from taxi_shared.addresses import is_confidential, is_loopback, without_secrets
+from taxi_shared.http import Credentials, Session, UnsafeCredentials
 from taxi_shared.secrets import secret
 
 log = logging.getLogger("taxi_platform.alerts")
@@ -41,19 +43,39 @@ class Webhook:
     name: str = "webhook"
 
     def send(self, message: Message) -> None:
-        address = secret(settings.ALERT_WEBHOOK)
+        try:
+            address = _webhook_address()
+        except ValueError as error:
+            raise NotSent(str(error)) from None
         where = f"webhook at {urlsplit(address).hostname}"
         try:
-            response = requests.post(address, json=message.json, timeout=SECONDS)
-        except requests.RequestException as error:  # whose text has the address
+            # A redirect is a failure: the message and the secret are for this address alone.
+            with (
+                Session(Credentials.in_address(address)) as session,
+                session.post(
+                    address,
+                    json=message.json,
+                    timeout=SECONDS,
+                    allow_redirects=False,
+                    stream=True,  # the answer is not read
+                ) as response,
+            ):
+                status = response.status_code
+        except (
+            requests.RequestException,
+            UnsafeCredentials,
+        ) as error:  # whose text has the address
             raise NotSent(f"{where}: {type(error).__name__}") from None
-        if not response.ok:
-            raise NotSent(f"{where}: HTTP {response.status_code}")
+        if not 200 <= status < 300:
+            raise NotSent(f"{where}: HTTP {status}")
 
 
 @dataclass(frozen=True)
 class Email:
-    """Mail by a server such as smtp://user@mail.example.org:587 (STARTTLS), smtps://… (TLS)."""
+    """Mail by a server such as smtp://user@mail.example.org:587 (STARTTLS), smtps://… (TLS).
+
+    Only a server on this machine may do without encryption.
+    """
 
     server: str
     sender: str
@@ -80,8 +102,16 @@ class Email:
             return smtplib.SMTP_SSL(host, server.port or SMTPS_PORT, timeout=SECONDS, context=tls)
         smtp = smtplib.SMTP(host, server.port or SMTP_PORT, timeout=SECONDS)
         smtp.ehlo()
-        if server.username or smtp.has_extn("starttls"):  # no password goes in the clear
-            smtp.starttls(context=tls)
+        if smtp.has_extn("starttls") or server.username or not is_loopback(host):
+            try:
+                smtp.starttls(context=tls)
+            except smtplib.SMTPNotSupportedError:
+                smtp.close()
+                raise NotSent(
+                    f"e-mail by {host}: the server does not offer STARTTLS, without which others "
+                    f"could read the mail; set {settings.ALERT_SMTP} to smtps://{host}, or to a "
+                    "server that offers it"
+                ) from None
         return smtp
 
     def _mail(self, message: Message) -> EmailMessage:
@@ -99,19 +129,27 @@ def configured() -> list[Channel]:
     return [_channel(name) for name in names]
 
 
+def _webhook_address() -> str:
+    """The address, which is a secret. Raises ValueError, without it."""
+    address = secret(settings.ALERT_WEBHOOK).strip()
+    if urlsplit(address).scheme not in ("http", "https") or not is_confidential(address):
+        raise ValueError(
+            f"{settings.ALERTS} has webhook; {settings.ALERT_WEBHOOK} must be its https:// address "
+            "(http:// only for a receiver on this machine, as others could read the address)"
+        )
+    return address
+
+
 def _channel(name: str) -> Channel:
     if name == "webhook":
-        if urlsplit(secret(settings.ALERT_WEBHOOK)).scheme not in ("http", "https"):
-            raise ValueError(
-                f"{settings.ALERTS} has webhook; {settings.ALERT_WEBHOOK} must be its http(s) "
-                "address"
-            )
+        _webhook_address()
         return Webhook()
     if name == "email":
         server, receivers = settings.get(settings.ALERT_SMTP), settings.get(settings.ALERT_EMAIL)
         if urlsplit(server).scheme not in ("smtp", "smtps") or not urlsplit(server).hostname:
             raise ValueError(
-                f"{settings.ALERTS} has email; {settings.ALERT_SMTP} is {server!r}, expected a "
+                f"{settings.ALERTS} has email; {settings.ALERT_SMTP} is "
+                f"{without_secrets(server)!r}, expected a "
                 "mail server such as smtp://user@mail.example.org:587"
             )
         if "@" not in receivers:
@@ -120,5 +158,8 @@ def _channel(name: str) -> Channel:
                 "addresses, separated by commas"
             )
         sender = settings.get(settings.ALERT_SENDER) or receivers.split(",")[0].strip()
+        for setting, value in ((settings.ALERT_EMAIL, receivers), (settings.ALERT_SENDER, sender)):
+            if len(value.splitlines()) > 1:
+                raise ValueError(f"{setting} is {value!r}; expected addresses without line breaks")
         return Email(server, sender, receivers)
     raise ValueError(f"{settings.ALERTS} has {name!r}; expected webhook, email or both")

@@ -1,9 +1,11 @@
 """What an alert says: as JSON, and in words."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from html import escape
 from typing import Any
 
 from taxi_platform.problems import Problem
@@ -37,16 +39,24 @@ class Message:
     @property
     def text(self) -> str:
         """The title and each problem: what, where, since when, why and the link."""
-        told = "\n\n".join(_in_words(problem, self.ui) for problem in self._told)
+        return self._in_words(str)
+
+    def _in_words(self, escaped: Callable[[str], str]) -> str:
+        told = "\n\n".join(_in_words(problem, self.ui, escaped) for problem in self._told)
         left = len(self.problems) - len(self._told)
-        return f"{self.title}\n\n{told}" + (f"\n\nand {left} more: {self.ui}" if left else "")
+        title = escaped(self.title)
+        return f"{title}\n\n{told}" + (f"\n\nand {left} more: {self.ui}" if left else "")
 
     @property
     def json(self) -> dict[str, Any]:
-        """The same in fields; `text` is what chat services show of it."""
+        """The same in fields; `text` is what chat services show of it, its `&<>` escaped.
+
+        To them `<!channel>` is a call to all members and `<https://…|text>` a link, also where it
+        is the name of a file or part of an error.
+        """
         return {
             "id": self.id,
-            "text": self.text,
+            "text": self._in_words(partial(escape, quote=False)),
             "problems": [
                 {
                     "kind": problem.kind,
@@ -68,12 +78,12 @@ class Message:
         return self.problems[:MOST_PROBLEMS]
 
 
-def _in_words(problem: Problem, ui: str) -> str:
+def _in_words(problem: Problem, ui: str, escaped: Callable[[str], str]) -> str:
     return (
-        f"{problem.severity}: {problem.what}\n"
-        f"where: location {problem.location}\n"
+        f"{problem.severity}: {escaped(problem.what)}\n"
+        f"where: location {escaped(problem.location)}\n"
         f"since: {_moment(problem.first)}\n"
-        f"why: {problem.reason[:MOST_REASON]}\n"
+        f"why: {escaped(problem.reason[:MOST_REASON])}\n"
         f"link: {ui}{problem.path}"
     )
 

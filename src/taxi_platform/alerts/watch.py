@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -14,8 +16,9 @@ from taxi_platform.alerts.channels import Channel, NotSent
 from taxi_platform.alerts.message import Message
 from taxi_platform.graphql import GraphQL, GraphQLError
 from taxi_platform.problems import Problem, find_problems
+from taxi_shared.addresses import without_secrets
 from taxi_shared.secrets import SecretError
-from taxi_shared.storage import write_text
+from taxi_shared.storage import atomic_path
 
 log = logging.getLogger("taxi_platform.alerts")
 
@@ -55,7 +58,12 @@ class State:
         return cls(values["looked"], values["told"], outbox)
 
     def save(self, path: Path) -> None:
-        write_text(UPath(path), json.dumps(asdict(self)))
+        """Replace the file. Only its owner can read it, as errors may quote confidential data."""
+        with (
+            atomic_path(UPath(path)) as partial_file,
+            open(partial_file, "w", opener=partial(os.open, mode=0o600)) as file,
+        ):
+            json.dump(asdict(self), file)
 
     def take(self, found: Sequence[Problem], channels: Sequence[str], now: float) -> None:
         """Put into every channel's outbox what has not been told yet."""
@@ -89,6 +97,7 @@ class Watch:
     _failures: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.ui = without_secrets(self.ui)
         self.state = State.load(self.path, time.time())
         self.state.save(self.path)
 
@@ -107,7 +116,8 @@ class Watch:
         try:
             found = find_problems(self.graphql, self.state.looked - OVERLAP_SECONDS)
         except (requests.RequestException, GraphQLError, ValueError) as error:
-            log.warning("%s does not tell what went wrong: %s", self.graphql.url, error)
+            text = f"{self.graphql.url} does not tell what went wrong: {error}"
+            log.warning("%s", without_secrets(text))
             return
         self.state.take(found, [channel.name for channel in self.channels], now)
         self.state.save(self.path)
