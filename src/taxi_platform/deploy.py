@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from taxi_platform.graphql import GraphQL
+from taxi_platform.locks import make_private_folder, open_lock
 from taxi_platform.workspace import ROOT, Location
 
 HEALTHY_SECONDS = 120
@@ -48,17 +48,20 @@ class Deployment:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else on this machine deploys the location meanwhile."""
+        """Lock the location: this user has one deploy of it at a time, from whichever checkout.
+
+        Another user of the machine is not kept out. That would take a file that both may write, in
+        a folder such as /tmp, where anyone could lock it for ever or put a link in its place.
+        """
         project = self._configuration()["name"]
-        file = Path(tempfile.gettempdir()) / f"{project}-{self.name}.deploy"
-        lock = os.open(file, os.O_RDONLY | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder = _state_folder()
+        make_private_folder(folder)
+        with open_lock(folder / f"{project}-{self.name}.deploy") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DeployError(f"{self.name} is being deployed by somebody else") from None
             yield
-        except BlockingIOError:
-            raise DeployError(f"{self.name} is being deployed by somebody else") from None
-        finally:
-            os.close(lock)
 
     def _run(self, *, tested: bool) -> str:
         old = self._server()
@@ -219,6 +222,12 @@ class Deployment:
 
     def _compose(self, *arguments: str) -> str:
         return _docker("compose", *arguments, cwd=self.root)
+
+
+def _state_folder() -> Path:
+    """The user's folder for what programs keep between runs (XDG's state), of all checkouts."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "taxi-platform"
 
 
 def _repository(service: Mapping[str, Any]) -> str:

@@ -27,9 +27,11 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from taxi_platform.graphql import GraphQL
+from taxi_platform.locks import make_private_folder, open_lock
 from taxi_platform.lost_runs import end_lost_runs
 from taxi_platform.workspace import ROOT, Location, locations
 from taxi_shared import settings
+from taxi_shared.http import Session
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
@@ -103,8 +105,8 @@ def run_instance(
         settings.DAGSTER_URL: url,
     }
     env.pop("PYTHONDONTWRITEBYTECODE", None)
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "servers").mkdir(exist_ok=True)
+    make_private_folder(home)
+    make_private_folder(home / "servers")
     with ExitStack() as stack:
         if daemon:
             stack.enter_context(_alone(home))
@@ -192,11 +194,10 @@ def _checked_port(port: int, another: str) -> int:
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
     """Hold the home: two daemons on one instance would each evaluate its sensors."""
-    with (home / "daemon.lock").open("a+") as lock:
+    with open_lock(home / "daemon.lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
             raise InstanceError(
                 f"an instance is already running on {home} (process {lock.read().strip()}); "
                 "end that one first, or set DAGSTER_HOME to another folder"
@@ -212,10 +213,9 @@ def _prepare(home: Path, env: Mapping[str, str]) -> None:
 
     Processes that start side by side on an empty home would each create the databases.
     """
-    with (home / "schema.lock").open("a+") as lock:
+    with open_lock(home / "schema.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
-        lock.seek(0)
         if lock.read() == version("dagster"):
             return
         migrated = subprocess.run(
@@ -226,7 +226,8 @@ def _prepare(home: Path, env: Mapping[str, str]) -> None:
         )
         if migrated.returncode:
             raise InstanceError(f"{home} cannot be brought up to date:\n{migrated.stderr}")
-        lock.truncate(0)
+        lock.seek(0)
+        lock.truncate()
         lock.write(version("dagster"))
 
 
@@ -283,7 +284,8 @@ def _serves(address: str) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=5).ok
+        with Session() as session:
+            return session.get(url, timeout=5).ok
     except requests.RequestException:
         return False
 
