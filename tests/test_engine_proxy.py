@@ -3,6 +3,7 @@
 import copy
 import http.client
 import json
+import os
 import socket
 import socketserver
 import threading
@@ -146,7 +147,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     with UnixServer(path, handler) as fake, EngineProxy(("127.0.0.1", 0), template, path) as proxy:
         for server in (fake, proxy):
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield Engine(proxy.server_port, handler.seen)
+        yield Engine(int(proxy.server_address[1]), handler.seen)
         proxy.shutdown()
         fake.shutdown()
 
@@ -502,7 +503,7 @@ def test_absent_engine_is_reported(tmp_path: Path):
     template = RunTemplate.parse(json.dumps(CONTEXT), "taxi")
     with EngineProxy(("127.0.0.1", 0), template, str(tmp_path / "absent")) as proxy:
         threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
-        engine = Engine(proxy.server_port)
+        engine = Engine(int(proxy.server_address[1]))
         for method, path in (("GET", "/_ping"), ("POST", "/containers/run/stop")):
             status, message = engine.send(method, path)
             assert status == 502
@@ -572,3 +573,55 @@ def test_images_may_come_from_a_registry():
     image = "registry.example.com/taxi-ingestion:1"
     body = json.dumps(changed("", "Image", image)).encode()
     assert template.container(body)["Image"] == image
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "expected", "user"),
+    [
+        (
+            0o140660,
+            0,
+            0,
+            [("setgroups", []), ("setgid", 0), ("setuid", 10001)],
+            "user 10001, group 0",
+        ),
+        (0o140660, 0, 998, [("setgroups", []), ("setgid", 998), ("setuid", 10001)], "group 998"),
+        (
+            0o140600,
+            1000,
+            1000,
+            [("setgroups", []), ("setgid", 1000), ("setuid", 1000)],
+            "user 1000",
+        ),
+        (0o140600, 0, 0, [], "root, because only root may write"),
+    ],
+)
+def test_proxy_gives_up_root_for_the_socket_group(
+    monkeypatch: pytest.MonkeyPatch,
+    mode: int,
+    owner: int,
+    group: int,
+    expected: list[tuple[str, object]],
+    user: str,
+):
+    calls: list[tuple[str, object]] = []
+
+    def setuid(uid: int) -> None:
+        if uid == 0:
+            raise PermissionError
+        calls.append(("setuid", uid))
+
+    found = os.stat_result((mode, 0, 0, 1, owner, group, 0, 0, 0, 0))
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    monkeypatch.setattr(os, "stat", lambda path: found)
+    monkeypatch.setattr(os, "setgroups", lambda groups: calls.append(("setgroups", groups)))
+    monkeypatch.setattr(os, "setgid", lambda gid: calls.append(("setgid", gid)))
+    monkeypatch.setattr(os, "setuid", setuid)
+    assert user in engine_proxy.drop_privileges("/run/docker.sock")
+    assert calls == expected
+
+
+def test_other_users_stay_who_they_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "getuid", lambda: 1001)
+    monkeypatch.setattr(os, "setuid", lambda uid: pytest.fail("the user changed"))
+    assert engine_proxy.drop_privileges("/absent") == "user 1001, as it was started"

@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any, NoReturn
 
 RUN_LABEL = "taxi.run"  # its value is the compose project
@@ -225,7 +226,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _fields(given: Any, where: str, allowed: set[str]) -> dict[str, Any]:
-    """The fields of an object that say something; all must be allowed, and spelt like that.
+    """Non-empty fields of an object. Raises Refused if one is not allowed or spelt differently.
 
     The engine reads keys without regard to case, so `privileged` is `Privileged` to it.
     """
@@ -456,6 +457,9 @@ class EngineProxy(ThreadingHTTPServer):
         self.template, self.socket_path = template, socket_path
         self.connections = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # HTTPServer would look its own name up in the DNS
+
     def process_request(self, request: Any, client_address: Any) -> None:
         self.connections.acquire()
         super().process_request(request, client_address)
@@ -474,7 +478,7 @@ class EngineProxy(ThreadingHTTPServer):
 
 
 def _query(text: str | None, allowed: Mapping[str, str]) -> dict[str, str]:
-    """Query parameters, each allowed and given once. Raises Refused."""
+    """Parse query parameters. Raises Refused for one that is repeated or not allowed."""
     query: dict[str, str] = {}
     for name, _, value in (pair.partition("=") for pair in (text or "").split("&") if pair):
         if name in query or name not in allowed or not re.fullmatch(allowed[name], value):
@@ -486,16 +490,16 @@ def _query(text: str | None, allowed: Mapping[str, str]) -> dict[str, str]:
 
 
 def drop_privileges(socket_path: str) -> str:
-    """Become a user who may use the socket and nothing else; says which. For root only.
+    """If root, become a user who can use the socket and nothing else; return a description.
 
-    That is PROXY_USER with the socket's group, or the socket's owner where its group may not write.
+    That is PROXY_USER with the socket's group, or the socket's owner if its group cannot write.
     """
     if os.getuid() != 0:
         return f"user {os.getuid()}, as it was started"
     found = os.stat(socket_path)
     user = PROXY_USER if found.st_mode & stat.S_IWGRP else found.st_uid
     if user == 0:
-        return f"root, because only root may write to {socket_path}: make it writable by a group"
+        return f"root, because only root may write to {socket_path}: let a group write to it"
     os.setgroups([])
     os.setgid(found.st_gid)
     os.setuid(user)
@@ -518,7 +522,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     user = drop_privileges(socket_path)
     with EngineProxy((host, int(port)), template, socket_path) as proxy:
-        proxy.log(f"listening on {host}:{proxy.server_port} as {user}")
+        proxy.log(f"listening on {host}:{proxy.server_address[1]} as {user}")
         proxy.serve_forever()
 
 
