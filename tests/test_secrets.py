@@ -2,6 +2,7 @@
 
 import json
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -17,14 +18,18 @@ from taxi_platform.sample import write_sample
 from taxi_platform.workspace import locations
 
 TOKEN = "s3cr3t-7d1f0c"
+PASSWORD = "hunter2-4b9e"
 MONTH = "2023-01-01"
 
 
 class Mirror(SimpleHTTPRequestHandler):
-    """TLC's files for those who have the token."""
+    """TLC's files for those who have the token; under another name, the password."""
 
     def send_head(self):
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+        password = b64encode(f"me:{PASSWORD}".encode()).decode()
+        host = self.headers["Host"].partition(":")[0]
+        expected = {"127.0.0.1": f"Bearer {TOKEN}", "localhost": f"Basic {password}"}[host]
+        if self.headers.get("Authorization") != expected:
             self.send_error(401)
             return None
         return super().send_head()
@@ -82,7 +87,8 @@ def test_a_secret_reaches_the_mirror_and_no_run_config_event_or_log(tmp_path):
             "TAXI_ENVIRONMENT": "production",
             "TAXI_DATA_ROOT": str(data),
             "TLC_SOURCE_URL": mirror,
-            "TAXI_ZONES_URL": f"{mirror}/misc/taxi_zones.csv",
+            "TAXI_ZONES_URL": mirror.replace("127.0.0.1", f"me:{PASSWORD}@localhost")
+            + "/misc/taxi_zones.csv",
             "TAXI_START_DATE": MONTH,
             "TAXI_END_DATE": "2023-02-01",
             "TAXI_SECRETS": "taxi-platform",
@@ -104,7 +110,9 @@ def test_a_secret_reaches_the_mirror_and_no_run_config_event_or_log(tmp_path):
                     allTopLevelResourceDetails { name configuredValues { key value } } } } } }"""
             )
     assert TOKEN not in json.dumps(config)
+    assert PASSWORD not in json.dumps(config)
     assert "TLC_SOURCE_URL" in json.dumps(config)  # the name of a variable, in the resource's page
     assert files_with(mirror, home, data)  # an address that is no secret is found in several
     assert files_with(TOKEN, home, data) == []
+    assert files_with(PASSWORD, home, data) == []
     assert files_with("a-key-s-secret", home, data) == []

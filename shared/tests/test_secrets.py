@@ -1,9 +1,15 @@
 """Secrets come from the environment first, and never into a message."""
 
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import duckdb
 import pytest
 
-from taxi_shared import secrets
+from taxi_shared import s3, secrets, storage
 from taxi_shared.secrets import SecretError, secret
+from taxi_shared.testing import forget_s3
 
 
 @pytest.fixture
@@ -50,3 +56,46 @@ def test_where_secrets_manager_cannot_be_reached_the_setting_is_named(monkeypatc
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     with pytest.raises(SecretError, match="TAXI_SECRETS=taxi-platform: You must specify a region"):
         secrets.secret("TOKEN")
+
+
+def test_keys_of_a_secret_get_no_token_of_other_keys(monkeypatch):
+    """s3fs and DuckDB both find AWS_SESSION_TOKEN, which belongs to the keys beside it."""
+    signed = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            key = self.headers.get("Authorization", "").partition("Credential=")[2].split("/")[0]
+            signed.append((key, self.headers.get("X-Amz-Security-Token")))
+            self.send_response(403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "ambient",
+        "AWS_SECRET_ACCESS_KEY": "ambient",
+        "AWS_SESSION_TOKEN": "ambient",
+        "TAXI_S3_SECRET": "taxi/s3",
+    }.items():
+        monkeypatch.setenv(name, value)
+    forget_s3()
+    monkeypatch.setattr(s3, "_keys_in", lambda secret_id: s3.Keys("theirs", "theirs", ""))
+    with suppress(OSError):
+        storage.read_bytes(storage.at("s3://bucket/a"))
+    by_s3fs = len(signed)
+    with duckdb.connect() as con:
+        s3.attach(con)
+        with suppress(duckdb.Error):
+            con.execute("FROM read_parquet('s3://bucket/a.parquet')")
+    server.shutdown()
+    server.server_close()
+    assert 0 < by_s3fs < len(signed)
+    assert set(signed) == {("theirs", None)}

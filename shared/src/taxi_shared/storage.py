@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from upath import UPath
 
 from taxi_shared import s3, settings
+from taxi_shared.addresses import without_secrets
 
 if TYPE_CHECKING:
     import duckdb
@@ -83,7 +84,8 @@ def at(address: str) -> UPath:
         return on_s3
     if path.protocol in ("", "file", "local", "memory"):
         return path
-    raise ValueError(f"{address!r} is no place of files; expected a folder or s3://bucket/prefix")
+    shown = without_secrets(address)
+    raise ValueError(f"{shown!r} is no place of files; expected a folder or s3://bucket/prefix")
 
 
 def versions_below(folder: UPath) -> dict[UPath, str]:
