@@ -46,13 +46,13 @@ DEFAULTS = {
     SOURCE_URL: "https://d37ci6vzurychx.cloudfront.net",
     ZONES_URL: "https://community-engineering-artifacts.s3.us-west-2.amazonaws.com"
     "/dagster-university/data/taxi_zones.csv",
-    START_DATE: "2023-01-01",
-    END_DATE: "",
     # TLC's largest files have less than 700 MB, which take half an hour at 3 Mbit/s.
     DOWNLOAD_MAX_MB: "2000",
     DOWNLOAD_MAX_SECONDS: "3600",
     # The published CSV has 4 MB, and is read into memory.
     ZONES_MAX_MB: "100",
+    START_DATE: "2023-01-01",
+    END_DATE: "",
     FOLLOW_TLC: "on",
     MEMORY_LIMIT: "400MB",
     REQUEST_WATCH_SECONDS: "0",
@@ -111,10 +111,6 @@ def is_on(name: str) -> bool:
     return value == "on"
 
 
-def start_date() -> date:
-    """The first day of the first month to load. Raises ValueError naming the variable."""
-    return _first_of_month(START_DATE, get(START_DATE))
-
 def positive(name: str) -> int:
     """A setting that is a number. Raises ValueError naming it where it is no number above 0."""
     value = get(name)
@@ -122,6 +118,10 @@ def positive(name: str) -> int:
         raise ValueError(f"{name} is {value!r}; expected a whole number above 0, as in 100")
     return int(value)
 
+
+def start_date() -> date:
+    """The first day of the first month to load. Raises ValueError naming the variable."""
+    return _first_of_month(START_DATE, get(START_DATE))
 
 
 def end_date() -> date | None:
