@@ -41,7 +41,7 @@ images: ## Build all images under a version that never moves, for `docker compos
 images: SHELL := bash
 
 deploy: setup ## Test, build and swap one location of the compose project: LOCATION=analytics
-	@$(RUN) deploy "$(LOCATION)" $(if $(TESTED),--tested) $(if $(PORT),--port $(PORT))
+	@$(RUN) deploy "$(LOCATION)" $(if $(TESTED),--tested)
 
 test: setup ## All tests: each location's in its own environment, then those of the whole
 	@for location in $(LOCATIONS); do \

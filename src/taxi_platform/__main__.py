@@ -19,7 +19,7 @@ from taxi_platform import demo as demonstration
 from taxi_platform.alerts.channels import configured
 from taxi_platform.alerts.watch import Watch
 from taxi_platform.calendar import MonthRange
-from taxi_platform.deploy import DeployError, Deployment
+from taxi_platform.deploy import ComposeGraphQL, DeployError, Deployment
 from taxi_platform.graphql import GraphQL, GraphQLError
 from taxi_platform.instance import Instance, InstanceError, run_instance
 from taxi_platform.pipeline import Pipeline, PipelineError, request_name
@@ -146,13 +146,12 @@ def status(port: int) -> None:
 @cli.command()
 @click.argument("name", type=click.Choice([location.name for location in locations()]))
 @click.option("--tested", is_flag=True, help="The location's tests have passed already.")
-@served_port
 @reports_errors
-def deploy(name: str, tested: bool, port: int) -> None:
+def deploy(name: str, tested: bool) -> None:
     """Put the working tree's version of a location into the compose project."""
-    graphql = GraphQL(f"http://127.0.0.1:{port}")
+    graphql = ComposeGraphQL()
     if not graphql.is_up():
-        raise DeployError(f"nothing answers at {graphql.url}: `docker compose up -d --wait`")
+        raise DeployError("the webserver does not answer: `docker compose up -d --wait`")
     served = {location.name: location for location in locations()}
     begin = time.monotonic()
     neighbours = [each for each in served if each != name]

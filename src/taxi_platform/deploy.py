@@ -27,8 +27,34 @@ LOADED = ("python", "healthy.py", "definitions", "4000")
 CONTRACTS = ("python", "-m", "taxi_shared.contracts")
 
 
+# Runs in the container of the webserver, on a query and its variables as JSON.
+ASK = """
+import json, sys
+from taxi_platform.graphql import GraphQL
+print(json.dumps(GraphQL("http://127.0.0.1:3000").ask(**json.load(sys.stdin))))
+"""
+
+
 class DeployError(Exception):
     """The location was not deployed; what ran before still runs."""
+
+
+@dataclass(frozen=True)
+class ComposeGraphQL(GraphQL):
+    """The API of a compose project's webserver, asked in its container.
+
+    In production it has no port on 127.0.0.1: any user of the machine could change all of it.
+    """
+
+    url: str = "the webserver's container"
+    root: Path = ROOT
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data of an answer. Raises DeployError if there is none."""
+        given = json.dumps({"query": query, **variables})
+        execute = ("compose", "exec", "-T", "webserver", "python", "-c", ASK)
+        data: dict[str, Any] = json.loads(_docker(*execute, cwd=self.root, given=given))
+        return data
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from taxi_platform import deploy as steps
-from taxi_platform.deploy import DeployError, Deployment
+from taxi_platform.deploy import ComposeGraphQL, DeployError, Deployment
 from taxi_platform.workspace import ROOT, locations
 from tests.containers.conftest import Stack, command, wait_for
 
@@ -35,7 +35,8 @@ def deployment(
         monkeypatch.setenv(key, value)
     neighbours = [each for each in LOCATIONS if each != name]
     console = Console(file=io.StringIO())
-    return Deployment(LOCATIONS[name], neighbours, stack.graphql, console, stack.root)
+    graphql = ComposeGraphQL(root=stack.root)
+    return Deployment(LOCATIONS[name], neighbours, graphql, console, stack.root)
 
 
 @contextmanager
