@@ -2,6 +2,7 @@
 # A copy of the database and of the volume with the data root: deploy/backup.sh FOLDER
 # Everything stands still while it is made, so that the two agree; runs must have ended.
 set -euo pipefail
+umask 077 # it holds the database and all data
 folder=$(realpath -m "${1:?the folder to write to, which is made}")
 cd "$(dirname "$0")/.."
 [ ! -e "$folder" ] || { echo "$folder exists: choose a new folder" >&2; exit 1; }

@@ -43,6 +43,7 @@ def test_what_was_lost_after_a_backup_is_back_after_a_restore(stack: Stack, tmp_
         "data.tar.gz",
         "database.tar.gz",
     ]
+    assert {file.stat().st_mode & 0o077 for file in (backup, *backup.iterdir())} == {0}
     wait_for(stack.graphql.is_up, what="the webserver")
     stack.wait_for_locations()
 

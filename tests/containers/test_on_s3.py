@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from taxi_platform.instance import free_port
 from tests.containers.conftest import SAMPLE, Stack, remove, wait_for
@@ -20,6 +21,8 @@ S3 = {
     "AWS_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "tests",
     "AWS_SECRET_ACCESS_KEY": "only-for-tests",
+    "TAXI_PORTAL_KEY_ID": "tests",
+    "TAXI_PORTAL_KEY": "only-for-tests",
 }
 
 CLIENT = """
@@ -70,3 +73,16 @@ def test_what_a_run_printed_is_on_s3(on_s3: Stack):
     assert "STEP_SUCCESS" in printed_by_last_run(on_s3)
     listed = "print(s3.list_objects_v2(Bucket='taxi', Prefix='logs')['KeyCount'])"
     assert int(on_s3.python("ingestion", f"{CLIENT}\n{listed}")) > 0
+
+
+def test_portal_on_s3_works_with_keys_of_its_own_alone(on_s3: Stack):
+    address = f"http://127.0.0.1:{on_s3.portal_port}"
+    reports = requests.get(f"{address}/api/requests", timeout=30)
+    assert reports.status_code == 200, reports.text
+    keys = {name: on_s3.settings.pop(name) for name in ("TAXI_PORTAL_KEY_ID", "TAXI_PORTAL_KEY")}
+    try:
+        on_s3.compose("up", "--detach", "--wait", "--no-deps", "portal")
+        assert requests.get(f"{address}/api/requests", timeout=60).status_code == 503
+        assert "no keys are found" in on_s3.compose("logs", "portal")
+    finally:
+        on_s3.settings |= keys

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import requests
 
 from taxi_platform.workspace import locations
@@ -275,6 +276,38 @@ def test_a_restart_of_everything_in_the_middle_of_a_backfill_lets_it_complete(st
     assert runs[run][0] == "FAILURE"
     assert "container that it ran under is gone" in runs[run][1]
     assert len(runs) == 2
+
+
+def test_token_of_the_source_reaches_ingestion_alone(stack: Stack):
+    services = stack.settings | {"TLC_SOURCE_TOKEN": "secret", "TAXI_SECRETS": "name"}
+    given = Stack(stack.root, stack.project, stack.port, stack.portal_port, services)
+    found = json.loads(given.compose("config", "--format", "json"))["services"]
+    for secret in ("TLC_SOURCE_TOKEN", "TAXI_SECRETS"):
+        holders = {name for name, each in found.items() if secret in each.get("environment", {})}
+        assert holders == {"ingestion", "daemon"}, "the daemon hands them to runs"
+    runs = {
+        name: json.loads(found[name]["environment"]["DAGSTER_CONTAINER_CONTEXT"])["docker"]
+        for name in NAMES
+    }
+    of_ingestion = set(runs["ingestion"].pop("env_vars"))
+    for name in ("analytics", "adhoc_reports"):
+        more = of_ingestion - set(runs[name].pop("env_vars"))
+        assert {"TLC_SOURCE_TOKEN", "TAXI_SECRETS"} <= more
+        assert all(setting.startswith(("TLC_", "TAXI_")) for setting in more)
+        assert runs[name] == runs["ingestion"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_portal_never_has_the_keys_of_the_platform(stack: Stack, own: bool):
+    platform = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    settings = stack.settings | dict.fromkeys(platform, "platform")
+    if own:
+        settings |= {"TAXI_PORTAL_KEY_ID": "portal", "TAXI_PORTAL_KEY": "portal"}
+    given = Stack(stack.root, stack.project, stack.port, stack.portal_port, settings)
+    found = json.loads(given.compose("config", "--format", "json"))["services"]["portal"]
+    keys = {name: found["environment"].get(name, "") for name in platform}
+    expected = "portal" if own else ""
+    assert keys == dict(zip(platform, (expected, expected, ""), strict=True))
 
 
 def test_settings_of_the_sample_reach_the_locations(stack: Stack):
