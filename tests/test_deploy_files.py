@@ -1,8 +1,11 @@
 """The files that deploy the platform agree with the workspace, each other, and Dagster."""
 
 import json
+import os
 import re
+import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -73,6 +76,53 @@ def test_each_location_has_a_workflow_that_runs_for_its_own_changes():
         paths = yaml.safe_load(text)[True]["push"]["paths"]  # YAML 1.1 reads `on` as true
         assert {f"{name}/**", "shared/**"} <= set(paths)
         assert not {f"{other}/**" for other in NAMES if other != name} & set(paths)
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_workflows_have_pinned_actions_and_few_rights(file: Path):
+    workflow = yaml.safe_load(file.read_text())
+    assert workflow["permissions"] == {}
+    for job in workflow["jobs"].values():
+        assert job["permissions"] == {"contents": "read"}
+        if "self-hosted" in job.get("runs-on", ()):
+            assert job["if"] == "github.ref == 'refs/heads/main'"
+        for step in job.get("steps", ()):
+            assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step.get("uses", f"a@{'0' * 40}"))
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"] == {"persist-credentials": False}
+
+
+def test_base_images_can_be_fixed_by_digest():
+    text = (DEPLOY / "Dockerfile").read_text()
+    stages = ("environment", "code")
+    images = [name for name in re.findall(r"^FROM (\S+)", text, re.M) if name not in stages]
+    images += [COMPOSE["services"]["postgres"]["image"]]
+    images += re.findall(r"image: (\S+)", (DEPLOY / "production.yml").read_text())
+    assert len(images) == 5
+    for image in images:
+        assert re.search(r"_DIGEST(:-)?\}$", image)
+    for service in COMPOSE["services"].values():
+        arguments = service.get("build", {}).get("args", {})
+        if "PYTHON" in arguments:
+            version = arguments["PYTHON"].replace(".", "_")
+            assert arguments["PYTHON_DIGEST"] == f"${{TAXI_PYTHON_{version}_DIGEST:-}}"
+
+
+def test_digests_of_base_images_are_written_as_settings(tmp_path, monkeypatch):
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\necho sha256:{'0a' * 32}\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    pin = [str(DEPLOY / "pin.sh")]
+    lines = subprocess.run(pin, capture_output=True, text=True, check=True).stdout.splitlines()
+    documented = set(re.findall(r"^#(\w+_DIGEST)=", (ROOT / ".env.example").read_text(), re.M))
+    assert {line.partition("=")[0] for line in lines} == documented
+    assert {line.partition("=")[2] for line in lines} == {f"@sha256:{'0a' * 32}"}
+    docker.write_text("#!/bin/sh\necho no such image\n")
+    assert subprocess.run(pin, capture_output=True).returncode == 1
 
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/production.yml"])
