@@ -188,7 +188,7 @@ def test_what_is_known_to_be_no_request_is_not_even_read(requests):
 class Answers:
     """A file system that answers every read with an error."""
 
-    path = "/requests"
+    path, protocol = "/requests", "memory"
 
     def __init__(self, error: Exception) -> None:
         self.error = error

@@ -261,9 +261,7 @@ def test_a_report_that_cannot_be_written_holds_up_nobody_and_is_tried_again(offi
 def test_a_file_that_cannot_be_read_now_is_read_at_the_next_tick(office, monkeypatch):
     office.put("jan.json")
     with monkeypatch.context() as patch:
-        patch.setattr(
-            type(office.root.requests.fs), "cat_ranges", lambda *_: [TimeoutError("slow down")]
-        )
+        patch.setattr(storage, "read_all_bounded", lambda *_: [TimeoutError("slow down")])
         assert office.requested() == []
     assert office.requested() == ["jan.json"]
 

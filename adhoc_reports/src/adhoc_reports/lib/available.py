@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from taxi_shared.lake import Lake
 
 TABLES = (TRIP_DAYS, ZONES)
+MAX_BYTES = 1024 * 1024
 
 
 class LoadedMonth(BaseModel):
@@ -140,6 +141,7 @@ def tell(root: DataRoot, available: Available) -> None:
 def told(root: DataRoot) -> Available:
     """What was written down last; nothing where nothing was, or what is no such file."""
     try:
-        return Available.model_validate_json(outputs.available_path(root).read_bytes())
-    except (FileNotFoundError, ValidationError):
+        content = storage.read_bounded(outputs.available_path(root), MAX_BYTES)
+        return Available.model_validate_json(content)
+    except (FileNotFoundError, storage.UnsafeFile, ValidationError):
         return Available()

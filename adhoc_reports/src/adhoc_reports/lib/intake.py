@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from upath import UPath
@@ -31,6 +31,7 @@ from taxi_shared.storage import DataRoot
 
 FILES_A_TICK = 100
 WATCH_INTERVAL_SECONDS = 0.05
+LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 Seen = Mapping[str, str]
 """Names of request files, and the fingerprints that they had when they were dealt with."""
@@ -159,10 +160,7 @@ def read(folder: UPath, files: Sequence[Listed]) -> Iterator[Accepted | Rejected
             yield Rejected(file, str(invalid))
         else:
             to_read.append(file)
-    # One call, which an object store answers side by side; one byte more than a request may have.
-    contents = folder.fs.cat_ranges(
-        [f"{folder.path.rstrip('/')}/{file.name}" for file in to_read], 0, MAX_BYTES + 1
-    )
+    contents = storage.read_all_bounded(folder, [file.name for file in to_read], MAX_BYTES)
     for file, content in zip(to_read, contents, strict=True):
         if not isinstance(content, FileNotFoundError):
             yield _judged(file, content)
@@ -238,18 +236,23 @@ def _from_json(text: str | bytes) -> Seen | None:
 
 
 def _listed(name: str, entry: Mapping[str, Any]) -> Listed:
-    obstacle = _obstacle(entry)
-    fingerprint = obstacle or storage.version_of(entry)
-    return Listed(name, fingerprint, modified(entry), entry["size"] or 0, obstacle)
+    found = obstacle(entry)
+    fingerprint = found or storage.version_of(entry)
+    return Listed(name, fingerprint, modified(entry), entry["size"] or 0, found)
 
 
 def modified(entry: Mapping[str, Any]) -> float:
-    """When a file was written, from its entry in a listing, in seconds since 1970."""
+    """When a file was written, from its entry in a listing, in seconds since 1970.
+
+    Anyone may set a file's time: one outside of the years 1970 to 9999 counts as the nearest.
+    """
     moment = next((entry[f] for f in ("LastModified", "mtime", "created") if f in entry), 0.0)
-    return moment.timestamp() if isinstance(moment, datetime) else float(moment)
+    seconds = moment.timestamp() if isinstance(moment, datetime) else float(moment)
+    return min(max(seconds, 0.0), LATEST)
 
 
-def _obstacle(entry: Mapping[str, Any]) -> str:
+def obstacle(entry: Mapping[str, Any]) -> str:
+    """What an entry of a listing is if it is not a file, such as "a folder"; else empty."""
     if entry.get("islink"):
         return "a symbolic link"
     return {"file": "", "directory": "a folder"}.get(entry["type"], "a device")

@@ -6,9 +6,9 @@ It is written last, so whoever sees it finds the chart and the CSV beside it.
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from adhoc_reports.lib.pickups import Pickups
 from adhoc_reports.lib.request import Question, Request
@@ -52,6 +52,15 @@ class Basis(BaseModel):
     left_out: tuple[LeftOut, ...]
 
 
+Count = Annotated[int, Field(ge=0)]
+Weekdays = Annotated[tuple[Count, ...], Field(min_length=7, max_length=7)]
+Hours = Annotated[tuple[Weekdays, ...], Field(min_length=24, max_length=24)]
+"""Numbers of pickups: 24 hours, 7 days of the week each, from Sunday."""
+
+MAX_BYTES = 1024 * 1024
+"""Largest report that is read; the platform's own have some 2 KB."""
+
+
 class Report(BaseModel):
     """The answer to a request.
 
@@ -68,7 +77,7 @@ class Report(BaseModel):
     made: datetime
     run_id: str
     run_key: str = ""
-    by_hour: tuple[tuple[int, ...], ...]
+    by_hour: Hours
     remark: str
     basis: Basis
 

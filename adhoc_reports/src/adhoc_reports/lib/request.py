@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Self
 from unicodedata import category
@@ -67,19 +68,21 @@ def request_name(filename: str) -> str:
         raise ValueError(f"expected a name that ends with {SUFFIX}")
     if not name or name.startswith("."):
         raise ValueError("expected a name that does not begin with a dot")
+    too_long = f"expected at most {MAX_NAME_CHARACTERS} characters, {MAX_NAME_BYTES} bytes in UTF-8"
+    if len(name) > MAX_NAME_CHARACTERS:  # first: a URL may hold 64,000
+        raise ValueError(too_long)
     if any(c in "/\\" or category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
         raise ValueError("expected a name without slashes, backslashes and control characters")
     if any(c in _TURNS_TEXT for c in name):
         raise ValueError("expected a name without characters that change the direction of text")
-    if len(name) > MAX_NAME_CHARACTERS or len(name.encode()) > MAX_NAME_BYTES:
-        raise ValueError(
-            f"expected at most {MAX_NAME_CHARACTERS} characters, {MAX_NAME_BYTES} bytes in UTF-8"
-        )
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise ValueError(too_long)
     if name.casefold() in TAKEN:
         raise ValueError("expected another name: the platform has a file of this one")
     return name
 
 
+@lru_cache(maxsize=65_536)  # the portal asks for the name of every file once per second
 def error_name(filename: str) -> str:
     """The name for the report on a file: that of the request, or a safe one where it has none."""
     try:
