@@ -133,6 +133,14 @@ class Office:
         }
 
 
+@pytest.fixture(autouse=True)
+def patient_portal():
+    """A portal that waits for its look at the files, however busy the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("adhoc_reports.portal.kept.REFRESH_SECONDS", 60)
+        yield
+
+
 @pytest.fixture
 def instance():
     with dg.DagsterInstance.ephemeral() as instance:

@@ -23,13 +23,13 @@ from adhoc_reports.lib.available import Available
 from adhoc_reports.lib.failure import Failure
 from adhoc_reports.lib.intake import Accepted
 from adhoc_reports.lib.request import MAX_BYTES
-from adhoc_reports.portal.__main__ import hosts
 from adhoc_reports.portal.app import create_app
 from adhoc_reports.portal.guard import MAX_BODY_BYTES, RateLimit
 from adhoc_reports.portal.office import MAX_WAITING, View
 from adhoc_reports.portal.runs import Dagster
 from taxi_shared import storage
 from taxi_shared.storage import DataRoot
+from taxi_shared.web import allowed_hosts
 
 from .portal import AVAILABLE, FORM, LOADED, QUESTION, FakeDagster, Portal, portal_at
 
@@ -337,6 +337,8 @@ def test_a_failure_is_known_when_dagster_has_forgotten_it_and_does_not_count_as_
     assert "<details><summary>What the error says</summary>" in page.text
     assert "https://public/runs/gone" in page.text
     assert portal.client.post("/", data={**FORM, "name": "b"}).status_code == 303
+    assert portal.client.post("/reports/a/again").status_code == 503
+    monkeypatch.setattr("adhoc_reports.portal.office.MAX_WAITING", 2)
     time.sleep(0.05)
     portal.client.post("/reports/a/again")
     again()
@@ -469,7 +471,9 @@ def test_the_api_tells_what_keeps_requests_from_being_answered(local):
 
 def test_the_portal_s_own_machine_may_ask_after_its_health_whatever_its_names_are(tmp_path):
     dagster = Dagster("http://dagster", "", httpx2.MockTransport(FakeDagster().answer))
-    app = create_app(DataRoot.at(str(tmp_path)), dagster, hosts=hosts("reports.example.com, b"))
+    app = create_app(
+        DataRoot.at(str(tmp_path)), dagster, hosts=allowed_hosts("reports.example.com, b")
+    )
     for host, status in {"127.0.0.1:8000": 200, "reports.example.com": 200, "other": 400}.items():
         client = TestClient(app, base_url=f"http://{host}")
         assert client.get("/healthz").status_code == status

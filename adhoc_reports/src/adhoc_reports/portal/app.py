@@ -8,7 +8,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from adhoc_reports.lib.request import EXPECTED, listed, problems
 from adhoc_reports.portal.api import api, problems_answer
@@ -18,6 +17,7 @@ from adhoc_reports.portal.office import AWAY, MISSING, NotThere, Office, Refused
 from adhoc_reports.portal.pages import Pages
 from adhoc_reports.portal.runs import Dagster
 from taxi_shared.storage import DataRoot
+from taxi_shared.web import LOOPBACK_HOSTS, SameSiteGuard
 
 STATIC = Path(__file__).parent / "static"
 
@@ -25,7 +25,7 @@ STATIC = Path(__file__).parent / "static"
 def create_app(
     root: DataRoot,
     dagster: Dagster,
-    hosts: Sequence[str] = ("127.0.0.1", "localhost"),
+    hosts: Sequence[str] = LOOPBACK_HOSTS,
     rate_limit: RateLimit | None = None,
     look_limit: RateLimit | None = None,
 ) -> FastAPI:
@@ -45,14 +45,15 @@ def create_app(
     app.include_router(api(office))
     app.include_router(pages.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.add_middleware(GZipMiddleware, minimum_size=1000)
+    # Level 1: of 1,000 reports, the usual level 9 would hold up all others for 40 ms.
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)
     app.add_middleware(
         Guard,
         rate_limit=rate_limit or RateLimit(),
         # A page that waits asks once a second, and a whole company may come from one address.
         look_limit=look_limit or RateLimit(at_once=3_000, a_second=100),
     )
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(SameSiteGuard, hosts=hosts)
 
     def wrong(
         request: Request, status: int, reason: str, fields: dict[str, str] | None = None
@@ -72,7 +73,9 @@ def create_app(
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:
         fields = {each.field: str(each) for each in error.problems if each.field}
-        return wrong(request, error.status, str(error), fields)
+        response = wrong(request, error.status, str(error), fields)
+        response.headers.update(error.headers)
+        return response
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -1,9 +1,11 @@
 """Requests and reports as files: all that are there, and how a new one is put among them."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,8 +15,10 @@ from adhoc_reports.lib import available, intake, outputs
 from adhoc_reports.lib.available import Available
 from adhoc_reports.lib.failure import Failure
 from adhoc_reports.lib.intake import Accepted, Listed, Rejected
+from adhoc_reports.lib.report import MAX_BYTES as MAX_REPORT_BYTES
 from adhoc_reports.lib.report import Report
 from adhoc_reports.lib.request import (
+    MAX_BYTES,
     SUFFIX,
     InvalidRequest,
     Question,
@@ -24,9 +28,8 @@ from adhoc_reports.lib.request import (
 )
 from adhoc_reports.portal.heatmap import levels
 from taxi_shared import storage
-from taxi_shared.storage import DataRoot
+from taxi_shared.storage import DataRoot, UnsafeFile
 
-MAX_REPORT_BYTES = 1024 * 1024
 FORGOTTEN_SECONDS = 24 * 3600
 
 T = TypeVar("T")
@@ -36,7 +39,8 @@ T = TypeVar("T")
 class Answer:
     """A report in brief; `written` in seconds since 1970, `levels` as of `heatmap.levels`."""
 
-    request: Request
+    filename: str
+    question: Question
     run_key: str
     trips: int
     levels: str
@@ -59,6 +63,9 @@ class Entry:
 
     name: of its answer's files and its page
     file: the request's file, and `question` what that holds
+
+    An entry stays the same object from look to look until a file of it changes, so what is worked
+    out of its files is worked out once.
     """
 
     name: str
@@ -68,7 +75,7 @@ class Entry:
     refusal: Refusal | None
     failure: Failure | None = None
 
-    @property
+    @cached_property
     def is_answered(self) -> bool:
         """Whether the report is of the request as it is now."""
         if self.answer is None or self.is_refused:
@@ -82,9 +89,9 @@ class Entry:
         """Whether there is a report of the same question, perhaps of before it was asked again."""
         if self.answer is None or self.is_refused:
             return False
-        return self.file is None or self.answer.request.question == self.question
+        return self.file is None or self.answer.question == self.question
 
-    @property
+    @cached_property
     def is_refused(self) -> bool:
         if self.refusal is None:
             return False
@@ -92,7 +99,7 @@ class Entry:
             return self._is_of_the_file(self.refusal)
         return self.answer is None or self.refusal.written >= self.answer.written
 
-    @property
+    @cached_property
     def is_failed(self) -> bool:
         """Whether the run of the request as it is now has failed."""
         if self.failure is None or self.file is None or self.is_answered or self.is_refused:
@@ -109,7 +116,7 @@ class Entry:
             return found.run_key == self.file.run_key
         return found.written >= self.file.modified
 
-    @property
+    @cached_property
     def asked(self) -> float:
         """When it was asked for, or answered where that is not known, in seconds since 1970."""
         if self.file:
@@ -121,7 +128,7 @@ class Entry:
         if self.file:
             return self.file.name
         if self.answer:
-            return self.answer.request.filename
+            return self.answer.filename
         return self.refusal.filename if self.refusal else ""
 
     @property
@@ -131,25 +138,47 @@ class Entry:
     @property
     def asks(self) -> Question | None:
         """What is asked, by the request's file or else by the report."""
-        return self.question or (self.answer.request.question if self.answer else None)
+        return self.question or (self.answer.question if self.answer else None)
+
+    @cached_property
+    def text(self) -> str:
+        """What a search looks through besides the reason, in lower case."""
+        about = f"{self.area} {self.asks.start_date} {self.asks.end_date}" if self.asks else ""
+        return f"{self.filename} {about}".casefold()
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was there at a look: entries by name, newest first, and what there is to ask for."""
+    """What was there at a look: entries by name, newest first, and what there is to ask for.
+
+    unanswered:  those that are neither answered nor refused nor failed
+    by_question: those that ask the same, newest first
+    """
 
     entries: Mapping[str, Entry]
     available: Available
+    unanswered: Sequence[Entry]
+    by_question: Mapping[Question, Sequence[Entry]]
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry], available: Available) -> "Snapshot":
+        newest_first = sorted(entries, key=lambda entry: (-entry.asked, entry.name))
+        by_question: dict[Question, list[Entry]] = defaultdict(list)
+        for entry in newest_first:
+            if entry.asks:
+                by_question[entry.asks].append(entry)
+        return cls(
+            {entry.name: entry for entry in newest_first},
+            available,
+            [e for e in newest_first if not (e.is_answered or e.is_refused or e.is_failed)],
+            by_question,
+        )
 
     @property
-    def waiting(self) -> int:
-        """How many are on their way; those of long ago are lost, and will not be answered."""
+    def waiting(self) -> set[str]:
+        """The names of those on their way; those of long ago are lost, and will not be answered."""
         since = time.time() - FORGOTTEN_SECONDS
-        return sum(
-            not (each.is_answered or each.is_refused or each.is_failed)
-            for each in self.entries.values()
-            if each.asked > since
-        )
+        return {entry.name for entry in self.unanswered if entry.asked > since}
 
 
 class Sent(Enum):
@@ -173,6 +202,7 @@ class Archive:
         self._answers: dict[str, tuple[str, Answer]] = {}
         self._refusals: dict[str, tuple[str, Refusal]] = {}
         self._failures: dict[str, tuple[str, Failure]] = {}
+        self._entries: Mapping[str, Entry] = {}
 
     def look(self) -> Snapshot:
         """Two listings; what is new or has changed is read."""
@@ -184,9 +214,10 @@ class Archive:
         self._failures = self._read(listing, outputs.FAILURE_SUFFIX, self._failures, _failure)
         by_name = {error_name(file.name): file for file in files}
         names = {*by_name, *self._answers, *self._refusals}  # a failure alone is of no use
-        entries = (self._entry(name, by_name.get(name)) for name in names)
-        newest_first = sorted(entries, key=lambda entry: (-entry.asked, entry.name))
-        return Snapshot({entry.name: entry for entry in newest_first}, available.told(self.root))
+        entries = [self._entry(name, by_name.get(name)) for name in names]
+        snapshot = Snapshot.of(entries, available.told(self.root))
+        self._entries = snapshot.entries
+        return snapshot
 
     def send(self, request: Request) -> Sent:
         """Put a request among the others, as a file that the sensor takes, unless it is there."""
@@ -217,18 +248,20 @@ class Archive:
     def report(self, name: str) -> Report | None:
         """A report; None where there is none."""
         try:
-            content = outputs.report_path(self.root, name).read_bytes()
-        except FileNotFoundError:
+            content = storage.read_bounded(outputs.report_path(self.root, name), MAX_REPORT_BYTES)
+        except (FileNotFoundError, UnsafeFile):
             return None
         return Report.model_validate_json(content)
 
     def _question_under(self, request: Request) -> Question | Refusal | None:
         """What is asked under a request's name; None where nothing is."""
         try:
-            content = (self.root.requests / request.filename).read_bytes()
+            content = storage.read_bounded(self.root.requests / request.filename, MAX_BYTES)
         except FileNotFoundError:
             report = self.report(request.name)
             return report.request.question if report else None
+        except UnsafeFile as unsafe:
+            return Refusal(request.filename, str(unsafe), 0)
         try:
             return read_request(request.filename, content).question
         except InvalidRequest as invalid:
@@ -240,8 +273,11 @@ class Archive:
         _, refusal = self._refusals.get(name, ("", None))
         _, failure = self._failures.get(name, ("", None))
         if isinstance(held, Refusal):
-            return Entry(name, file, None, answer, held)
-        return Entry(name, file, held, answer, refusal, failure)
+            entry = Entry(name, file, None, answer, held)
+        else:
+            entry = Entry(name, file, held, answer, refusal, failure)
+        before = self._entries.get(name)
+        return before if before == entry else entry
 
     def _read_questions(self, files: Iterable[Listed]) -> None:
         known = {
@@ -270,15 +306,16 @@ class Archive:
         found: dict[str, tuple[str, T]] = {}
         new: list[tuple[str, str, Mapping[str, Any]]] = []
         for filename, entry in listing.items():
-            name, version = filename.removesuffix(suffix), storage.version_of(entry)
+            name = filename.removesuffix(suffix)
             if name == filename or name != error_name(f"{name}{SUFFIX}"):
                 continue  # not of this kind, or of a name that the platform does not give
+            version = storage.version_of(entry)
             if name in before and before[name][0] == version:
                 found[name] = before[name]
-            else:
+            elif (entry["size"] or 0) <= MAX_REPORT_BYTES:
                 new.append((name, version, entry))
-        fs = self.root.outputs.fs
-        contents = fs.cat_ranges([entry["name"] for *_, entry in new], 0, MAX_REPORT_BYTES)
+        names = [f"{name}{suffix}" for name, *_ in new]
+        contents = storage.read_all_bounded(self.root.outputs, names, MAX_REPORT_BYTES)
         for (name, version, entry), content in zip(new, contents, strict=True):
             if isinstance(content, bytes):
                 try:
@@ -297,7 +334,12 @@ class _ErrorFile(BaseModel):
 def _answer(content: bytes, written: float) -> Answer:
     report = Report.model_validate_json(content)
     return Answer(
-        report.request, report.run_key, report.pickups.total, levels(report.by_hour), written
+        report.request.filename,
+        report.request.question,
+        report.run_key,
+        report.pickups.total,
+        levels(report.by_hour),
+        written,
     )
 
 
@@ -311,10 +353,11 @@ def _failure(content: bytes, _written: float) -> Failure:
 
 
 def _listing(folder: UPath) -> dict[str, Mapping[str, Any]]:
-    """The entries of a folder, by name; none where there is no such folder."""
+    """The files of a folder, by name, links left out; none where there is no such folder."""
     folder.fs.invalidate_cache(folder.path)
     try:
         entries = folder.fs.ls(folder.path, detail=True)
     except FileNotFoundError:
         return {}
-    return {entry["name"].rstrip("/").rpartition("/")[2]: entry for entry in entries}
+    files = (entry for entry in entries if not intake.obstacle(entry))
+    return {entry["name"].rpartition("/")[2]: entry for entry in files}

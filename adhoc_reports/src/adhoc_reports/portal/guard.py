@@ -1,11 +1,14 @@
-"""What stands before every page: hosts, other sites, sizes, rates, and the browser's own guards."""
+"""What stands before every page: sizes, rates, and the browser's own guards."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +17,8 @@ MAX_BODY_BYTES: Final = 16 * 1024
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEALTH: Final = "/healthz"
 BUCKETS: Final = 10_000
+BODY_SECONDS: Final = 10.0
+MAX_USER_CHARACTERS: Final = 200
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -31,28 +36,77 @@ _HEADERS = {
 
 @dataclass
 class RateLimit:
-    """So many at once for each client, and so many a second after that."""
+    """How many requests one client may send at once, and how many per second after that.
+
+    It remembers the BUCKETS clients that were last seen, so its memory is bounded; a new client
+    replaces the one that was seen longest ago, and resets no other.
+    """
 
     at_once: int = 300
     a_second: float = 2.0
     clock: Callable[[], float] = time.monotonic
-    _left: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _left: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
 
     def seconds_to_wait(self, client: str) -> float:
         """0 where the client may go on, and that is counted; else seconds until it may."""
         now = self.clock()
         left, since = self._left.get(client, (float(self.at_once), now))
         left = min(self.at_once, left + (now - since) * self.a_second)
-        if left < 1:
-            return (1 - left) / self.a_second
-        if client not in self._left and len(self._left) >= BUCKETS:
-            self._left.clear()  # forgetting is better than a memory that grows
-        self._left[client] = (left - 1, now)
-        return 0
+        allowed = left >= 1
+        self._left[client] = (left - 1 if allowed else left, now)
+        self._left.move_to_end(client)
+        if len(self._left) > BUCKETS:
+            self._left.popitem(last=False)
+        return 0 if allowed else (1 - left) / self.a_second
 
 
-class _TooLarge(Exception):
-    pass
+def asker(scope: Scope) -> str:
+    """Who sends a request: the user that a trusted proxy names, else the client's address.
+
+    An IPv6 address counts by its /64, which one household or machine has to itself.
+    """
+    if user := scope.get("user_name", ""):
+        return f"user {user[:MAX_USER_CHARACTERS]}"
+    host = str(scope["client"][0]) if scope.get("client") else ""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped or ip_network((address, 64), strict=False))
+    return str(address)
+
+
+class _BodyRefused(Exception):
+    """A body that is too large or too slow; read no further."""
+
+
+class _Body:
+    """A request's body, received within MAX_BODY_BYTES and BODY_SECONDS; `refusal` where not."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._deadline = anyio.current_time() + BODY_SECONDS
+        self._size, self._complete = 0, False
+        self.refusal: JSONResponse | None = None
+
+    async def receive(self) -> Message:
+        """The next message. Raises _BodyRefused."""
+        if self._complete:  # what follows is the client's disconnect
+            return await self._receive()
+        try:
+            with anyio.fail_after(self._deadline - anyio.current_time()):
+                message = await self._receive()
+        except TimeoutError:
+            self.refusal = _too_slow()
+            raise _BodyRefused from None
+        self._size += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        if self._size > MAX_BODY_BYTES:
+            self.refusal = _too_large()
+            raise _BodyRefused
+        return message
 
 
 class Guard:
@@ -66,11 +120,9 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
-        received, too_large = 0, False
+        body = _Body(receive)
 
         async def send_guarded(message: Message) -> None:
-            if too_large:
-                return  # what is said of a body that was not read to its end
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
@@ -78,62 +130,51 @@ class Guard:
                 headers.setdefault("cache-control", "no-cache")
             await send(message)
 
-        async def receive_limited() -> Message:
-            nonlocal received, too_large
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
-                too_large = True
-                raise _TooLarge
-            return message
+        async def send_unless_refused(message: Message) -> None:
+            if body.refusal is None:
+                await send_guarded(message)
 
         refusal = self._refusal(scope)
         if refusal is None:
-            with suppress(_TooLarge):
-                await self.app(scope, receive_limited, send_guarded)
-            if not too_large:
-                return
-            refusal, too_large = _too_large(), False
-        await refusal(scope, receive, send_guarded)
+            with suppress(_BodyRefused):
+                await self.app(scope, body.receive, send_unless_refused)
+            refusal = body.refusal
+        if refusal is not None:
+            await refusal(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
-        headers = Headers(scope=scope)
-        client = scope["client"][0] if scope.get("client") else ""
         if scope["path"] == HEALTH:
             return None
         if scope["method"] in SAFE_METHODS:
-            return _limited(self.look_limit, client)
-        if not _same_site(headers):
-            return _refused(403, "this came from the page of another site")
-        length = headers.get("content-length", "0")
+            return _limited(self.look_limit, asker(scope))
+        length = Headers(scope=scope).get("content-length", "0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES:
             return _too_large()
-        return _limited(self.rate_limit, client)
+        return _limited(self.rate_limit, asker(scope))
 
 
-def _same_site(headers: Headers) -> bool:
-    """Whether a request that changes something is from a page of ours, or from no browser at all.
-
-    Every current browser sends Sec-Fetch-Site to trustworthy addresses and Origin to all others.
-    """
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = headers.get("origin")
-    return origin is None or origin.partition("://")[2] == headers.get("host")
-
-
-def _limited(limit: RateLimit, client: str) -> JSONResponse | None:
-    wait = limit.seconds_to_wait(client)
+def _limited(limit: RateLimit, sender: str) -> JSONResponse | None:
+    wait = limit.seconds_to_wait(sender)
     if not wait:
         return None
-    refused = _refused(429, "too many requests at once; expected some time between them")
+    refused = _refused(429, "Too many requests at once. Try again later.")
     refused.headers["retry-after"] = str(int(wait) + 1)
     return refused
 
 
 def _too_large() -> JSONResponse:
-    return _refused(413, f"this is too large; expected at most {MAX_BODY_BYTES:,} bytes")
+    return _unread(413, f"The request is too large. Send at most {MAX_BODY_BYTES:,} bytes.")
+
+
+def _too_slow() -> JSONResponse:
+    return _unread(408, f"The request took too long. Send it within {BODY_SECONDS:.0f} seconds.")
+
+
+def _unread(status: int, reason: str) -> JSONResponse:
+    """A refusal of a body that is not read to its end: the server closes the connection."""
+    refused = _refused(status, reason)
+    refused.headers["connection"] = "close"
+    return refused
 
 
 def _refused(status: int, reason: str) -> JSONResponse:

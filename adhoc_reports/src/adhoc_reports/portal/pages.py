@@ -24,8 +24,8 @@ from adhoc_reports.lib.request import (
     problems,
 )
 from adhoc_reports.portal import heatmap
-from adhoc_reports.portal.api import KINDS, Asked, file, matching
-from adhoc_reports.portal.guard import HEALTH
+from adhoc_reports.portal.api import KINDS, MAX_SEARCH_CHARACTERS, Asked, file, matching
+from adhoc_reports.portal.guard import HEALTH, asker
 from adhoc_reports.portal.office import (
     AWAY,
     NotThere,
@@ -95,6 +95,7 @@ class Pages:
             loader=PackageLoader("adhoc_reports.portal"),
             autoescape=True,
             undefined=StrictUndefined,
+            auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -132,6 +133,7 @@ class Pages:
 
         @router.post("/")
         async def ask(
+            request: Request,
             area: Annotated[str, Form()] = "",
             first_day: Annotated[str, Form()] = "",
             last_day: Annotated[str, Form()] = "",
@@ -140,11 +142,13 @@ class Pages:
             filled = Filled(area, first_day, last_day, name)
             try:
                 asked = filled.asked()
-                sent, _ = await office.ask(asked.question, asked.name)
+                sent, _ = await office.ask(asked.question, asked.name, asker(request.scope))
             except ValidationError as invalid:
                 return await ask_page(filled, 422, *problems(invalid.errors()))
             except Refused as refused:
-                return await ask_page(filled, refused.status, *refused.problems)
+                page = await ask_page(filled, refused.status, *refused.problems)
+                page.headers.update(refused.headers)
+                return page
             except StorageAway:
                 return await ask_page(filled, 503, Problem("", "", AWAY))
             return RedirectResponse(_page_of(sent.name), SEE_OTHER)
@@ -156,7 +160,8 @@ class Pages:
             page: Annotated[int, Query(ge=1, le=100_000)] = 1,
         ) -> Response:
             look = await office.look()
-            found = matching(look, q, State.REJECTED if rejected else None)
+            state = State.REJECTED if rejected else None
+            found = await office.compute(matching, look, q, state)
             shown = found[(page - 1) * A_PAGE : page * A_PAGE]
             return self._page(
                 "reports.html",
@@ -164,6 +169,7 @@ class Pages:
                 views=shown,
                 total=len(found),
                 q=q,
+                search_length=MAX_SEARCH_CHARACTERS,
                 rejected=rejected,
                 page=page,
                 last_page=max(1, -(-len(found) // A_PAGE)),
@@ -174,8 +180,8 @@ class Pages:
             return await report_page(request, await office.follow(name))
 
         @router.post("/reports/{name}/again")
-        async def again(name: str) -> Response:
-            await office.ask_again(await office.follow(name))
+        async def again(request: Request, name: str) -> Response:
+            await office.ask_again(await office.follow(name), asker(request.scope))
             return RedirectResponse(_page_of(name), SEE_OTHER)
 
         @router.get("/reports/{name}/{kind}.{suffix}")
@@ -217,7 +223,7 @@ class Pages:
                 report=found,
                 link=f"{str(request.base_url).rstrip('/')}{_page_of(view.entry.name)}",
                 run=_run(office, view, found),
-                again=await office.can_be_made_again(view),
+                again=await office.can_be_made_again(view, found),
                 form=asdict(Filled.like(asks)) if asks else None,
                 newer=newer_months(found, look.available)
                 if found and view.progress.state is State.DONE
