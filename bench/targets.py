@@ -23,6 +23,7 @@ ROWS: tuple[tuple[str, Callable[[Measured], Iterator[Row]]], ...] = (
     ("ingest", loading.ingest),
     ("usual", loading.usual),
     ("requests", waiting.requests),
+    ("portal", waiting.portal),
     ("lake", waiting.lake),
     ("weeks", waiting.weeks),
     ("growth_months", loading.memory),
@@ -31,4 +32,12 @@ ROWS: tuple[tuple[str, Callable[[Measured], Iterator[Row]]], ...] = (
     ("imports", waiting.imports),
 )
 # Rows whose targets a quick run answers as well as a full one.
-ALSO_QUICK = ("Usual", "Request file", "50 requests", "`make dev`", "Import of", "Size of")
+ALSO_QUICK = (
+    "Usual",
+    "Report portal",
+    "Request file",
+    "50 requests",
+    "`make dev`",
+    "Import of",
+    "Size of",
+)

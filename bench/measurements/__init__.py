@@ -6,7 +6,7 @@ Each gives what goes into the results' file: plain numbers, lists of every singl
 from collections.abc import Callable
 from typing import Any
 
-from bench.measurements import growth, ingest, lake, points, requests, start_up, usual
+from bench.measurements import growth, ingest, lake, points, portal, requests, start_up, usual
 from bench.scale import Bench
 
 Result = dict[str, Any]
@@ -20,6 +20,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Result]] = {
     "weeks": lake.weeks,
     "lake": lake.few_and_many,
     "requests": requests.one_by_one_and_at_once,
+    "portal": portal.pages,
     "ingest": ingest.beside_bare,
     "usual": usual.beside_ours,
 }

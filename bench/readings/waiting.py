@@ -27,6 +27,28 @@ def requests(measured: Measured) -> Iterator[Row]:
     )
 
 
+def portal(measured: Measured) -> Iterator[Row]:
+    """Pages over many reports, and the portal's health meanwhile."""
+    m = measured["portal"]
+    slowest = {page: quantile(values, 0.95) for page, values in m["pages"].items()}
+    page = max(slowest, key=lambda name: slowest[name])
+    yield Row(
+        f"Report portal over {m['reports']:,} reports: the slowest page",
+        "p95 <= 100 ms",
+        f"p95 {slowest[page]:.0f} ms",
+        f"`{page}`; of {len(slowest)} pages, {len(m['pages'][page])} each",
+        slowest[page] <= 100,
+    )
+    health = quantile(m["health"], 0.95)
+    yield Row(
+        f"Report portal: `/healthz` while {m['clients']} clients ask for all pages",
+        "p95 <= 100 ms",
+        f"p95 {health:.0f} ms",
+        f"slowest {max(m['health']):.0f} ms, n = {len(m['health'])}",
+        health <= 100,
+    )
+
+
 def lake(measured: Measured) -> Iterator[Row]:
     """One week in a small and in a large lake."""
     few, many = measured["lake"]["few"], measured["lake"]["many"]

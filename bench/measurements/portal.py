@@ -1,0 +1,155 @@
+"""The report portal over 10,000 reports: how long its pages take, and whether it still answers."""
+
+import http.client
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.processes import ended, start
+from bench.runs import BenchError, wait_until
+from bench.scale import Bench, fresh
+from taxi_platform.instance import free_port
+from taxi_platform.workspace import locations
+
+REPORTS = 10_000
+REPEATS = 40
+CLIENTS = 4
+START_SECONDS = 60
+# Between two requests, so that they meet the portal's look at its files, once a second.
+PAUSE_SECONDS = 0.05
+# 200 characters of words that nearly every report contains: each looks at every report.
+_TEXT = "report_0.json zone, manhattan 2023-01-10 2023-01-"
+LONGEST_SEARCH = "+".join(
+    dict.fromkeys(
+        pair
+        for size in (2, 1, 3)
+        for start in range(len(_TEXT) - 1)
+        if " " not in (pair := _TEXT[start : start + size]) and pair not in ("0.", "_0")
+    )
+)[:200]
+PAGES = {
+    "/": "/",
+    "/reports": "/reports",
+    "/reports?q=<the longest>": f"/reports?q={LONGEST_SEARCH}",
+    "/reports?page=400": "/reports?page=400",
+    "/api/reports?limit=1000": "/api/reports?limit=1000",
+    "/api/reports?q=<the longest>": f"/api/reports?limit=1000&q={LONGEST_SEARCH}",
+    "/reports/<name>": "/reports/report_05000",
+}
+
+
+def pages(bench: Bench) -> dict[str, Any]:
+    """Milliseconds of each page, one at a time, then of `/healthz` while four clients ask."""
+    data = fresh(bench.work / "portal")
+    _write_reports(data)
+    with _portal(data) as port:
+        # The first look reads every file, which may take longer than a page waits.
+        wait_until("the first look", START_SECONDS, lambda: _answers(port, "/reports"))
+        alone = {}
+        for name, path in PAGES.items():
+            with _health(port) as health:
+                alone[name] = [_milliseconds(port, path) for _ in range(REPEATS)]
+            bench.say(f"{name}: {_p95(alone[name])} ms p95; /healthz {_p95(health)} ms p95")
+        with _health(port) as health, ThreadPoolExecutor(CLIENTS) as clients:
+            for name in [*PAGES] * 10:
+                clients.submit(_milliseconds, port, PAGES[name], 0)
+        bench.say(f"/healthz while {CLIENTS} clients ask: {_p95(health)} ms p95, {max(health)} max")
+    shutil.rmtree(data)
+    return {"reports": REPORTS, "clients": CLIENTS, "pages": alone, "health": health}
+
+
+def _p95(values: list[float]) -> float:
+    return sorted(values)[int(0.95 * (len(values) - 1))]
+
+
+def _milliseconds(port: int, path: str, pause: float = PAUSE_SECONDS) -> float:
+    time.sleep(pause)
+    begin = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
+        answer = connection.getresponse()
+        answer.read()
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise BenchError(f"{path}: {answer.status}")
+    return round(1000 * (time.perf_counter() - begin), 1)
+
+
+def _answers(port: int, path: str) -> bool:
+    try:
+        return _milliseconds(port, path) > 0
+    except (OSError, BenchError):
+        return False
+
+
+@contextmanager
+def _health(port: int) -> Iterator[list[float]]:
+    """Milliseconds of `/healthz`, asked all the time while the block runs."""
+    values: list[float] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            values.append(_milliseconds(port, "/healthz"))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield values
+    finally:
+        over.set()
+        asking.join()
+
+
+@contextmanager
+def _portal(data: Path) -> Iterator[int]:
+    """The portal over a data root while the block runs, without Dagster; gives its port."""
+    (reporting,) = (each for each in locations() if each.name == "adhoc_reports")
+    port = free_port()
+    process = start(
+        [str(reporting.python), "-m", "adhoc_reports.portal", "--port", str(port)],
+        env={"TAXI_DATA_ROOT": str(data), "DAGSTER_URL": f"http://127.0.0.1:{free_port()}"},
+    )
+
+    with ended(process):
+        wait_until("the start of the portal", START_SECONDS, lambda: _answers(port, "/healthz"))
+        yield port
+
+
+def _write_reports(data: Path) -> None:
+    """Requests, of which nine in ten are answered and the others wait."""
+    for folder in ("requests", "outputs"):
+        (data / folder).mkdir()
+    zones = {"Manhattan": [f"Zone {number}" for number in range(260)]}
+    month = {"month": "2023-01-01", "loaded": "2026-01-02T03:04:05Z", "trips": 3_000_000}
+    (data / "outputs" / "available_data.json").write_text(
+        json.dumps({"months": [month], "zones": zones, "versions": {}})
+    )
+    by_hour = [[1000 * hour + day for day in range(7)] for hour in range(24)]
+    for number in range(REPORTS):
+        name, zone = f"report_{number:05}", f"Zone {number % 260}"
+        question = {
+            "borough": "Manhattan",
+            "zone": zone,
+            "start_date": "2023-01-10",
+            "end_date": f"2023-01-{11 + number % 20}",
+        }
+        (data / "requests" / f"{name}.json").write_text(json.dumps(question))
+        if number % 10:
+            report = {
+                "request": {"filename": f"{name}.json", **question},
+                "made": "2026-02-01T00:00:00Z",
+                "run_id": "7c1f0a52-0000-4000-8000-000000000000",
+                "by_hour": by_hour,
+                "remark": "",
+                "basis": {"months": [month], "left_out": []},
+            }
+            (data / "outputs" / f"{name}.report.json").write_text(json.dumps(report))
