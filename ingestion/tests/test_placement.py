@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -28,7 +29,7 @@ OVERLAP = Zone(
 
 @pytest.fixture
 def database(tmp_path):
-    return LakeDatabase(data_root=str(tmp_path / "data"))
+    return LakeDatabase(data_root=str(tmp_path))
 
 
 def place(database: LakeDatabase, zones: list[Zone], longitudes, latitudes) -> list[int | None]:
@@ -45,7 +46,7 @@ def place(database: LakeDatabase, zones: list[Zone], longitudes, latitudes) -> l
     )
     for name, values in (("Start_Lon", longitudes), ("Start_Lat", latitudes)):
         content = content.set_column(content.column_names.index(name), name, pa.array(values))
-    file = UPath(database.data_root).parent / "points.parquet"
+    file = UPath(database.data_root) / "points.parquet"
     file.write_bytes(parquet(content))
     with database.get_connection() as con:
         months.load(con, database.lake, TRIPS, months.Source("2009-06-01", "", file), "")
@@ -54,7 +55,7 @@ def place(database: LakeDatabase, zones: list[Zone], longitudes, latitudes) -> l
 
 
 def real_zones(database: LakeDatabase, real_files) -> list[Zone]:
-    with database.get_connection() as con:
+    with duckdb.connect() as con:
         return one_row_an_id(read_zones(con, UPath(real_files / "misc" / "taxi_zones.csv")))
 
 

@@ -18,7 +18,7 @@ MARCH = datetime(2023, 3, 1)
 
 @pytest.fixture
 def database(tmp_path):
-    return LakeDatabase(data_root=str(tmp_path / "data"))
+    return LakeDatabase(data_root=str(tmp_path))
 
 
 def load(database: LakeDatabase, table: Table, month: str, file: UPath) -> months.Loaded:

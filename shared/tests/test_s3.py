@@ -135,8 +135,8 @@ def test_a_reader_whose_partition_is_replaced_midway_is_told_and_gets_no_mixture
             database.lake.write(con, TRIPS, query, {"value": value}, JANUARY)
 
     write(1)
-    with database.get_connection() as con:
-        con.execute("SET threads = 1; SELECT vendor_id, pickup_longitude FROM trips")
+    with database.get_connection(options={"threads": 1}) as con:
+        con.execute("SELECT vendor_id, pickup_longitude FROM trips")
         assert con.fetchone()[0] == 1
         write(2)
         with pytest.raises(duckdb.Error, match="likely means the remote file has changed"):

@@ -159,7 +159,7 @@ class GraphQL:
             """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
                 __typename
                 ... on ExecutionStepFailureEvent { stepKey error { message causes { message } } }
-                ... on RunFailureEvent { message error { message } } } } } }""",
+                ... on RunFailureEvent { message error { message causes { message } } } } } } }""",
             id=run_id,
         )["logsForRun"]["events"]
         steps = [
@@ -167,7 +167,11 @@ class GraphQL:
             for event in events
             if event["__typename"] == "ExecutionStepFailureEvent"
         ]
-        runs = [e["message"] for e in events if e["__typename"] == "RunFailureEvent"]
+        runs = [
+            _innermost(event["error"] or event)
+            for event in events
+            if event["__typename"] == "RunFailureEvent"
+        ]
         return "\n".join(steps or runs or ["no reason was recorded"])
 
     def materializations(self, run_id: str) -> Iterator[Materialization]:

@@ -143,7 +143,7 @@ def run_instance(
             _wait_for(instance, name, partial(_serves, f"{HOST}:{server_port}"))
         start(
             "webserver",
-            *(sys.executable, "-m", "dagster_webserver"),
+            *(sys.executable, "-m", "taxi_platform.webserver"),
             *("--host", HOST, "--port", str(port), "--workspace", str(workspace)),
         )
         if daemon:

@@ -3,21 +3,10 @@
 import argparse
 import logging
 
-import uvicorn
-
 from adhoc_reports.portal.app import create_app
 from adhoc_reports.portal.runs import Dagster
-from taxi_shared import settings
+from taxi_shared import settings, web
 from taxi_shared.storage import DataRoot
-
-CONNECTIONS = 500
-
-
-def hosts(setting: str) -> list[str]:
-    """The names that the portal is reached by: those of a setting, and this machine's own, which
-    whoever asks after its health uses."""
-    named = [name.strip() for name in setting.split(",")]
-    return list(dict.fromkeys(name for name in (*named, "127.0.0.1", "localhost") if name))
 
 
 def main() -> None:
@@ -31,17 +20,9 @@ def main() -> None:
     app = create_app(
         DataRoot.at(settings.get(settings.DATA_ROOT)),
         Dagster(url, settings.get(settings.DAGSTER_PUBLIC_URL).rstrip("/") or url),
-        hosts=hosts(settings.get(settings.PORTAL_HOSTS)),
+        hosts=web.allowed_hosts(settings.get(settings.PORTAL_HOSTS)),
     )
-    uvicorn.run(
-        app,
-        host=arguments.host,
-        port=arguments.port,
-        limit_concurrency=CONNECTIONS,
-        server_header=False,
-        access_log=False,
-        timeout_graceful_shutdown=5,
-    )
+    web.serve(app, arguments.host, arguments.port)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from analytics.lib import preview
 from analytics.lib.frames import Figure, GeoDataFrame
 from taxi_shared import storage
 from taxi_shared.database import LakeDatabase
+from taxi_shared.run_config import SetByEnvironment
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES
 
@@ -22,7 +23,7 @@ LONGITUDE_LATITUDE = "EPSG:4326"
 PNG_METADATA = {"Software": "matplotlib"}
 
 
-class LakeShapes(dg.ConfigurableIOManager):
+class LakeShapes(SetByEnvironment, dg.ConfigurableIOManager):
     """Loads a table of the lake, named as its asset's input says, with its shapes."""
 
     data_root: str = Field(description="Folder or s3:// address of all files.")
@@ -99,7 +100,7 @@ class PngFiles(_Files):
         return {"bytes": len(png), "preview": preview.picture(png)}
 
 
-class GeoJson(dg.ConfigurableIOManagerFactory[GeoJsonFiles]):
+class GeoJson(SetByEnvironment, dg.ConfigurableIOManagerFactory[GeoJsonFiles]):
     """`staging/<asset>.geojson`."""
 
     data_root: str = Field(description="Folder or s3:// address of all files.")
@@ -108,7 +109,7 @@ class GeoJson(dg.ConfigurableIOManagerFactory[GeoJsonFiles]):
         return GeoJsonFiles(DataRoot.at(self.data_root).staging)
 
 
-class Png(dg.ConfigurableIOManagerFactory[PngFiles]):
+class Png(SetByEnvironment, dg.ConfigurableIOManagerFactory[PngFiles]):
     """`outputs/<asset>.png`."""
 
     data_root: str = Field(description="Folder or s3:// address of all files.")

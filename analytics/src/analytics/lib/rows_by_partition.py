@@ -19,12 +19,13 @@ from upath import UPath
 from analytics.lib.frames import DataFrame
 from analytics.lib.preview import table
 from taxi_shared import storage
+from taxi_shared.run_config import SetByEnvironment
 from taxi_shared.storage import DataRoot
 
 FILES_AT_ONCE = 16
 
 
-class RowsByPartitionCsv(dg.ConfigurableIOManager):
+class RowsByPartitionCsv(SetByEnvironment, dg.ConfigurableIOManager):
     """Stores a frame with rows of one partition or a range of them, by the partition column.
 
     `outputs/<asset>.csv` then holds the rows of every partition that was ever stored, sorted by

@@ -8,9 +8,10 @@ from pydantic import Field
 from ingestion.lib.download import Patience, TransientError
 from taxi_shared import settings
 from taxi_shared.database import lake_database
+from taxi_shared.run_config import SetByEnvironment
 
 
-class TlcSource(dg.ConfigurableResource):
+class TlcSource(SetByEnvironment, dg.ConfigurableResource):
     """The publisher of the files: http(s) addresses or local paths."""
 
     url: str = Field(

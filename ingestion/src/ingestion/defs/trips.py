@@ -118,10 +118,10 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         sources = [service.source(tlc, database.lake, key) for key in context.partition_keys]
         report = RangeReport(context)
         selected = context.selected_asset_keys
-        with database.get_connection(tables=[ZONES]) as con:
-            # A month is one thread's: its rows stream through in the order of TLC's file, and
-            # several months are loaded at once. No file is kept in memory for a second look.
-            con.execute("SET threads = 1; SET enable_external_file_cache = false")
+        # A month is one thread's: its rows stream through in the order of TLC's file, and several
+        # months are loaded at once. No file is kept in memory for a second read.
+        one_pass = {"threads": 1, "enable_external_file_cache": False}
+        with database.get_connection(tables=[ZONES], options=one_pass) as con:
             fetch = partial(_fetch, service, tlc, selected)
             load = partial(_load, con, service, database.lake, selected)
             brought = []

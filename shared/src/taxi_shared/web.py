@@ -1,0 +1,195 @@
+"""What protects a web server of the platform from web pages, unknown names and slow clients.
+
+Both servers that a browser reaches, Dagster's UI and the report portal, are built on this module.
+Neither asks for a password on one machine, so a page of any site that its user opens could send
+them requests: by a link, an image, a form, a WebSocket, or a name of its own that it points at
+127.0.0.1 (DNS rebinding).
+"""
+
+import asyncio
+import ipaddress
+import json
+import os
+import resource
+from collections.abc import Iterable
+from typing import Any, Final
+
+LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
+
+REQUEST_SECONDS: Final = 20.0
+CONNECTIONS: Final = 1_000
+OPEN_FILES: Final = 4 * CONNECTIONS
+
+_OWN_PAGES = (b"same-origin", b"none")
+
+Scope = dict[str, Any]
+Headers = dict[bytes, bytes]
+
+
+def allowed_hosts(setting: str) -> tuple[str, ...]:
+    """The names that browsers may reach a server by: those of a setting, separated by commas, and
+    this machine's own."""
+    named = (name.strip().lower() for name in setting.split(","))
+    return tuple(dict.fromkeys((*filter(None, named), *LOOPBACK_HOSTS)))
+
+
+class SameSiteGuard:
+    """ASGI middleware that refuses requests of other sites' pages, WebSockets included.
+
+    hosts: names that may stand in the header Host, without a port
+
+    From another site only a link may lead here: a GET that opens a page of its own. Clients that
+    are no browsers send none of the headers looked at and pass. Answers 400 for an unknown host,
+    403 for a request of another site.
+    """
+
+    def __init__(self, app: Any, hosts: Iterable[str]) -> None:
+        self.app, self.hosts = app, frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        headers: Headers = dict(scope["headers"])  # of a name sent twice, the last
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if _without_port(host) not in self.hosts or _sent_twice(scope, b"host"):
+            await _refuse(scope, send, 400, f"Unknown host {host!r}.")
+        elif not _is_same_site(scope, headers, host):
+            await _refuse(scope, send, 403, "This request came from a page of another site.")
+        else:
+            await self.app(scope, receive, send)
+
+
+def _is_same_site(scope: Scope, headers: Headers, host: str) -> bool:
+    """Whether a request is from a page of this server, from no page, or follows a link to it.
+
+    Current browsers send Sec-Fetch-Site to trustworthy addresses (https, loopback), and Origin to
+    all others unless they load a page or an image (https://www.w3.org/TR/fetch-metadata/).
+    """
+    site = headers.get(b"sec-fetch-site")
+    if site is not None and site not in _OWN_PAGES:
+        return bool(
+            scope["type"] == "http"
+            and scope["method"] in ("GET", "HEAD")
+            and headers.get(b"sec-fetch-mode") == b"navigate"
+            and headers.get(b"sec-fetch-dest") == b"document"
+        )
+    origin = headers.get(b"origin")
+    return origin is None or _host_of(origin) == host
+
+
+def _host_of(origin: bytes) -> str:
+    return origin.decode("latin-1").lower().partition("://")[2]
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
+
+
+def _sent_twice(scope: Scope, name: bytes) -> bool:
+    return [key for key, _ in scope["headers"]].count(name) > 1
+
+
+async def _refuse(scope: Scope, send: Any, status: int, reason: str) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})  # before the handshake: HTTP 403
+        return
+    body = json.dumps({"reason": reason, "fields": {}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class ForwardedUser:
+    """ASGI middleware that reads who asks from the header X-Forwarded-User of a trusted proxy.
+
+    proxies: addresses or networks of the proxies. Must see the peer's address: it goes outside of
+    what replaces that by X-Forwarded-For. Sets `scope["user_name"]`, empty where nobody trusted
+    says so.
+    """
+
+    def __init__(self, app: Any, proxies: Iterable[str]) -> None:
+        self.app = app
+        self.networks = [ipaddress.ip_network(proxy) for proxy in proxies]
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            user = dict(scope["headers"]).get(b"x-forwarded-user", b"")
+            scope["user_name"] = user.decode("latin-1") if self._is_trusted(scope) else ""
+        await self.app(scope, receive, send)
+
+    def _is_trusted(self, scope: Scope) -> bool:
+        address, _ = scope.get("client") or ("", 0)
+        try:
+            peer = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(peer in network for network in self.networks)
+
+
+def serve(app: Any, host: str, port: int, log_level: str = "info") -> None:
+    """Serve an ASGI application with uvicorn until SIGINT or SIGTERM.
+
+    A connection that has not sent a whole request after `REQUEST_SECONDS` is closed. Proxies named
+    by FORWARDED_ALLOW_IPS say who asks: the address (X-Forwarded-For) and the user.
+    """
+    import uvicorn
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    class DeadlineProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        """uvicorn's own, which waits for ever for the first request and for a body."""
+
+        deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._set_deadline()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._set_deadline()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._cancel_deadline()
+            super().connection_lost(exc)
+
+        def _set_deadline(self) -> None:
+            self._cancel_deadline()
+            self.deadline = self.loop.call_later(REQUEST_SECONDS, self._close_if_incomplete)
+
+        def _cancel_deadline(self) -> None:
+            if self.deadline:
+                self.deadline.cancel()
+
+        def _close_if_incomplete(self) -> None:
+            if self.transport.get_protocol() is not self:
+                return  # it has become a WebSocket
+            if not self.cycle or self.cycle.response_complete or self.cycle.more_body:
+                self.transport.abort()
+
+    _raise_open_files()
+    proxies = [name for name in os.environ.get("FORWARDED_ALLOW_IPS", "").split(",") if name]
+    if proxies:
+        app = ForwardedUser(ProxyHeadersMiddleware(app, proxies), proxies)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_level=log_level,
+        http=DeadlineProtocol,
+        limit_concurrency=CONNECTIONS,
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+def _raise_open_files() -> None:
+    """Let the process have as many files and connections open as it accepts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,107 @@
+"""The `database` resource reaches the data root and nothing else."""
+
+import dagster as dg
+import duckdb
+import pytest
+
+from taxi_shared.database import LakeDatabase
+from taxi_shared.tables import TABLES
+
+CALLERS = {
+    "allow_unsigned_extensions": True,
+    "allow_community_extensions": True,
+    "autoinstall_known_extensions": True,
+    "autoload_known_extensions": True,
+    "enable_external_access": True,
+    "custom_extension_repository": "http://127.0.0.1:1",
+}
+
+
+@pytest.fixture(params=["folder", "S3"])
+def root(request, tmp_path):
+    return (
+        str(tmp_path / "data") if request.param == "folder" else request.getfixturevalue("s3_root")
+    )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "FROM read_text('/etc/passwd')",
+        "FROM read_csv('http://127.0.0.1:1/x.csv')",
+        "COPY (SELECT 1) TO '/tmp/taken.parquet'",
+        "ATTACH '/tmp/taken.duckdb' AS taken",
+        "ATTACH 'md:taken'",
+        "INSTALL spatial",
+        "LOAD '/tmp/evil.duckdb_extension'",
+        "INSTALL httpserver FROM community",
+        "SET enable_external_access = true",
+        "SET allowed_directories = ['/']",
+        "SET custom_extension_repository = 'http://127.0.0.1:1'",
+        "SET lock_configuration = false",
+    ],
+)
+def test_connection_reaches_nothing_but_its_data_root(root, statement):
+    database = LakeDatabase(data_root=root, connection_config=CALLERS)
+    with database.get_connection(tables=[]) as con, pytest.raises(duckdb.Error) as refused:
+        con.execute(statement)
+    assert isinstance(
+        refused.value,
+        duckdb.PermissionException | duckdb.InvalidInputException | duckdb.IOException,
+    )
+
+
+def test_files_beside_the_data_root_are_out_of_reach(tmp_path):
+    (tmp_path / "data-of-another").mkdir()
+    for path in ("data-of-another/x.parquet", "data/../x.parquet"):
+        database, target = LakeDatabase(data_root=str(tmp_path / "data")), str(tmp_path / path)
+        with (
+            database.get_connection(tables=[]) as con,
+            pytest.raises(duckdb.PermissionException),
+        ):
+            con.execute("COPY (SELECT 1) TO $path", {"path": target})
+
+
+def test_callers_options_hold_unless_they_would_unlock(tmp_path):
+    database = LakeDatabase(data_root=str(tmp_path), connection_config=CALLERS)
+    with database.get_connection(tables=[], options={"threads": 3}) as con:
+        names = [*CALLERS, "threads", "max_temp_directory_size"]
+        found = {
+            name: con.execute("SELECT current_setting($name)", {"name": name}).fetchone()[0]
+            for name in names
+        }
+    assert found["threads"] == 3
+    assert found["max_temp_directory_size"] == "46.5 GiB"
+    assert not any(found[name] for name in CALLERS if name != "custom_extension_repository")
+
+
+@pytest.mark.parametrize("field", LakeDatabase.model_fields)
+def test_config_of_a_run_sets_no_field(tmp_path, field):
+    used = []
+
+    @dg.asset
+    def user(database: LakeDatabase) -> None:
+        used.append(database.data_root)
+
+    other = {"connection_config": {"threads": 1}}.get(field, str(tmp_path / "other"))
+    # Dagster wants every field without a default again where one is given.
+    config = {"data_root": str(tmp_path / "other"), field: other}
+    result = dg.materialize(
+        [user],
+        resources={"database": LakeDatabase(data_root=str(tmp_path))},
+        run_config={"resources": {"database": {"config": config}}},
+        raise_on_error=False,
+    )
+    assert not result.success
+    assert used == []
+
+
+def test_published_file_opens_for_people_as_before(tmp_path):
+    database = LakeDatabase(data_root=str(tmp_path))
+    with database.get_connection() as con:
+        for table in TABLES:
+            if table.partition_by is None:
+                columns = ", ".join(f"NULL::{c.type} AS {c.name}" for c in table.columns)
+                database.lake.write(con, table, f"SELECT {columns}", {})
+    with duckdb.connect(str(database.publish()), read_only=True) as con:
+        assert con.execute("SELECT count(*) FROM zones").fetchone() == (1,)

@@ -1,0 +1,80 @@
+"""Dagster's webserver, behind the same guard as the report portal.
+
+`python -m taxi_platform.webserver` takes the options of `dagster-webserver`. That one runs
+mutations for any web page: from a GET, a bare form, or a WebSocket of any origin.
+"""
+
+from typing import Any
+
+from dagster_webserver import cli
+from dagster_webserver.webserver import DagsterWebserver
+from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from taxi_shared import settings, web
+
+PORT = 3000
+QUERY_TYPES = ("application/json", "application/graphql")
+
+
+class GuardedWebserver(DagsterWebserver):
+    """Dagster's, for browsers that reach it by one of the allowed hosts."""
+
+    def build_middleware(self) -> list[Middleware]:
+        hosts = web.allowed_hosts(settings.get(settings.UI_HOSTS))
+        return [Middleware(web.SameSiteGuard, hosts=hosts), *super().build_middleware()]
+
+    async def graphql_http_endpoint(self, request: Request) -> Response:
+        """GraphQL over HTTP: mutations by POST alone, of a content type that no form can send.
+
+        A link leads here by GET and may carry a query, even from a mail, of which the browser says
+        no site (https://graphql.github.io/graphql-over-http/draft/#sec-GET: 405).
+        """
+        query = request.query_params.get("query", "")
+        if request.method == "GET" and not _only_reads(query):
+            return _refused(405, "Send mutations by POST.", {"allow": "POST"})
+        sent_as = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if request.method == "POST" and sent_as not in QUERY_TYPES:
+            return _refused(415, f"Send queries as {' or '.join(QUERY_TYPES)}.")
+        response: Response = await super().graphql_http_endpoint(request)
+        return response
+
+
+def _only_reads(query: str) -> bool:
+    try:
+        definitions = parse(query).definitions if query else ()
+    except GraphQLError:
+        return True  # which the endpoint itself answers
+    operations = (each for each in definitions if isinstance(each, OperationDefinitionNode))
+    return all(each.operation is OperationType.QUERY for each in operations)
+
+
+def _refused(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"errors": [{"message": reason}]}, status, headers)
+
+
+def host_guarded(
+    workspace_process_context: Any,
+    host: str | None,
+    port: int | None,
+    path_prefix: str,
+    log_level: str,
+    live_data_poll_rate: int | None = None,
+) -> None:
+    """Serve the UI of a workspace; the signature is that of what it replaces in Dagster's CLI."""
+    app = GuardedWebserver(
+        workspace_process_context, path_prefix, live_data_poll_rate
+    ).create_asgi_app()
+    web.serve(app, host or "127.0.0.1", port or PORT, log_level)
+
+
+def main() -> None:
+    # Dagster's CLI has no option for another application; this is the one name it calls.
+    cli.host_dagster_ui_with_workspace_process_context = host_guarded
+    cli.main()  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    main()

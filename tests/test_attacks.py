@@ -1,0 +1,338 @@
+"""An attacker against a started instance and portal: web pages, run configs, slow clients."""
+
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Page, sync_playwright
+
+from taxi_platform.graphql import FINISHED, GraphQLError
+from taxi_platform.instance import Instance, free_port, run_instance
+
+MUTATION = 'mutation { startSchedule(scheduleSelector: {repositoryLocationName: "ingestion", \
+repositoryName: "__repository__", scheduleName: "trip_update_schedule"}) { __typename } }'
+QUERY = "{ version }"
+CROSS_SITE = {
+    "sec-fetch-site": "cross-site",
+    "sec-fetch-mode": "no-cors",
+    "sec-fetch-dest": "image",
+}
+LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+HALF_OPEN = 500
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """An instance with a portal on an empty data root."""
+    base = tmp_path_factory.mktemp("attacked")
+    environment = {"TAXI_DATA_ROOT": str(base / "data"), "TLC_SOURCE_URL": str(base / "source")}
+    with run_instance(
+        base / "home", daemon=False, portal_port=free_port(), environment=environment
+    ) as instance:
+        yield instance
+
+
+@pytest.fixture
+def unchanged(instance: Instance) -> Iterator[None]:
+    """Whatever the test sends, the schedule stays stopped and no run begins."""
+    before = _state(instance)
+    yield
+    assert _state(instance) == before
+
+
+def _state(instance: Instance) -> Any:
+    return instance.graphql.ask(
+        """{ runsOrError { ... on Runs { results { runId } } }
+             scheduleOrError(scheduleSelector: {repositoryLocationName: "ingestion",
+               repositoryName: "__repository__", scheduleName: "trip_update_schedule"}) {
+               ... on Schedule { scheduleState { status } } } }"""
+    )
+
+
+def _send(instance: Instance, method: str = "POST", **request: Any) -> requests.Response:
+    return requests.request(method, f"{instance.url}/graphql", timeout=30, **request)
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_an_image_of_another_site_starts_nothing(instance: Instance):
+    sent = _send(instance, "GET", params={"query": MUTATION}, headers=CROSS_SITE)
+    assert sent.status_code == 403
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("headers", [{}, LINK, {"sec-fetch-site": "none"}])
+def test_no_get_runs_a_mutation(instance: Instance, headers: dict[str, str]):
+    sent = _send(instance, "GET", params={"query": MUTATION}, headers=headers)
+    assert (sent.status_code, sent.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({}, 415),
+    ],
+)
+def test_a_form_starts_nothing(instance: Instance, headers: dict[str, str], status: int):
+    sent = _send(instance, params={"query": MUTATION}, data={"x": "y"}, headers=headers)
+    assert sent.status_code == status
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_json_sent_as_plain_text_starts_nothing(instance: Instance):
+    body = json.dumps({"query": MUTATION})
+    for headers, status in (({"origin": "http://evil.example"}, 403), ({}, 415)):
+        sent = _send(instance, data=body, headers={"content-type": "text/plain", **headers})
+        assert sent.status_code == status
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("host", ["evil.example:3000", "127.0.0.1.evil.example", "localhost.evil"])
+def test_a_rebound_name_reaches_neither_server(instance: Instance, host: str):
+    sent = _send(instance, json={"query": MUTATION}, headers={"host": host})
+    assert sent.status_code == 400
+    portal = requests.get(f"{instance.portal_url}/", headers={"host": host}, timeout=30)
+    assert portal.status_code == 400
+
+
+def _handshake(instance: Instance, *headers: str) -> str:
+    """The status line that a WebSocket's handshake is answered with."""
+    host, port = instance.url.removeprefix("http://").split(":")
+    lines = (
+        *("GET /graphql HTTP/1.1", f"Host: {host}:{port}", "Upgrade: websocket"),
+        *("Connection: Upgrade", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
+        *("Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: graphql-ws", *headers),
+    )
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall("\r\n".join((*lines, "", "")).encode())
+        return connection.recv(1000).decode().partition("\r\n")[0]
+
+
+def test_a_websocket_is_opened_for_own_pages_alone(instance: Instance):
+    refused = (
+        ("Origin: http://evil.example",),
+        ("Origin: null",),
+        (f"Origin: {instance.url}", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: websocket"),
+        ("Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"),
+    )
+    for headers in refused:
+        assert " 403 " in _handshake(instance, *headers)
+    for headers in ((f"Origin: {instance.url}",), ("Sec-Fetch-Site: same-origin",), ()):
+        assert " 101 " in _handshake(instance, *headers)
+
+
+def test_command_line_clients_and_links_still_work(instance: Instance):
+    assert _send(instance, json={"query": QUERY}).json()["data"]["version"]
+    assert _send(instance, "GET", params={"query": QUERY}).json()["data"]["version"]
+    for address in (instance.url, f"{instance.url}/runs", f"{instance.portal_url}/"):
+        assert requests.get(address, headers=LINK, timeout=30).status_code == 200
+        framed = {**LINK, "sec-fetch-dest": "iframe"}
+        assert requests.get(address, headers=framed, timeout=30).status_code == 403
+
+
+class _EvilSite(BaseHTTPRequestHandler):
+    """A page of another site that tries each way a browser has to send something."""
+
+    target = ""
+
+    def do_GET(self) -> None:
+        page = f"""<!doctype html><body><iframe name="hidden"></iframe><script>
+          const query = {json.dumps(MUTATION)}, url = "{self.target}/graphql";
+          const link = url + "?query=" + encodeURIComponent(query);
+          new Image().src = link;
+          const form = document.createElement("form");
+          form.method = "POST"; form.action = link; form.target = "hidden";
+          document.body.append(form); form.submit();
+          const body = JSON.stringify({{query}});
+          const ways = [fetch(link, {{mode: "no-cors"}}),
+                        fetch(url, {{method: "POST", mode: "no-cors", body}}),
+                        fetch(url, {{method: "POST", body,
+                                     headers: {{"content-type": "application/json"}}}})];
+          navigator.sendBeacon(url, body);
+          const socket = new WebSocket(url.replace("http", "ws"), "graphql-ws");
+          const closed = new Promise(done => {{
+            socket.onopen = () => done("opened"); socket.onerror = () => done("refused"); }});
+          Promise.allSettled(ways).then(() => closed).then(how => {{ document.title = how; }});
+        </script>"""
+        self.send_response(200)
+        self.send_header("content-type", "text/html")
+        self.end_headers()
+        self.wfile.write(page.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        missing = "there is no Chromium: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with sync_playwright() as browsers:
+        # A name of the attacker's own that leads to this machine, as after DNS rebinding.
+        rules = "--host-resolver-rules=MAP *.example 127.0.0.1"
+        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox", rules])
+        yield browser.new_page()
+        browser.close()
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_real_browser_on_another_site_starts_nothing(instance: Instance, page: Page):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _EvilSite)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        port = instance.url.rpartition(":")[2]
+        for target in (instance.url, f"http://localhost:{port}", f"http://evil.example:{port}"):
+            _EvilSite.target = target
+            page.goto(f"http://evil.example:{server.server_port}/")
+            page.wait_for_function("document.title != ''", timeout=30_000)
+            assert page.title() == "refused"
+            link = f"{target}/graphql?query={requests.utils.quote(MUTATION)}"
+            with page.expect_navigation():
+                page.evaluate("address => { window.location = address }", link)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _resource_fields(instance: Instance, location: str) -> dict[str, dict[str, str]]:
+    """The fields of a location's resources and their types, as any client is told."""
+    found = instance.graphql.ask(
+        """query ($selector: RepositorySelector!) {
+             allTopLevelResourceDetailsOrError(repositorySelector: $selector) {
+               ... on ResourceDetailsList { results {
+                 name configFields { name configTypeKey } } } } }""",
+        selector={"repositoryLocationName": location, "repositoryName": "__repository__"},
+    )["allTopLevelResourceDetailsOrError"]["results"]
+    return {
+        each["name"]: {field["name"]: field["configTypeKey"] for field in each["configFields"]}
+        for each in found
+    }
+
+
+JOBS = {
+    "ingestion": ("trip_update_job", {"dagster/partition": "2023-01-01"}, {}),
+    "analytics": ("weekly_update_job", {"dagster/partition": "2023-01-01"}, {}),
+    "adhoc_reports": (
+        "adhoc_request_job",
+        {},
+        {
+            "ops": {
+                "adhoc_request": {
+                    "config": {
+                        "filename": "a.json",
+                        "borough": "Manhattan",
+                        "start_date": "2023-01-01",
+                        "end_date": "2023-01-08",
+                    }
+                }
+            }
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("location", JOBS)
+def test_a_runs_config_sets_no_field_of_a_resource(
+    instance: Instance, location: str, tmp_path_factory: pytest.TempPathFactory
+):
+    written = tmp_path_factory.mktemp("written")
+    job, tags, config = JOBS[location]
+    resources = _resource_fields(instance, location)
+    assert {"data_root", "connection_config", "database"} <= set(resources["database"])
+    refused = set()
+    for name, fields in resources.items():
+        evil = {field: _evil_value(field, kind, str(written)) for field, kind in fields.items()}
+        overridden = {**config, "resources": {name: {"config": evil}}}
+        failure = _failure(instance, location, job, tags, overridden)
+        if "unexpected config entry" not in failure:  # of a resource that the job does not use
+            assert all(f"resources.{name}.config.{field}" in failure for field in fields), failure
+            refused.add(name)
+    assert "database" in refused
+    assert list(written.iterdir()) == []
+
+
+def _failure(
+    instance: Instance, location: str, job: str, tags: dict[str, str], config: dict[str, Any]
+) -> str:
+    """Why a run with a config does not start, or has failed."""
+    try:
+        run = instance.graphql.launch(location, job, tags=tags, run_config=config)
+    except GraphQLError as error:
+        return str(error)
+    deadline = time.monotonic() + 120
+    while (status := instance.graphql.run_status(run)) not in FINISHED:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert status == "FAILURE"
+    return str(instance.graphql.run_failure(run))
+
+
+def _evil_value(field: str, kind: str, folder: str) -> object:
+    if field == "connection_config":
+        return {"allow_unsigned_extensions": True, "custom_extension_repository": "http://evil"}
+    return {"database": "md:x"}.get(field) or (7 if "Int" in kind or "Float" in kind else folder)
+
+
+def test_a_long_search_is_refused_by_the_portal(instance: Instance):
+    words = "+".join(["january"] * 8_000)
+    for path in ("/reports", "/api/reports"):
+        answer = requests.get(f"{instance.portal_url}{path}?q={words}", timeout=30)
+        assert answer.status_code in (400, 414, 422)
+    assert requests.get(f"{instance.portal_url}/healthz", timeout=5).ok
+
+
+@pytest.mark.parametrize("server", ["webserver", "portal"])
+def test_half_open_connections_keep_nobody_out(instance: Instance, server: str):
+    portal = instance.portal_url or ""
+    url, path = {"webserver": (instance.url, "/server_info"), "portal": (portal, "/healthz")}[
+        server
+    ]
+    host, port = url.removeprefix("http://").split(":")
+    starts = (b"", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ", b"POST / HTTP/1.1\r\nHost: ")
+    held = []
+    try:
+        for number in range(HALF_OPEN):
+            connection = socket.create_connection((host, int(port)), timeout=30)
+            held.append(connection)
+            connection.sendall(starts[number % len(starts)])
+        assert requests.get(f"{url}{path}", timeout=10).ok
+    finally:
+        for connection in held:
+            connection.close()
+
+
+@pytest.mark.parametrize("server", ["webserver", "portal"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET / HTTP/1.1\r\nHost: ",
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n",
+    ],
+    ids=["in its headers", "in its body"],
+)
+def test_a_request_that_never_ends_is_ended(instance: Instance, server: str, start: bytes):
+    url = instance.url if server == "webserver" else instance.portal_url or ""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(start)
+        try:
+            while connection.recv(1000):
+                pass
+        except ConnectionResetError:
+            return
