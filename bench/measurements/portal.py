@@ -40,7 +40,7 @@ PAGES = {
     "/reports?page=400": "/reports?page=400",
     "/api/reports?limit=1000": "/api/reports?limit=1000",
     "/api/reports?q=<the longest>": f"/api/reports?limit=1000&q={LONGEST_SEARCH}",
-    "/reports/<name>": "/reports/report_05000",
+    "/reports/<name>": "/reports/report_05001",
 }
 
 

@@ -54,8 +54,10 @@ class Kept(Generic[T]):
                 self._task = asyncio.create_task(self._look())
             last = self._known
             usable = last.current and self._asked > self._forgotten and self._age_limit > begin
-            seconds = REFRESH_SECONDS if usable else MOMENT if away else self.patience
-            deadline = begin + min(seconds, self.patience)
+            if usable:  # a page asks several times, and waits once
+                deadline = self._started + min(REFRESH_SECONDS, self.patience)
+            else:
+                deadline = begin + min(MOMENT if away else self.patience, self.patience)
             done, _ = await asyncio.wait({self._task}, timeout=max(0, deadline - time.monotonic()))
             if not done:
                 in_time = time.monotonic() - self._started < self.patience
