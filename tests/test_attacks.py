@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -225,46 +226,43 @@ def _resource_fields(instance: Instance, location: str) -> dict[str, dict[str, s
     }
 
 
-JOBS = {
-    "ingestion": ("trip_update_job", {"dagster/partition": "2023-01-01"}, {}),
-    "analytics": ("weekly_update_job", {"dagster/partition": "2023-01-01"}, {}),
-    "adhoc_reports": (
-        "adhoc_request_job",
-        {},
-        {
-            "ops": {
-                "adhoc_request": {
-                    "config": {
-                        "filename": "a.json",
-                        "borough": "Manhattan",
-                        "start_date": "2023-01-01",
-                        "end_date": "2023-01-08",
-                    }
-                }
-            }
-        },
-    ),
+REQUEST = {
+    "filename": "a.json",
+    "borough": "Manhattan",
+    "start_date": "2023-01-01",
+    "end_date": "2023-01-08",
+}
+PARTITION = {"dagster/partition": "2023-01-01"}
+# By location: jobs that use all of its resources, and what a run of each needs.
+JOBS: dict[str, list[tuple[str, dict[str, str], dict[str, Any]]]] = {
+    "ingestion": [("trip_update_job", PARTITION, {})],
+    "analytics": [("trip_update_job", {}, {}), ("weekly_update_job", PARTITION, {})],
+    "adhoc_reports": [
+        ("adhoc_request_job", {}, {"ops": {"adhoc_request": {"config": REQUEST}}}),
+    ],
 }
 
 
 @pytest.mark.parametrize("location", JOBS)
 def test_a_runs_config_sets_no_field_of_a_resource(
-    instance: Instance, location: str, tmp_path_factory: pytest.TempPathFactory
+    instance: Instance, location: str, tmp_path: Path
 ):
-    written = tmp_path_factory.mktemp("written")
-    job, tags, config = JOBS[location]
     resources = _resource_fields(instance, location)
     assert {"data_root", "connection_config", "database"} <= set(resources["database"])
     refused = set()
-    for name, fields in resources.items():
-        evil = {field: _evil_value(field, kind, str(written)) for field, kind in fields.items()}
-        overridden = {**config, "resources": {name: {"config": evil}}}
-        failure = _failure(instance, location, job, tags, overridden)
-        if "unexpected config entry" not in failure:  # of a resource that the job does not use
+    for job, tags, config in JOBS[location]:
+        for name, fields in resources.items():
+            evil = {
+                field: _evil_value(field, kind, str(tmp_path)) for field, kind in fields.items()
+            }
+            overridden = {**config, "resources": {name: {"config": evil}}}
+            failure = _failure(instance, location, job, tags, overridden)
+            if "unexpected config entry" in failure:
+                continue  # the job does not use it
             assert all(f"resources.{name}.config.{field}" in failure for field in fields), failure
             refused.add(name)
-    assert "database" in refused
-    assert list(written.iterdir()) == []
+    assert refused == set(resources)
+    assert list(tmp_path.iterdir()) == []
 
 
 def _failure(

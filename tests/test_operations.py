@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -132,6 +133,25 @@ def test_a_pool_holds_across_locations_and_runs_of_one_month(tmp_path, neighbour
             first[1] <= second[0]
             for first, second in zip(sorted(times), sorted(times)[1:], strict=False)
         ), times
+
+
+def test_reports_leave_slots_to_other_teams(tmp_path, neighbour, environment):
+    reports = replace(neighbour, name="adhoc_reports")
+    served = [neighbour, reports]
+    with run_instance(tmp_path / "home", environment=environment, served=served) as instance:
+        graphql = instance.graphql
+        asked = [graphql.launch("adhoc_reports", "free_job") for _ in range(6)]
+
+        def started() -> list[str]:
+            return [run for run in asked if graphql.run_status(run) == "STARTED"]
+
+        wait_for(lambda: len(started()) == 3, "the start of three reports")
+        other = graphql.launch("neighbour", "free_job")
+        wait_for_status(graphql, other, "STARTED")
+        assert len(started()) == 3
+        (Path(environment["NEIGHBOUR_FOLDER"]) / "end").touch()
+        for run in (*asked, other):
+            wait_for_status(graphql, run, "SUCCESS")
 
 
 def times_of(graphql: GraphQL, run_id: str) -> tuple[float, float]:

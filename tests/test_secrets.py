@@ -1,6 +1,7 @@
 """A secret from AWS Secrets Manager, used in a run, and found nowhere afterwards."""
 
 import json
+import os
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from taxi_platform.__main__ import load_settings
 from taxi_platform.instance import run_instance
 from taxi_platform.pipeline import Pipeline, partition_range
 from taxi_platform.sample import write_sample
@@ -116,3 +118,18 @@ def test_a_secret_reaches_the_mirror_and_no_run_config_event_or_log(tmp_path):
     assert files_with(TOKEN, home, data) == []
     assert files_with(PASSWORD, home, data) == []
     assert files_with("a-key-s-secret", home, data) == []
+
+
+def test_env_file_adds_no_token_to_keys_of_the_shell(tmp_path, monkeypatch):
+    file = tmp_path / ".env"
+    file.write_text("AWS_ACCESS_KEY_ID=a\nAWS_SESSION_TOKEN=t\nTAXI_UI_HOSTS=b\n")
+    monkeypatch.setattr("os.environ", {"AWS_ACCESS_KEY_ID": "mine", "AWS_SECRET_ACCESS_KEY": "s"})
+    load_settings(file)
+    assert os.environ == {
+        "AWS_ACCESS_KEY_ID": "mine",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "TAXI_UI_HOSTS": "b",
+    }
+    monkeypatch.setattr("os.environ", {})
+    load_settings(file)
+    assert os.environ["AWS_SESSION_TOKEN"] == "t"

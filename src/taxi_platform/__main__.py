@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import click
-from dotenv import load_dotenv
+from dotenv import dotenv_values
 from rich.console import Console
 
 from taxi_platform import demo as demonstration
@@ -26,13 +26,26 @@ from taxi_platform.pipeline import Pipeline, PipelineError, request_name
 from taxi_platform.sample import write_sample
 from taxi_platform.status import show
 from taxi_platform.workspace import ROOT, locations
-from taxi_shared import settings
+from taxi_shared import s3, settings
 from taxi_shared.partitions import monthly
 from taxi_shared.s3 import S3Error
 from taxi_shared.secrets import SecretError
 from taxi_shared.storage import DataRoot
 
-load_dotenv(ROOT / ".env")  # what the environment sets already stays
+
+def load_settings(path: Path) -> None:
+    """Add the settings of a file to the environment, where what is set already stays.
+
+    The keys of AWS are taken from one of the two: a session token belongs to its own key.
+    """
+    keys = (s3.KEY_ID, s3.SECRET, s3.TOKEN)
+    has_keys = any(os.environ.get(name) for name in keys)
+    for name, value in dotenv_values(path).items():
+        if value is not None and not (has_keys and name in keys):
+            os.environ.setdefault(name, value)
+
+
+load_settings(ROOT / ".env")
 HOME = Path(os.environ.get("DAGSTER_HOME") or ROOT / ".dagster")
 console = Console()
 
