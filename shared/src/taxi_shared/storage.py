@@ -248,7 +248,7 @@ def read_bounded(path: UPath, limit: int) -> bytes:
 
 
 def read_all_bounded(folder: UPath, names: Sequence[str], limit: int) -> list[bytes | Exception]:
-    """The content of each file of a folder, cut off one byte after `limit`, or why it cannot be read.
+    """The content of each file, cut off one byte after `limit`, or why it cannot be read.
 
     Links are not followed. One call, which an object store answers in parallel.
     """
