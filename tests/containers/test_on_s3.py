@@ -77,12 +77,12 @@ def test_what_a_run_printed_is_on_s3(on_s3: Stack):
 
 def test_portal_on_s3_works_with_keys_of_its_own_alone(on_s3: Stack):
     address = f"http://127.0.0.1:{on_s3.portal_port}"
-    reports = requests.get(f"{address}/api/requests", timeout=30)
+    reports = requests.get(f"{address}/api/reports", timeout=30)
     assert reports.status_code == 200, reports.text
     keys = {name: on_s3.settings.pop(name) for name in ("TAXI_PORTAL_KEY_ID", "TAXI_PORTAL_KEY")}
     try:
         on_s3.compose("up", "--detach", "--wait", "--no-deps", "portal")
-        assert requests.get(f"{address}/api/requests", timeout=60).status_code == 503
+        assert requests.get(f"{address}/api/reports", timeout=60).status_code == 503
         assert "no keys are found" in on_s3.compose("logs", "portal")
     finally:
         on_s3.settings |= keys
