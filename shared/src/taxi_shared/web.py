@@ -2,7 +2,7 @@
 
 Both servers that a browser reaches, Dagster's UI and the report portal, are built on this module.
 Neither asks for a password on one machine, so a page of any site that its user opens could send
-them requests: by a link, an image, a form, a WebSocket, or a name of its own that it points at
+them requests: by a link, an image, a form, a WebSocket, or a hostname that the site points at
 127.0.0.1 (DNS rebinding).
 """
 
@@ -38,8 +38,8 @@ class SameSiteGuard:
 
     hosts: names that may stand in the header Host, without a port
 
-    From another site only a link may lead here: a GET that opens a page of its own. Clients that
-    are no browsers send none of the headers looked at and pass. Answers 400 for an unknown host,
+    From another site only a link may lead here: a GET that opens a page of this server. Clients
+    other than browsers send none of these headers and pass. Answers 400 for an unknown host,
     403 for a request of another site.
     """
 
@@ -105,8 +105,8 @@ class ForwardedUser:
     """ASGI middleware that reads who asks from the header X-Forwarded-User of a trusted proxy.
 
     proxies: addresses or networks of the proxies. Must see the peer's address: it goes outside of
-    what replaces that by X-Forwarded-For. Sets `scope["user_name"]`, empty where nobody trusted
-    says so.
+    what replaces that by X-Forwarded-For. Sets `scope["user_name"]`, empty without a trusted
+    proxy.
     """
 
     def __init__(self, app: Any, proxies: Iterable[str]) -> None:
@@ -139,7 +139,7 @@ def serve(app: Any, host: str, port: int, log_level: str = "info") -> None:
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     class DeadlineProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """uvicorn's own, which waits for ever for the first request and for a body."""
+        """Adds a deadline: uvicorn waits for ever for the first request and for a body."""
 
         deadline: asyncio.TimerHandle | None = None
 
