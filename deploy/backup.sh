@@ -13,7 +13,8 @@ runs=$(docker ps --quiet --filter "label=taxi.run=$project" | wc -l)
 [ "$runs" = 0 ] || { echo "$runs runs are going: wait for them or cancel them first" >&2; exit 1; }
 
 partial=$folder.partial
-mkdir -p "$partial"
+mkdir -p "$(dirname "$partial")"
+mkdir "$partial" # one that another user has made would be theirs to read
 trap 'rm -rf "$partial"; docker compose start >/dev/null' EXIT
 docker compose stop
 copy() {

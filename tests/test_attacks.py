@@ -76,6 +76,18 @@ def test_no_get_runs_a_mutation(instance: Instance, headers: dict[str, str]):
     assert (sent.status_code, sent.headers["allow"]) == (405, "POST")
 
 
+def test_no_get_evaluates_a_sensor(instance: Instance):
+    query = """{ sensorOrError(sensorSelector: {repositoryLocationName: "adhoc_reports",
+        repositoryName: "__repository__", sensorName: "adhoc_request_sensor"}) {
+        ... on Sensor { nextTick { evaluationResult { skipReason } } } } }"""
+    assert _send(instance, "GET", params={"query": query}).status_code == 405
+
+
+def test_no_answer_is_shown_in_a_frame_of_another_site(instance: Instance):
+    for address, expected in ((instance.url, "SAMEORIGIN"), (f"{instance.portal_url}/", "DENY")):
+        assert requests.get(address, timeout=30).headers["x-frame-options"] == expected
+
+
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize(
     ("headers", "status"),

@@ -3,6 +3,8 @@
 -- a changed POSTGRES_PASSWORD takes effect. REASSIGN OWNED cannot do this: it refuses the objects of
 -- the superuser that initdb has created.
 \set ON_ERROR_STOP on
+-- Not public: `platform` could put an operator there that this script, as superuser, would call.
+SET search_path = pg_catalog, pg_temp;
 \getenv password POSTGRES_PASSWORD
 SET log_min_error_statement = panic; -- a failed statement is logged with its password otherwise
 

@@ -96,6 +96,28 @@ def test_config_of_a_run_sets_no_field(tmp_path, field):
     assert used == []
 
 
+def test_config_of_an_op_names_no_environment_variable(tmp_path, monkeypatch):
+    monkeypatch.setenv("A_SECRET", "s3cr3t")
+    seen = []
+
+    class Named(dg.Config):
+        name: str
+
+    @dg.asset
+    def user(config: Named, database: LakeDatabase) -> None:
+        seen.append(config.name)
+
+    for name, expected in ({"env": "A_SECRET"}, False), ("plain", True):
+        result = dg.materialize(
+            [user],
+            resources={"database": LakeDatabase(data_root=str(tmp_path))},
+            run_config={"ops": {"user": {"config": {"name": name}}}},
+            raise_on_error=False,
+        )
+        assert result.success is expected
+    assert seen == ["plain"]
+
+
 def test_published_file_opens_for_people_as_before(tmp_path):
     database = LakeDatabase(data_root=str(tmp_path))
     with database.get_connection() as con:

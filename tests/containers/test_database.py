@@ -96,6 +96,26 @@ services:
 """
 
 
+def test_objects_of_the_role_do_not_run_as_superuser(stack: Stack):
+    """The script of `roles` runs as superuser at every start, beside what runs have made."""
+    intrude = """CREATE FUNCTION public.own(oid, regrole) RETURNS bool LANGUAGE plpgsql AS $$
+        BEGIN
+          IF current_user = 'dagster' THEN EXECUTE 'ALTER ROLE platform SUPERUSER'; END IF;
+          RETURN $1 = $2::oid;
+        END $$;
+        CREATE OPERATOR public.= (LEFTARG=oid, RIGHTARG=regrole, FUNCTION=public.own);
+        ALTER DATABASE dagster SET search_path = public, pg_catalog; SELECT 1"""
+    clean = """ALTER DATABASE dagster RESET search_path;
+        DROP OPERATOR public.= (oid, regrole); DROP FUNCTION public.own; SELECT 1"""
+    assert query(stack, intrude) == "[(1,)]\n"
+    try:
+        stack.compose("run", "--rm", "--no-TTY", "--no-deps", "roles")
+        found = query(stack, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+    finally:
+        assert query(stack, clean) == "[(1,)]\n"
+    assert found == "[(False,)]\n"
+
+
 def test_volume_owned_by_the_superuser_is_upgraded(stack: Stack, tmp_path: Path):
     (tmp_path / "superuser.yml").write_text(SUPERUSER)
     settings = {**SAMPLE, "TAXI_IMAGES": stack.project, "COMPOSE_FILE": "docker-compose.yml"}

@@ -13,7 +13,7 @@ _PORTS = {"http": 80, "https": 443}
 # before a "/" are a port.
 _USERINFO = re.compile(r"(?<=://)(?:[^\s/?#]*|[^\s/?#@:]*:(?!\d*[/?#])[^\s@]*)@")
 _SECRET_PARAMETER = re.compile(
-    r"([?&][^\s=&#]*(?:token|secret|signature|\bsig|password|credential|key)[^\s=&#]*=)[^\s&#]+",
+    r"([?&][^\s=&#]*(?:token|secret|signature|\bsig|passw|\bpwd|auth|jwt|\bcode|credential|key)[^\s=&#]*=)[^\s&#]+",
     re.IGNORECASE,
 )
 

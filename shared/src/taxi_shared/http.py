@@ -75,6 +75,7 @@ class Session(requests.Session):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         if is_loopback(urlsplit(request.url or "").hostname):
             kwargs["proxies"] = {}  # a proxy's loopback is another machine
+            request.headers.pop("Proxy-Authorization", None)
         return super().send(request, **kwargs)
 
 

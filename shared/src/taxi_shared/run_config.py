@@ -1,4 +1,4 @@
-"""What the config of a run may set: its ops, never the resources."""
+"""What the config of a run may set: its ops by plain values, never the resources."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ class SetByEnvironment:
     """
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Raises dagster.Failure that names the fields which the config of the run sets."""
+        """Raises dagster.Failure that names what the config of the run may not have."""
         config: Mapping[str, Any] = context.run.run_config if context.run else {}
         configured = config.get("resources") or {}
         fields = [
@@ -29,3 +29,15 @@ class SetByEnvironment:
                 "environment (see .env.example). Remove `resources` from the config.",
                 allow_retries=False,
             )
+        if _names_environment(config.get("ops")):
+            # The value would be shown with the asset, and in its errors.
+            raise dg.Failure(
+                "The config of an op cannot name an environment variable ({env: …}). Give a value.",
+                allow_retries=False,
+            )
+
+
+def _names_environment(config: object) -> bool:
+    if isinstance(config, Mapping):
+        return set(config) == {"env"} or any(map(_names_environment, config.values()))
+    return isinstance(config, list) and any(map(_names_environment, config))

@@ -24,6 +24,7 @@ _OWN_PAGES = (b"same-origin", b"none")
 
 Scope = dict[str, Any]
 Headers = dict[bytes, bytes]
+Message = dict[str, Any]
 
 
 def allowed_hosts(setting: str) -> tuple[str, ...]:
@@ -57,7 +58,20 @@ class SameSiteGuard:
         elif not _is_same_site(scope, headers, host):
             await _refuse(scope, send, 403, "This request came from a page of another site.")
         else:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _unframed(send))
+
+
+def _unframed(send: Any) -> Any:
+    """Keep answers out of other sites' frames, where a click could be led onto a button."""
+
+    async def send_unframed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            if all(name.lower() != b"x-frame-options" for name, _ in headers):
+                message = {**message, "headers": [*headers, (b"x-frame-options", b"SAMEORIGIN")]}
+        await send(message)
+
+    return send_unframed
 
 
 def _is_same_site(scope: Scope, headers: Headers, host: str) -> bool:
