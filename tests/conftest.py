@@ -1,6 +1,7 @@
 """The platform as a whole: instances of the tests' own, over synthetic or TLC's real files."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,18 @@ def real_files() -> Path:
     if not REAL_FILES.is_dir():
         pytest.skip("TLC's real files are not beside the project")
     return REAL_FILES
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a real browser."""
+    found = shutil.which("chromium")
+    if found is None:
+        missing = "there is no Chromium: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """An attacker against a started instance and portal: web pages, run configs, slow clients."""
 
 import json
-import os
-import shutil
 import socket
 import threading
 import time
@@ -190,13 +188,7 @@ class _EvilSite(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        missing = "there is no Chromium: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+def page(chromium: str) -> Iterator[Page]:
     with sync_playwright() as browsers:
         # A name of the attacker's own that leads to this machine, as after DNS rebinding.
         rules = "--host-resolver-rules=MAP *.example 127.0.0.1"
@@ -225,7 +217,7 @@ def test_a_real_browser_on_another_site_starts_nothing(instance: Instance, page:
 
 
 def _resource_fields(instance: Instance, location: str) -> dict[str, dict[str, str]]:
-    """The fields of a location's resources and their types, as any client is told."""
+    """The fields of a location's resources and their types, as any client can query them."""
     found = instance.graphql.ask(
         """query ($selector: RepositorySelector!) {
              allTopLevelResourceDetailsOrError(repositorySelector: $selector) {

@@ -60,7 +60,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def netrc(monkeypatch, tmp_path):
-    """Credentials for every host, from a file that nobody asked to be used."""
+    """Credentials for every host, from the user's `.netrc`."""
     (tmp_path / "netrc").write_text("default login stray password stray\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 

@@ -1,7 +1,6 @@
 """What a person sees of the locations in containers, in a real browser."""
 
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -15,12 +14,9 @@ SLOW = 30_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
-def page(stack: Stack) -> Iterator[Page]:
-    program = shutil.which("chromium")
-    if not program:
-        pytest.skip("Chromium is not installed: `apt-get install chromium`")
+def page(stack: Stack, chromium: str) -> Iterator[Page]:
     with sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(
             base_url=f"http://127.0.0.1:{stack.port}", viewport={"width": 1500, "height": 900}
         )

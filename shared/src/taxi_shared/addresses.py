@@ -37,7 +37,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def is_confidential(address: str) -> bool:
-    """Whether nobody on the network can read what is sent there: https, or this machine."""
+    """Whether what is sent there is hidden from the network: https, or this machine."""
     parts = urlsplit(address)
     return parts.scheme == "https" or is_loopback(parts.hostname)
 

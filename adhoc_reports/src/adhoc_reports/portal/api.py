@@ -165,7 +165,7 @@ def api(office: Office) -> APIRouter:
             reports = [brief(office, view) for view in views[offset : offset + limit]]
             return Found(total=len(views), reports=reports, trouble=look.trouble).model_dump_json()
 
-        # A response of its own: FastAPI would validate and write 1,000 reports on the event loop.
+        # A finished response: FastAPI would validate and write 1,000 reports on the event loop.
         return Response(await office.compute(found), media_type="application/json")
 
     @router.get("/reports/{name}", responses=MISSING)

@@ -149,7 +149,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was there at a look: entries by name, newest first, and what there is to ask for.
+    """The result of a look: entries by name, newest first, and the available data.
 
     unanswered:  those that are neither answered nor refused nor failed
     by_question: those that ask the same, newest first
