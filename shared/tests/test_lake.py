@@ -5,6 +5,7 @@ from datetime import date
 import duckdb
 import pytest
 
+from taxi_shared import provenance
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import TABLES, TRIP_DAYS, TRIPS, ZONES, Column
 
@@ -169,3 +170,15 @@ def test_the_version_of_a_partition_changes_when_its_file_is_replaced_and_otherw
     after = database.lake.versions(TRIP_DAYS)
     assert after[JANUARY] == before[JANUARY]
     assert after[FEBRUARY] != before[FEBRUARY]
+
+
+def test_publishers_name_those_of_the_partitions(database):
+    lake = database.lake
+    with database.get_connection() as con:
+        for month, publisher in ((JANUARY, "TLC"), (FEBRUARY, "a mirror"), ("2023-03-01", "")):
+            query = "SELECT DATE '2023-01-01' AS pickup_date"
+            lake.write(con, TRIP_DAYS, query, {}, month, publisher=publisher)
+
+        assert lake.publishers(con, TRIP_DAYS, [JANUARY]) == ["TLC"]
+        assert lake.publishers(con, TRIP_DAYS, ["2023-04-01"]) == []
+        assert lake.publishers(con, TRIP_DAYS) == ["TLC", "a mirror", provenance.UNKNOWN]

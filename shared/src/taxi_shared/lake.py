@@ -7,7 +7,7 @@ A file is replaced as a whole, so loading a partition again is repeatable, loads
 partitions never meet, and a reader is never locked out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -15,7 +15,7 @@ import dagster as dg
 import duckdb
 from upath import UPath
 
-from taxi_shared import preview, storage
+from taxi_shared import preview, provenance, storage
 from taxi_shared.storage import DataRoot, atomic_path
 from taxi_shared.tables import TABLES, Table
 
@@ -64,12 +64,13 @@ class Lake:
         parameters: Mapping[str, object],
         partition: str | None = None,
         note: str = "",
+        publisher: str = "",
         check: Callable[[int], None] = lambda rows: None,
     ) -> None:
         """Replace a partition by the rows of a query, in the query's order.
 
-        `note` is kept in the file's footer; see `note`. `check` gets the number of rows before
-        readers see them; if it raises, they keep what was there.
+        `note` and `publisher` are kept in the file's footer; see `note` and `publishers`. `check`
+        gets the number of rows before readers see them; if it raises, they keep what was there.
         """
         with atomic_path(self.file(table, partition)) as target:
             ((rows,),) = con.execute(
@@ -79,8 +80,8 @@ class Lake:
                 # twentieth saved by each of the two.
                 f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
                 "COMPRESSION_LEVEL 1, WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 8192, "
-                "KV_METADATA {note: $note})",
-                {**parameters, "target": target, "note": note},
+                "KV_METADATA {note: $note, publisher: $publisher})",
+                {**parameters, "target": target, "note": note, "publisher": publisher},
             ).fetchall()
             check(rows)
 
@@ -114,6 +115,31 @@ class Lake:
             {"file": str(path)},
         ).fetchall()
         return found[0][0] if found else ""
+
+    def publishers(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: Table,
+        partitions: Collection[str] | None = None,
+    ) -> list[str]:
+        """Who published the data of some partitions, or of all, each once; see `provenance`.
+
+        A file from before this was recorded has `provenance.UNKNOWN`.
+        """
+        files = [
+            storage.literal(path)
+            for partition, (path, _) in self._entries(table).items()
+            if partitions is None or partition in partitions
+        ]
+        if not files:
+            return []
+        found = con.execute(
+            "SELECT decode(value) FROM parquet_kv_metadata($files) "
+            "WHERE decode(key) = 'publisher' AND octet_length(value) > 0",
+            {"files": files},
+        ).fetchall()
+        known = sorted({publisher for (publisher,) in found})
+        return known if len(found) == len(files) else [*known, provenance.UNKNOWN]
 
     def create_views(
         self,

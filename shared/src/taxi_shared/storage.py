@@ -6,6 +6,7 @@ The only module that builds paths. Writes are atomic: a reader sees the old file
 import errno
 import fcntl
 import os
+import re
 import stat
 import time
 import uuid
@@ -112,6 +113,11 @@ def version_of(entry: Mapping[str, Any]) -> str:
 
 def is_local(path: UPath) -> bool:
     return path.protocol in ("", "file", "local")
+
+
+def literal(path: UPath | str) -> str:
+    """A path for DuckDB's readers, which would take `*`, `?` and `[` in it for a pattern."""
+    return re.sub(r"([\[*?])", r"[\1]", str(path))
 
 
 def partial_path(path: UPath) -> UPath:
