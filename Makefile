@@ -3,7 +3,13 @@
 LOCATIONS := ingestion analytics adhoc_reports
 PROJECTS  := . $(LOCATIONS)
 PYTHON    ?= >=3.11,<3.14
-UV        := $(shell command -v uv || echo $(CURDIR)/.tools/bin/uv)
+# uv of this machine, or one in .tools.
+UV        := $(if $(shell command -v uv),,.tools/bin/uv)
+export PATH := $(PATH):$(CURDIR)/.tools/bin
+
+ifneq ($(findstring :,$(CURDIR)),)
+$(error "$(CURDIR)" has a colon, which separates paths in PATH and PYTHONPATH: move the folder to a path without one)
+endif
 
 export UV_COMPILE_BYTECODE := 1
 export UV_NO_PROGRESS ?= 1
@@ -26,8 +32,8 @@ setup: $(STAMPS) ## Make the four environments from their locks; nothing where n
 demo: setup ## Sample data through the whole platform, then the UI; EXIT=1 ends after success, PORT=3000, PORTAL_PORT=8000
 	@$(RUN) demo $(if $(EXIT),--exit) $(PORTS)
 
-pipeline: setup ## Every asset for FROM=2023-01 TO=2023-03 from the configured source, without a UI
-	@$(RUN) pipeline --from "$(FROM)" --to "$(TO)"
+pipeline: setup ## Every asset for FROM=2023-01 TO=2023-03 from the configured source, without a UI; GREEN=1 with green trips
+	@$(RUN) pipeline --from "$(FROM)" --to "$(TO)" $(if $(GREEN),--green)
 
 dev: setup ## The UI, the daemon and all three locations on the configured source; PORT=3000, PORTAL_PORT=8000
 	@$(RUN) dev $(PORTS)
@@ -36,11 +42,12 @@ status: setup ## The running instance at a look: assets, sensors, what failed; P
 	@$(RUN) status $(if $(PORT),--port $(PORT))
 
 images: ## Build all images under a version that never moves, for `docker compose up`
-	@read -r TAXI_VERSION TAXI_COMMIT <<< "$$(deploy/version.sh)" && export TAXI_VERSION TAXI_COMMIT && \
-	docker compose build --quiet && echo "built $$TAXI_VERSION"
-images: SHELL := bash
+	@version=$$(deploy/version.sh) && set -- $$version && \
+	TAXI_VERSION=$$1 TAXI_COMMIT=$$2 docker compose build --quiet && echo "built $$1"
 
-deploy: setup ## Test, build and swap one location of the compose project: LOCATION=analytics
+deploy: ## Test, build and swap one location of the compose project: LOCATION=analytics
+	$(if $(filter $(LOCATION),$(LOCATIONS)),,$(error LOCATION is "$(LOCATION)"; expected one of $(LOCATIONS), as in make deploy LOCATION=analytics))
+	@$(MAKE) --no-print-directory setup
 	@$(RUN) deploy "$(LOCATION)" $(if $(TESTED),--tested)
 
 test: setup ## All tests: each location's in its own environment, then those of the whole
@@ -63,7 +70,7 @@ NEXT_DUCKDB := .tools/next-duckdb
 NEXT_TESTS := test_trips.py test_layouts.py test_trips_by_week.py test_manhattan.py test_adhoc_request.py
 
 nextduckdb: $(NEXT_DUCKDB)/.installed ## What reads and writes tables, with the DuckDB line after the locked one
-	@export PYTHONPATH=$(CURDIR)/$(NEXT_DUCKDB); \
+	@export PYTHONPATH="$(CURDIR)/$(NEXT_DUCKDB)"; \
 	.venv/bin/python -c 'import duckdb; print("DuckDB", duckdb.__version__)' && \
 	.venv/bin/python -m pytest -q -k "not S3" shared/tests/test_lake.py && \
 	for location in $(LOCATIONS); do (cd $$location && .venv/bin/python -m pytest -q -k "not real" \
@@ -75,11 +82,11 @@ bench: setup ## Speed and memory beside two rivals; FULL=1 for 36 months, ROWS=2
 lock: $(UV) ## Renew the locks of all environments; UPGRADE=1 takes newer versions
 	@for project in $(PROJECTS) deploy/host; do (cd $$project && \
 	  echo "locking $$project" && \
-	  $(UV) pip compile $(LOCK_OPTIONS) pyproject.toml -o requirements.lock) || exit 1; done
+	  uv pip compile $(LOCK_OPTIONS) pyproject.toml -o requirements.lock) || exit 1; done
 	@for project in $(PROJECTS); do (cd $$project && \
-	  $(UV) pip compile $(LOCK_OPTIONS) -c requirements.lock --group pyproject.toml:dev -o requirements-dev.lock) \
+	  uv pip compile $(LOCK_OPTIONS) -c requirements.lock --group pyproject.toml:dev -o requirements-dev.lock) \
 	  || exit 1; done
-	@$(UV) pip compile $(LOCK_OPTIONS) --group shared/pyproject.toml:next-duckdb -o shared/next-duckdb.lock
+	@uv pip compile $(LOCK_OPTIONS) --group shared/pyproject.toml:next-duckdb -o shared/next-duckdb.lock
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-emit-package taxi-shared --no-header $(if $(UPGRADE),--upgrade)
 
@@ -90,21 +97,26 @@ clean: ## Remove data, instance and environments
 define ENVIRONMENT
 $(1)/.venv/.installed: $(1)/requirements.lock $(1)/requirements-dev.lock $(1)/pyproject.toml shared/pyproject.toml | $(UV)
 	@echo "environment of $(2)"
-	@$(UV) venv --quiet --allow-existing --python "$(PYTHON)" $(1)/.venv
-	@$(UV) pip sync --quiet --python $(1)/.venv/bin/python $(1)/requirements.lock $(1)/requirements-dev.lock
-	@$(UV) pip install --quiet --python $(1)/.venv/bin/python --no-deps -e shared -e $(1)
+	@uv venv --quiet --allow-existing --python "$(PYTHON)" $(1)/.venv
+	@uv pip sync --quiet --python $(1)/.venv/bin/python $(1)/requirements.lock $(1)/requirements-dev.lock
+	@uv pip install --quiet --python $(1)/.venv/bin/python --no-deps -e shared -e $(1)
 	@touch $$@
 endef
+# uv does not read pip's configuration: an index that is set there alone is passed on.
+INDEX := $(or $(UV_DEFAULT_INDEX),$(UV_INDEX_URL),$(PIP_INDEX_URL))
+$(STAMPS) lock: export UV_DEFAULT_INDEX = $(or $(INDEX),$(shell python3 -m pip config get global.index-url 2>/dev/null))
 $(eval $(call ENVIRONMENT,.,the host))
 $(foreach location,$(LOCATIONS),$(eval $(call ENVIRONMENT,$(location),$(location))))
 
 # Found by PYTHONPATH before the DuckDB of an environment.
 $(NEXT_DUCKDB)/.installed: shared/next-duckdb.lock $(STAMPS)
 	@rm -rf $(NEXT_DUCKDB)
-	@$(UV) pip install --quiet --python .venv/bin/python --no-deps --require-hashes \
+	@uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes \
 	  --target $(NEXT_DUCKDB) -r $<
 	@touch $@
 
 # uv, where the machine has none.
-$(CURDIR)/.tools/bin/uv:
-	@python3 -m venv .tools && .tools/bin/pip install --quiet "uv>=0.13,<0.14"
+.tools/bin/uv:
+	@python3 -m venv .tools || { rm -rf .tools; echo "Python cannot make environments here: install uv \
+	(https://docs.astral.sh/uv/getting-started/installation) or, on Debian, the package python3-venv" >&2; exit 1; }
+	@.tools/bin/python -m pip install --quiet "uv>=0.13,<0.14"
