@@ -90,6 +90,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         "TAXI_ZONES_URL": str(base / "source" / "misc" / "taxi_zones.csv"),
         "TAXI_START_DATE": "2023-01-01",
         "TAXI_END_DATE": "2023-04-01",
+        # A proxy that never answers: nothing on this machine may be reached through it.
+        "http_proxy": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
     }
     with run_instance(base / "home", environment=environment) as instance:
         yield Platform(instance, base / "data", base / "source")

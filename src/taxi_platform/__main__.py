@@ -21,7 +21,7 @@ from taxi_platform.alerts.watch import Watch
 from taxi_platform.calendar import MonthRange
 from taxi_platform.deploy import ComposeGraphQL, DeployError, Deployment
 from taxi_platform.graphql import GraphQL, GraphQLError
-from taxi_platform.instance import Instance, InstanceError, run_instance
+from taxi_platform.instance import Instance, InstanceError, check_ports, run_instance
 from taxi_platform.pipeline import Pipeline, PipelineError, request_name
 from taxi_platform.sample import write_sample
 from taxi_platform.status import show
@@ -36,11 +36,12 @@ from taxi_shared.storage import DataRoot
 def load_settings(path: Path) -> None:
     """Add the settings of a file to the environment, where what is set already stays.
 
+    A value is taken as it is written: a password may have `$` in it.
     The keys of AWS are taken from one of the two: a session token belongs to its own key.
     """
     keys = (s3.KEY_ID, s3.SECRET, s3.TOKEN)
     has_keys = any(os.environ.get(name) for name in keys)
-    for name, value in dotenv_values(path).items():
+    for name, value in dotenv_values(path, interpolate=False).items():
         if value is not None and not (has_keys and name in keys):
             os.environ.setdefault(name, value)
 
@@ -89,9 +90,14 @@ def cli() -> None:
 @cli.command()
 @click.option("--from", "first", default="", help="First month, as in 2023-01.")
 @click.option("--to", "last", default="", help="Last month, as in 2023-03.")
+@click.option("--green", is_flag=True, help="Load the green trips of the months as well.")
 @reports_errors
-def pipeline(first: str, last: str) -> None:
-    """Materialise every asset for a range of months, and all full weeks in it, without a UI."""
+def pipeline(first: str, last: str, green: bool) -> None:
+    """Materialise every asset for a range of months, and all full weeks in it, without a UI.
+
+    Green trips are loaded on request: a mirror may have yellow trips only. What was left out is
+    listed at the end.
+    """
     months = MonthRange.between(first, last)
     months.check_within(monthly().get_partition_keys())
     root = _data_root()
@@ -100,10 +106,13 @@ def pipeline(first: str, last: str) -> None:
         work = Pipeline(instance, console)
         try:
             work.wait_for_locations()
-            work.run_all(months)
+            work.run_all(months, green=green)
             work.run_request(request_name(months), "Manhattan", months)
         finally:
             console.print(work.summary())
+        if left_out := work.left_out():
+            green_too = "" if green else "; GREEN=1 loads green trips"
+            console.print(f"Left out: {', '.join(left_out)}{green_too}", soft_wrap=True)
     console.print(f"Results are in {root.base}", soft_wrap=True, highlight=False)
 
 
@@ -132,6 +141,7 @@ def dev(port: int, portal_port: int) -> None:
 def demo(exit_after: bool, port: int, portal_port: int, rows: int) -> None:
     """Sample data through the whole platform: every asset, then a request and its chart."""
     root = ROOT / "data" / "demo"
+    check_ports(port, portal_port)
     demonstration.make_sample(root, rows, console)
     console.print("starting the code locations, the webserver and the daemon")
     with run_instance(

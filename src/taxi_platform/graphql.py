@@ -206,6 +206,11 @@ class GraphQL:
                 },
             )
 
+    def materializable_assets(self) -> set[str]:
+        """The names of the assets that some location makes."""
+        nodes = self.ask("{ assetNodes { assetKey { path } isMaterializable } }")["assetNodes"]
+        return {"/".join(n["assetKey"]["path"]) for n in nodes if n["isMaterializable"]}
+
     def ticks_after(self, location: str, sensor: str, moment: float) -> list[Tick]:
         """A sensor's evaluations that began after a moment and are over, newest first.
 

@@ -7,6 +7,7 @@ side, and each runs by the Python of its own environment.
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
@@ -34,6 +35,7 @@ from taxi_shared import settings
 from taxi_shared.http import Session
 
 HOST = "127.0.0.1"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START_SECONDS = 120
 STOP_SECONDS = 15
 PORTAL_LOCATION = "adhoc_reports"
@@ -91,9 +93,8 @@ def run_instance(
 
     A location that fails to load does not keep the instance from starting. Raises InstanceError.
     """
-    port = _checked_port(port, "PORT=3001") if port else free_port()
-    if portal_port:
-        _checked_port(portal_port, "PORTAL_PORT=8001")
+    check_ports(port, portal_port)
+    port = port or free_port()
     url = f"http://{HOST}:{port}"
     served = locations() if served is None else served
     env = {
@@ -105,6 +106,7 @@ def run_instance(
         settings.DAGSTER_URL: url,
     }
     env.pop("PYTHONDONTWRITEBYTECODE", None)
+    env |= without_proxy_for_loopback(env)
     make_private_folder(home)
     make_private_folder(home / "servers")
     with ExitStack() as stack:
@@ -179,7 +181,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _checked_port(port: int, another: str) -> int:
+def check_ports(port: int | None, portal_port: int | None) -> None:
+    """Raise InstanceError where a port of 127.0.0.1 is busy; None is none."""
+    for number, another in ((port, "PORT=3001"), (portal_port, "PORTAL_PORT=8001")):
+        if number:
+            _check_port(number, another)
+
+
+def _check_port(port: int, another: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -188,7 +197,18 @@ def _checked_port(port: int, another: str) -> int:
             raise InstanceError(
                 f"port {port} of {HOST} is busy ({error.strerror}); give another, as in {another}"
             ) from None
-    return port
+
+
+def without_proxy_for_loopback(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables by which no client sends what is for this machine to a proxy.
+
+    The processes of an instance reach each other by HTTP and by gRPC, which follows `http_proxy`
+    too. To a proxy, 127.0.0.1 is another machine.
+    """
+    given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    hosts = [host for host in re.split(r"[,\s]+", given) if host]
+    hosts += [host for host in LOOPBACK if host not in hosts]
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(hosts))
 
 
 @contextmanager
@@ -274,7 +294,7 @@ def _wait_for(instance: Instance, name: str, answers: Callable[[], bool]) -> Non
 
 def _serves(address: str) -> bool:
     """Whether there is a code server that is ready."""
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             answer = HealthStub(channel).Check(HealthCheckRequest(service="DagsterApi"), timeout=5)
         except grpc.RpcError:

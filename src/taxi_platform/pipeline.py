@@ -58,9 +58,9 @@ class Pipeline:
                 )
             time.sleep(0.1)
 
-    def run_all(self, months: MonthRange) -> None:
-        """Every asset for a range of months, and all the full weeks in it."""
-        self.ingest(months)
+    def run_all(self, months: MonthRange, *, green: bool) -> None:
+        """Every asset for a range of months, and all the full weeks in it; green trips if asked."""
+        self.ingest(months, green=green)
         downstream = [self.start("zone statistics and map", "analytics", "trip_update_job")]
         weeks = months.full_weeks
         if weeks:
@@ -74,11 +74,19 @@ class Pipeline:
             )
         self.run(*downstream)
 
-    def ingest(self, months: MonthRange) -> None:
+    def ingest(self, months: MonthRange, *, green: bool = False) -> None:
         """Trips of a range of months, and the zones."""
         keys = [month.isoformat() for month in months.months]
         tags = partition_range(keys[0], keys[-1])
-        self.run(self.start("trips and zones", "ingestion", "trip_update_job", tags=tags))
+        loads = [self.start("trips and zones", "ingestion", "trip_update_job", tags=tags)]
+        if green:
+            loads.append(self.start("green trips", "ingestion", "green_update_job", tags=tags))
+        self.run(*loads)
+
+    def left_out(self) -> list[str]:
+        """The assets that the watched runs have not materialised, sorted."""
+        materialized = {event.asset for event in self.materialized}
+        return sorted(self.graphql.materializable_assets() - materialized)
 
     def follow_automation(self, began: float, ended: float, quiet_looks: int = 0) -> None:
         """Watch the runs that analytics' automation asks for by itself after months were loaded.

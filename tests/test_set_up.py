@@ -1,0 +1,154 @@
+"""The commands of the Makefile on machines that lack something, or have it elsewhere."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from taxi_platform.__main__ import cli, load_settings
+from taxi_platform.instance import without_proxy_for_loopback
+from taxi_platform.workspace import ROOT
+
+MACHINE = "/usr/bin:/bin"
+
+
+def make(folder: Path, *words: str, path: str = MACHINE, **environment: str):
+    """`make` in a copy of the Makefile, on a machine with these variables alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    return subprocess.run(
+        ["make", "--no-print-directory", *words],
+        cwd=folder,
+        env={"PATH": path, "HOME": str(folder), **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A folder with a blank, with locks of nothing and a `uv` that notes how it is called."""
+    folder = tmp_path / "a folder"
+    for project in (".", "ingestion", "analytics", "adhoc_reports"):
+        (folder / project / ".venv").mkdir(parents=True)
+        for name in ("requirements.lock", "requirements-dev.lock", "pyproject.toml"):
+            (folder / project / name).touch()
+    (folder / "shared").mkdir()
+    (folder / "shared" / "pyproject.toml").touch()
+    program(tmp_path / "bin", "uv", f'echo "$1 index=$UV_DEFAULT_INDEX" >> "{tmp_path}/calls"')
+    return folder
+
+
+def test_setup_works_in_a_folder_with_a_blank(checkout, tmp_path):
+    path = f"{tmp_path}/bin:{MACHINE}"
+    done = make(checkout, "setup", path=path)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("environment of") == 4
+    assert "Nothing to be done" in make(checkout, "setup", path=path).stdout
+
+
+def test_missing_venv_module_names_what_to_install(checkout, tmp_path):
+    program(tmp_path / "python", "python3", 'echo "ensurepip is not available"; exit 1')
+    done = make(checkout, "setup", path=f"{tmp_path}/python:{MACHINE}")
+
+    assert done.returncode != 0
+    assert "install uv" in done.stderr
+    assert "python3-venv" in done.stderr
+    assert not (checkout / ".tools").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ({}, "https://pip.example.org/simple"),
+        ({"UV_DEFAULT_INDEX": "https://uv.example.org/simple"}, "https://uv.example.org/simple"),
+        ({"PIP_INDEX_URL": "https://env.example.org/simple"}, "https://env.example.org/simple"),
+    ],
+    ids=["pip.conf", "uv", "PIP_INDEX_URL"],
+)
+def test_index_of_pip_is_used_unless_uv_has_one(checkout, tmp_path, given, used):
+    config = tmp_path / "pip.conf"
+    config.write_text("[global]\nindex-url = https://pip.example.org/simple\n")
+    path = f"{tmp_path}/bin:{Path(shutil.which('python3') or '').parent}:{MACHINE}"
+    done = make(checkout, "setup", path=path, PIP_CONFIG_FILE=str(config), **given)
+
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert {call.partition("index=")[2] for call in calls} == {used}
+
+
+def test_folder_with_a_colon_is_refused_by_name(tmp_path):
+    done = make(tmp_path / "a:b", "help")
+    assert done.returncode != 0
+    assert "a:b" in done.stderr
+    assert "has a colon" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("deploy",), ("deploy", "LOCATION=fares")])
+def test_deploy_without_a_location_lists_them(tmp_path, words):
+    done = make(tmp_path, *words)
+    assert done.returncode != 0
+    assert "expected one of ingestion analytics adhoc_reports" in done.stderr
+
+
+def test_images_without_git_fail_before_any_build(tmp_path):
+    """Under the tag that moves, a deploy would change the runs that are going."""
+    for name in ("bash", "sh", "dirname", "date", "make"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
+    program(tmp_path / "bin", "docker", f"touch {tmp_path}/built")
+    shutil.copytree(ROOT / "deploy", tmp_path / "project" / "deploy")
+    done = make(tmp_path / "project", "images", path=f"{tmp_path}/bin")
+
+    assert done.returncode != 0
+    assert "git must be installed" in done.stderr
+    assert not (tmp_path / "built").exists()
+
+
+def test_text_files_have_line_feeds_on_every_machine(tmp_path):
+    """With core.autocrlf, scripts would end their lines as Windows does, and not start."""
+    clone = tmp_path / "clone"
+    options = ["-c", "core.autocrlf=true", "-c", "core.eol=crlf"]
+    subprocess.run(
+        ["git", *options, "clone", "-q", "--depth=1", f"file://{ROOT}", clone], check=True
+    )
+    for name in ("Makefile", "deploy/version.sh", "deploy/backup.sh", "docs/columns.md"):
+        assert b"\r" not in (clone / name).read_bytes(), name
+
+
+def test_demo_names_a_busy_port_before_it_makes_anything():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(cli, ["demo", "--portal-port", str(port)])
+
+    assert result.exit_code == 1
+    assert re.search(rf"port {port} .*busy.*PORTAL_PORT=8001", result.output, re.S)
+    assert "synthetic" not in result.output
+
+
+def test_loopback_is_added_to_what_needs_no_proxy():
+    assert without_proxy_for_loopback({"no_proxy": "a.example, 127.0.0.1"}) == dict.fromkeys(
+        ("no_proxy", "NO_PROXY"), "a.example,127.0.0.1,localhost,::1"
+    )
+
+
+def test_settings_keep_dollars_as_they_are_written(tmp_path, monkeypatch):
+    file = tmp_path / ".env"
+    file.write_text("TAXI_ALERT_SMTP_PASSWORD='p$a${HOME}#s'\n")
+    monkeypatch.delenv("TAXI_ALERT_SMTP_PASSWORD", raising=False)
+    load_settings(file)
+    assert os.environ["TAXI_ALERT_SMTP_PASSWORD"] == "p$a${HOME}#s"
