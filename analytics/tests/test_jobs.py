@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pytest
 from small_lake import Trip, square, write_month, write_zones
 
@@ -13,6 +14,7 @@ from taxi_shared import keys
 from taxi_shared.lake import Lake
 from taxi_shared.partitions import monthly
 from taxi_shared.partitions import weekly as weekly_partitions
+from taxi_shared.tables import TRIP_DAYS
 from taxi_shared.versions import DATA_VERSION
 
 MONDAY = datetime(2019, 3, 11, tzinfo=UTC)
@@ -283,6 +285,32 @@ def test_strays_of_a_new_month_make_their_week_again(weeks: Weeks) -> None:
         "2019-02-10",
         "2019-02-17",
     ]
+
+
+EXTREME_DAYS = (
+    *("0001-01-01", "0001-01-06", "9999-12-31", "10000-01-01", "0044-03-15 (BC)"),
+    *("5877642-06-25 (BC)", "5881580-07-10", "infinity", "-infinity"),
+)
+
+
+def write_extreme_days(lake: Lake, month: str, days: tuple[str, ...]) -> None:
+    """Days of a month's file as a lake has them that was loaded when no pickup was refused."""
+    query = (
+        "SELECT CAST(UNNEST($days) AS DATE) AS pickup_date, CAST(1 AS BIGINT) AS num_trips, "
+        "CAST(10 AS DECIMAL(18,2)) AS total_amount"
+    )
+    with duckdb.connect() as con:
+        lake.write(con, TRIP_DAYS, query, {"days": list(days)}, month)
+
+
+def test_extreme_pickup_dates_stop_no_month(weeks: Weeks) -> None:
+    weeks.requested()
+    weeks.load("2019-01-01", "2019-01-05")
+    write_extreme_days(weeks.lake, "2019-01-01", (*EXTREME_DAYS, "2019-01-05"))
+    assert weeks.requested() == ["2018-12-30", "2019-01-06", "2019-01-13", "2019-01-20"]
+    write_extreme_days(weeks.lake, "2019-01-01", (*EXTREME_DAYS, "2019-01-09"))
+    report(weeks.instance, keys.TAXI_TRIPS, "2019-01-01", content="second")
+    assert weeks.requested() == ["2018-12-30", "2019-01-06"]  # lost a trip, and got one
 
 
 def test_a_month_that_is_replaced_makes_its_weeks_again_once(weeks: Weeks) -> None:

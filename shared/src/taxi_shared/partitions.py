@@ -28,5 +28,9 @@ def weekly() -> WeeklyPartitionsDefinition:
 
 
 def sunday_of(day: date) -> date:
-    """The Sunday that begins the week of `day`."""
+    """The Sunday that begins the week of `day`.
+
+    Raises OverflowError before 0001-01-07, whose weeks begin in year 0. Days that come from data
+    belong in SQL, or must be bounded by it first.
+    """
     return day - timedelta(days=(day.weekday() + 1) % 7)

@@ -1,25 +1,27 @@
-"""When the analytics team's assets are made by themselves.
+"""The automation conditions of the analytics team's assets.
 
-Dagster's own conditions, and two that ask the lake: which weeks have all their months, and which
+They are Dagster's own, and two that read the lake: which weeks have all their months, and which
 weeks have trips in a file that was added or replaced.
 """
 
 import json
 from collections.abc import Mapping, Set
 from datetime import date
+from importlib.resources import files
 
 import dagster as dg
 
 from analytics.lib import weeks
 from taxi_shared import keys, settings
 from taxi_shared.database import LakeDatabase
-from taxi_shared.partitions import monthly, sunday_of
+from taxi_shared.partitions import monthly, weekly
 from taxi_shared.tables import TRIP_DAYS
 
-# What is remembered of a month's file: its version, and the weeks of which it held trips.
-_Seen = tuple[str, list[str]]
+# The version of a month's file, and the weeks of which it holds trips.
+_MonthState = tuple[str, list[str]]
 
 MONTHS = dg.AssetSelection.assets(keys.TAXI_TRIPS)
+WEEKS_QUERY = (files("analytics") / "sql" / "weeks_by_month.sql").read_text()
 
 
 class MonthsLoaded(dg.AutomationCondition[dg.AssetKey]):
@@ -46,24 +48,24 @@ class TripsReplaced(dg.AutomationCondition[dg.AssetKey]):
     """A week that has, or had, trips in a month's file that was added or replaced since the last
     evaluation.
 
-    A file holds strays of other months: their weeks are meant as well. One that was loaded again
-    and is the same was not replaced.
+    This includes the weeks of other months of which the file holds strays. A file that was loaded
+    again with the same content was not replaced.
     """
 
     def evaluate(
         self, context: dg.AutomationContext[dg.AssetKey]
     ) -> dg.AutomationResult[dg.AssetKey]:
-        before: dict[str, _Seen] = json.loads(context.cursor or "{}")
+        before: dict[str, _MonthState] = json.loads(context.cursor or "{}")
         versions = _versions()
-        news = [m for m, version in versions.items() if before.get(m, (None,))[0] != version]
-        weeks_now = _weeks_by_month(news) if news else {}
+        changed = [m for m, version in versions.items() if before.get(m, (None,))[0] != version]
+        weeks_now = _weeks_by_month(changed) if changed else {}
         now = {
             month: (version, weeks_now[month]) if month in weeks_now else before[month]
             for month, version in versions.items()
         }
-        touched = {week for month in news for week in weeks_now[month]}
-        touched |= {week for month in news if month in before for week in before[month][1]}
-        # At the first evaluation everything is new: what is missing is made, and nothing again.
+        touched = {week for month in changed for week in weeks_now[month]}
+        touched |= {week for month in changed if month in before for week in before[month][1]}
+        # At the first evaluation every file is new: only missing weeks are made then.
         is_first = context.cursor is None
         return _result(context, set() if is_first else touched & _candidates(context), now)
 
@@ -117,22 +119,22 @@ def _database() -> LakeDatabase:
 
 
 def _versions() -> dict[str, str]:
-    """The months in the lake, each with what changes when its file is replaced."""
+    """The months in the lake, each with a text that changes when its file is replaced."""
     return _database().lake.versions(TRIP_DAYS)
 
 
 def _weeks_by_month(months: list[str]) -> dict[str, list[str]]:
-    """The weeks of which the file of each month holds trips."""
+    """The weeks, from the first partition on, of which the file of each month holds trips.
+
+    A week that is no partition yet counts: it may have been made when the file is replaced.
+    """
+    days = {"first": weekly().start.date(), "last": date.max}
     with _database().get_connection(tables=[TRIP_DAYS]) as con:
-        found = con.execute(
-            f"SELECT partition_date, pickup_date FROM {TRIP_DAYS.name} "
-            "WHERE list_contains($months, partition_date) AND pickup_date IS NOT NULL",
-            {"months": [date.fromisoformat(month) for month in months]},
-        ).fetchall()
-    weeks_of: dict[str, set[str]] = {month: set() for month in months}
-    for month, day in found:
-        weeks_of[month.isoformat()].add(sunday_of(day).isoformat())
-    return {month: sorted(found_weeks) for month, found_weeks in weeks_of.items()}
+        found = con.execute(WEEKS_QUERY, {"months": months, **days}).fetchall()
+    weeks_of: dict[str, list[str]] = {month: [] for month in months}
+    for month, week in found:
+        weeks_of[month].append(week)
+    return weeks_of
 
 
 def _candidates(context: dg.AutomationContext[dg.AssetKey]) -> Set[str]:
@@ -142,8 +144,8 @@ def _candidates(context: dg.AutomationContext[dg.AssetKey]) -> Set[str]:
 def _result(
     context: dg.AutomationContext[dg.AssetKey],
     partitions: Set[str],
-    seen: Mapping[str, _Seen] | None = None,
+    state: Mapping[str, _MonthState] | None = None,
 ) -> dg.AutomationResult[dg.AssetKey]:
     subset = context.candidate_subset.compute_intersection_with_partition_keys(partitions)
-    cursor = None if seen is None else json.dumps(seen)
+    cursor = None if state is None else json.dumps(state)
     return dg.AutomationResult(context, subset, cursor=cursor)
