@@ -1,0 +1,69 @@
+"""The state of each service's source: written by ingestion, read by the portal and `make status`.
+
+One document per service, `outputs/source_status/<service>.json`: the portal may read outputs only,
+and the services' sensors write at the same time.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from upath import UPath
+
+from taxi_shared import storage
+from taxi_shared.storage import DataRoot
+
+SERVICES = ("yellow", "green")
+FOLDER = "source_status"
+MAX_BYTES = 64 * 1024
+
+
+class SourceStatus(BaseModel):
+    """What is known of a service's source.
+
+    state:     current (every published month is loaded), pending (a month is not published or not
+               loaded yet) or unreachable (the source does not answer, or refuses requests)
+    since:     when this state began
+    next_look: when the source is asked again
+    message:   a sentence for people that says the state and when the source is asked again
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    service: Literal["yellow", "green"]
+    state: Literal["current", "pending", "unreachable"]
+    since: AwareDatetime
+    next_look: AwareDatetime
+    message: str
+
+    def save(self, root: DataRoot) -> None:
+        """Replace the service's document. Raises what the storage raises."""
+        storage.write_text(_path(root, self.service), self.model_dump_json() + "\n")
+
+
+def load(root: DataRoot) -> dict[str, SourceStatus]:
+    """The status by service; without those that have no readable document.
+
+    Raises what the storage raises, but not FileNotFoundError.
+    """
+    found = {service: _read(root, service) for service in SERVICES}
+    return {service: status for service, status in found.items() if status}
+
+
+def moment(when: datetime, now: datetime) -> str:
+    """A moment for people: 20:02 UTC, or 5 May, 20:02 UTC where that is on another day."""
+    day = "" if when.date() == now.date() else f"{when.day} {when:%B}, "
+    return f"{day}{when:%H:%M} UTC"
+
+
+def _read(root: DataRoot, service: str) -> SourceStatus | None:
+    try:
+        content = storage.read_bounded(_path(root, service), MAX_BYTES)
+        status = SourceStatus.model_validate_json(content)
+    except (FileNotFoundError, storage.UnsafeFile, ValidationError):
+        return None
+    return status if status.service == service else None
+
+
+def _path(root: DataRoot, service: str) -> UPath:
+    return root.outputs / FOLDER / f"{service}.json"
