@@ -241,7 +241,7 @@ PARTITION = {"dagster/partition": "2023-01-01"}
 # By location: jobs that use all of its resources, and what a run of each needs.
 JOBS: dict[str, list[tuple[str, dict[str, str], dict[str, Any]]]] = {
     "ingestion": [("trip_update_job", PARTITION, {})],
-    "analytics": [("trip_update_job", {}, {}), ("weekly_update_job", PARTITION, {})],
+    "analytics": [("manhattan_update_job", {}, {}), ("weekly_update_job", PARTITION, {})],
     "adhoc_reports": [
         ("adhoc_request_job", {}, {"ops": {"adhoc_request": {"config": REQUEST}}}),
     ],

@@ -168,13 +168,15 @@ def test_a_killed_run_ends_as_failed_and_is_tried_once_more(tmp_path, neighbour,
         first = graphql.launch("neighbour", "pool_job")
         os.kill(process_of(environment, first), signal.SIGKILL)
         wait_for_status(graphql, first, "FAILURE")
-        second = wait_for(lambda: graphql.runs_of("pool_job").keys() - {first}, "the second try")
+        second = wait_for(
+            lambda: graphql.runs_of("neighbour", "pool_job").keys() - {first}, "the second try"
+        )
         (second,) = second
         # It got the pool of the one that was killed.
         os.kill(process_of(environment, second), signal.SIGKILL)
         wait_for_status(graphql, second, "FAILURE")
         time.sleep(5)  # longer than it took before
-        assert graphql.runs_of("pool_job").keys() == {first, second}
+        assert graphql.runs_of("neighbour", "pool_job").keys() == {first, second}
 
 
 def test_a_run_that_was_lost_with_its_code_server_is_ended_and_tried_again_at_the_next_start(
@@ -192,7 +194,9 @@ def test_a_run_that_was_lost_with_its_code_server_is_ended_and_tried_again_at_th
         graphql = instance.graphql
         assert graphql.run_status(lost) == "FAILURE"
         assert "code server that it ran under is gone" in graphql.run_failure(lost)
-        (again,) = wait_for(lambda: graphql.runs_of("pool_job").keys() - {lost}, "the second try")
+        (again,) = wait_for(
+            lambda: graphql.runs_of("neighbour", "pool_job").keys() - {lost}, "the second try"
+        )
         wait_for_status(graphql, again, "SUCCESS")
         assert tags_of_runs(graphql)[again]["team"] == "neighbour"
 

@@ -30,6 +30,22 @@ def test_a_location_is_a_dg_project_under_its_name(name):
     assert (ROOT / name / "src" / name / "definitions.py").is_file()
 
 
+def test_each_jobs_name_is_that_of_one_location(platform):
+    platform.pipeline().wait_for_locations()
+    repositories = platform.instance.graphql.ask(
+        """{ repositoriesOrError { ... on RepositoryConnection { nodes {
+            location { name } jobs { name } } } } }"""
+    )["repositoriesOrError"]["nodes"]
+    locations_of: dict[str, list[str]] = {}
+    for repository in repositories:
+        for job in repository["jobs"]:
+            locations_of.setdefault(job["name"], []).append(repository["location"]["name"])
+    ours = {job: found for job, found in locations_of.items() if not job.startswith("__")}
+    assert {job: found for job, found in ours.items() if len(found) > 1} == {}
+    assert ours["trip_update_job"] == ["ingestion"]
+    assert ours["manhattan_update_job"] == ["analytics"]
+
+
 @pytest.mark.parametrize("python", PYTHONS, ids=["host", *NAMES])
 def test_every_environment_starts_python_by_the_hook(python):
     code = "import gc, sitecustomize as hook; print(hook.__file__, *gc.get_threshold(), sep='\\n')"

@@ -25,7 +25,7 @@ def loaded(lake: Lake) -> Lake:
 
 def make_all() -> bool:
     week = {"dagster/partition": "2019-01-06"}
-    jobs = (("weekly_update_job", week), ("trip_update_job", {}))
+    jobs = (("weekly_update_job", week), ("manhattan_update_job", {}))
     return all(
         defs.resolve_job_def(name)
         .execute_in_process(

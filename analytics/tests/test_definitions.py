@@ -25,11 +25,11 @@ def test_jobs_have_their_share_of_the_assets() -> None:
     graph = defs.resolve_asset_graph()
     jobs = {
         name: defs.resolve_job_def(name).asset_layer.selected_asset_keys
-        for name in ("weekly_update_job", "trip_update_job")
+        for name in ("weekly_update_job", "manhattan_update_job")
     }
     assert jobs == {
         "weekly_update_job": {keys.TRIPS_BY_WEEK},
-        "trip_update_job": {keys.MANHATTAN_STATS, keys.MANHATTAN_MAP},
+        "manhattan_update_job": {keys.MANHATTAN_STATS, keys.MANHATTAN_MAP},
     }
     made_here = graph.materializable_asset_keys
     assert made_here == {keys.TRIPS_BY_WEEK, keys.MANHATTAN_STATS, keys.MANHATTAN_MAP}

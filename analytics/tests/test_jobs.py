@@ -136,7 +136,7 @@ class Platform:
             if found.get_num_requested(key)
         ]
         if asked:
-            job = defs.resolve_job_def("trip_update_job")
+            job = defs.resolve_job_def("manhattan_update_job")
             job.execute_in_process(instance=self.instance, asset_selection=asked)
         return [key.to_user_string() for key in asked]
 
@@ -173,7 +173,7 @@ def test_a_map_that_is_there_at_the_first_look_is_not_made_again(
 ) -> None:
     report(instance, keys.TAXI_ZONES)
     report(instance, keys.TAXI_TRIPS, "2019-01-01")
-    defs.resolve_job_def("trip_update_job").execute_in_process(instance=instance)
+    defs.resolve_job_def("manhattan_update_job").execute_in_process(instance=instance)
     assert platform.requested() == []
 
 

@@ -41,7 +41,7 @@ def loaded(lake: Lake) -> Lake:
 
 
 def update() -> dg.ExecuteInProcessResult:
-    return defs.resolve_job_def("trip_update_job").execute_in_process(
+    return defs.resolve_job_def("manhattan_update_job").execute_in_process(
         instance=dg.DagsterInstance.ephemeral()
     )
 

@@ -86,7 +86,9 @@ def _steps(ours: Platform, repeat: int, times: dict[str, Any]) -> None:
         "adhoc_request_job",
         run_config={"ops": {"adhoc_request": {"config": config}}},
     )
-    everything, memory_all = ours.run("analytics", "trip_update_job", assets=["manhattan_stats"])
+    everything, memory_all = ours.run(
+        "analytics", "manhattan_update_job", assets=["manhattan_stats"]
+    )
     for name, run in (("week", week), ("request", request), ("all", everything)):
         times[name].append(round(sum(run.steps.values()), 4))
     peaks = (memory_week.largest, memory_request.largest, memory_all.largest)

@@ -63,7 +63,7 @@ def ask(pipeline: Pipeline, root: Path) -> Path:
         "start_date": MONTHS.first.isoformat(),
         "end_date": MONTHS.end.isoformat(),
     }
-    old = graphql.runs_of("adhoc_request_job")
+    old = graphql.runs_of("adhoc_reports", "adhoc_request_job")
     write_text(files.requests / f"{REQUEST}.json", json.dumps(request))
     begin = time.monotonic()
     with pipeline.console.status("request dropped, waiting for its chart"):
@@ -71,7 +71,7 @@ def ask(pipeline: Pipeline, root: Path) -> Path:
             pipeline.instance.check()
             if error.exists():
                 raise PipelineError(f"the request was refused: {error.read_text()}")
-            runs = graphql.runs_of("adhoc_request_job")
+            runs = graphql.runs_of("adhoc_reports", "adhoc_request_job")
             failed = [run for run, status in runs.items() if status == "FAILURE" and run not in old]
             if failed:
                 raise PipelineError(f"the request's run failed: {graphql.run_failure(failed[0])}")
@@ -79,7 +79,7 @@ def ask(pipeline: Pipeline, root: Path) -> Path:
                 raise PipelineError(f"no chart {REQUEST_SECONDS} s after the request")
             time.sleep(0.2)
     answered = time.monotonic() - begin
-    new = graphql.runs_of("adhoc_request_job").keys() - old.keys()
+    new = graphql.runs_of("adhoc_reports", "adhoc_request_job").keys() - old.keys()
     pipeline.run(*(Run(f"request, its chart after {answered:.1f} s", run_id) for run_id in new))
     return chart
 

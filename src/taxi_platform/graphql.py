@@ -251,12 +251,14 @@ class GraphQL:
         )["runsOrError"]["results"]
         return [run["runId"] for run in runs]
 
-    def runs_of(self, job: str) -> dict[str, str]:
-        """The runs of a job, newest first: status by id."""
+    def runs_of(self, location: str, job: str) -> dict[str, str]:
+        """The runs of a location's job, newest first: status by id."""
         runs = self.ask(
-            """query ($job: String!) { runsOrError(filter: {pipelineName: $job}) {
+            """query ($job: String!, $tags: [ExecutionTag!]) {
+                runsOrError(filter: {pipelineName: $job, tags: $tags}) {
                 ... on Runs { results { runId status } } } }""",
             job=job,
+            tags=[{"key": "dagster/code_location", "value": location}],
         )["runsOrError"]["results"]
         return {run["runId"]: run["status"] for run in runs}
 

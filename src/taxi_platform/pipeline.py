@@ -61,7 +61,7 @@ class Pipeline:
     def run_all(self, months: MonthRange, *, green: bool) -> None:
         """Every asset for a range of months, and all the full weeks in it; green trips if asked."""
         self.ingest(months, green=green)
-        downstream = [self.start("zone statistics and map", "analytics", "trip_update_job")]
+        downstream = [self.start("zone statistics and map", "analytics", "manhattan_update_job")]
         weeks = months.full_weeks
         if weeks:
             downstream.append(

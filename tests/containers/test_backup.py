@@ -50,18 +50,18 @@ def test_what_was_lost_after_a_backup_is_back_after_a_restore(stack: Stack, tmp_
     stack.python("ingestion", f"import shutil; shutil.rmtree({LAKE!r})")
     mutation = """mutation ($id: String!) { deletePipelineRun(runId: $id) { __typename } }"""
     stack.graphql.ask(mutation, id=run)
-    assert run not in stack.graphql.runs_of("trip_update_job")
+    assert run not in stack.graphql.runs_of("ingestion", "trip_update_job")
 
     command("deploy/restore.sh", str(backup), cwd=stack.root, env=stack.environment)
     stack.wait_for_locations()
-    assert stack.graphql.runs_of("trip_update_job")[run] == "SUCCESS"
+    assert stack.graphql.runs_of("ingestion", "trip_update_job")[run] == "SUCCESS"
     assert digest_of_lake(stack) == lake
     # The next one to be restored is the same, its last file cut off.
     (backup / "data.tar.gz").write_bytes(gzip.compress(b"no archive"))
     tried = tried_script(stack, "restore.sh", backup)
     assert tried.returncode != 0
     stack.wait_for_locations()
-    assert stack.graphql.runs_of("trip_update_job")[run] == "SUCCESS"
+    assert stack.graphql.runs_of("ingestion", "trip_update_job")[run] == "SUCCESS"
     assert digest_of_lake(stack) == lake
 
 

@@ -41,7 +41,7 @@ def test_what_a_run_printed_is_read_in_the_ui_after_its_container_is_gone(stack:
 
 def printed_by_last_run(stack: Stack) -> str:
     """The stderr of the last run of trips, as the UI shows it."""
-    (run, *_) = stack.graphql.runs_of("trip_update_job")
+    (run, *_) = stack.graphql.runs_of("ingestion", "trip_update_job")
     wait_for(lambda: not stack.runs_going(), what="the removal of ended runs")
     found = stack.graphql.ask(
         """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {

@@ -15,7 +15,7 @@ defs = dg.Definitions(
         upstream.taxi_trips,
         upstream.taxi_zones,
     ],
-    jobs=[jobs.weekly_update_job, jobs.trip_update_job],
+    jobs=[jobs.weekly_update_job, jobs.manhattan_update_job],
     schedules=[jobs.weekly_update_schedule],
     sensors=[jobs.analytics_automation_sensor],
     resources=resources(),

@@ -15,8 +15,8 @@ weekly_update_job = dg.define_asset_job(
     description="Makes the figures of a week, or of a range of weeks.",
 )
 
-trip_update_job = dg.define_asset_job(
-    "trip_update_job",
+manhattan_update_job = dg.define_asset_job(
+    "manhattan_update_job",
     selection=[keys.MANHATTAN_STATS, keys.MANHATTAN_MAP],
     description="Counts Manhattan's trips by zone and draws the map.",
 )
