@@ -97,11 +97,11 @@ def test_workflows_have_pinned_actions_and_few_rights(file: Path):
 
 def test_base_images_can_be_fixed_by_digest():
     text = (DEPLOY / "Dockerfile").read_text()
-    stages = ("environment", "code")
+    stages = ("python", "environment", "code")
     images = [name for name in re.findall(r"^FROM (\S+)", text, re.M) if name not in stages]
     images += [COMPOSE["services"]["postgres"]["image"]]
     images += re.findall(r"image: (\S+)", (DEPLOY / "production.yml").read_text())
-    assert len(images) == 5
+    assert len(images) == 4
     for image in images:
         assert re.search(r"_DIGEST(:-)?\}$", image)
     for service in COMPOSE["services"].values():
@@ -131,6 +131,26 @@ def test_every_variable_of_a_compose_file_is_documented(file: str):
     used = set(re.findall(r"\$\{([A-Z0-9_]+)", text)) - {"COMPOSE_PROJECT_NAME"}
     documented = set(re.findall(r"^#([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.M))
     assert used - documented == set()
+
+
+def test_containers_reach_each_other_without_the_proxy():
+    """And every service that asks others knows the proxy, runs included."""
+    asking = [s for s in COMPOSE["services"].values() if "HTTPS_PROXY" in s.get("environment", {})]
+    assert len(asking) == 10
+    for service in asking:
+        hosts = service["environment"]["NO_PROXY"].rpartition("}")[2].split(",")
+        assert {*NAMES, "postgres", "engine", "webserver", "viewer", "portal", "s3"} <= set(hosts)
+    for name in NAMES:
+        run = COMPOSE["services"][name]["environment"]["DAGSTER_CONTAINER_CONTEXT"]
+        for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "NO_PROXY"):
+            assert f'"{variable}",' in run, variable
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/production.yml"])
+def test_files_of_the_project_can_be_read_under_selinux(file: str):
+    mounts = re.findall(r"\./deploy/[^\s\"\]]+", (ROOT / file).read_text())
+    assert mounts
+    assert [mount for mount in mounts if not mount.endswith(":ro,z")] == []
 
 
 def test_limits_and_queue_are_those_of_one_machine_and_of_containers_alike():

@@ -144,6 +144,10 @@ class Stack:
         )
 
 
+# As a person may choose it: `$` and `#` have a meaning in `.env`, the others in addresses.
+PASSWORD = "p$a${x}#s/:@%"
+# Nothing between the containers may go through it.
+DEAD_PROXY = dict.fromkeys(("HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9")
 SAMPLE = {
     "TLC_SOURCE_URL": "/data/source",
     "TAXI_ZONES_URL": "/data/source/misc/taxi_zones.csv",
@@ -155,9 +159,15 @@ SAMPLE = {
 
 @pytest.fixture(scope="package")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the working tree with its history, which tests may change."""
+    """A copy of the working tree with its history, which tests may change.
+
+    Its code can be read by its owner alone, as after a clone under umask 077.
+    """
     root = tmp_path_factory.mktemp("checkout") / "platform"
     shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    code = ("shared", "ingestion", "analytics", "adhoc_reports", "src", "deploy/healthy.py")
+    command("chmod", "-R", "go-rwx", *code, cwd=root)
+    (root / ".env").write_text(f"POSTGRES_PASSWORD='{PASSWORD}'\n")
     command("git", "add", "--all", cwd=root)
     commit = ("commit", "--quiet", "--allow-empty", "--message", "what is tested")
     command("git", "-c", "user.name=tests", "-c", "user.email=t@example.com", *commit, cwd=root)
@@ -171,6 +181,7 @@ def stack(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         checkout, f"taxi-tests-{uuid.uuid4().hex[:6]}", free_port(), free_port(), dict(SAMPLE)
     )
     stack.build()
+    stack.settings |= DEAD_PROXY
     try:
         begin = time.monotonic()
         stack.compose("up", "--detach", "--wait")

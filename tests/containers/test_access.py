@@ -51,7 +51,6 @@ def production(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     port = free_port()
     stack.settings |= {
         "COMPOSE_FILE": ":".join(FILES),
-        "POSTGRES_PASSWORD": "on-this-machine-only",
         "TAXI_ADDRESS": "127.0.0.1",
         "TAXI_HTTPS_PORT": str(port),
         "TAXI_PORTAL_HTTPS_PORT": str(free_port()),
@@ -69,8 +68,7 @@ def production(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     yield f"https://127.0.0.1:{port}"
     stack.compose("rm", "--stop", "--force", *SERVICES)
     command("docker", "network", "rm", f"{stack.project}_front")
-    del stack.settings["COMPOSE_FILE"], stack.settings["POSTGRES_PASSWORD"]
-    for name in ("TAXI_UI_HOSTS", "TAXI_PORTAL_HOSTS", "DAGSTER_PUBLIC_URL"):
+    for name in ("COMPOSE_FILE", "TAXI_UI_HOSTS", "TAXI_PORTAL_HOSTS", "DAGSTER_PUBLIC_URL"):
         del stack.settings[name]
     stack.compose("up", "--detach", "--wait", "--no-deps", "webserver", "viewer", "portal")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from taxi_platform.instance import free_port
-from tests.containers.conftest import SAMPLE, Stack, remove
+from tests.containers.conftest import PASSWORD, SAMPLE, Stack, remove
 
 QUERY = """
 import os, sys, psycopg2
@@ -69,11 +69,10 @@ def test_no_other_login_over_the_network(stack: Stack, user: str, database: str)
 
 
 def test_password_of_the_database_is_in_no_command_line(stack: Stack):
-    password = "on-this-machine-only"
     names = stack.compose("ps", "--all", "--quiet", "roles", "postgres", "migrate").split()
     for found in stack.inspect(*names):
-        assert password not in str(found["Config"]["Cmd"]) + str(found["Config"]["Entrypoint"])
-    assert password not in stack.compose("logs", "roles", "postgres")
+        assert PASSWORD not in str(found["Config"]["Cmd"]) + str(found["Config"]["Entrypoint"])
+    assert PASSWORD not in stack.compose("logs", "roles", "postgres")
 
 
 OWNERS = """SELECT string_agg(DISTINCT owner, ' ') FROM (
