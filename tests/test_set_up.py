@@ -105,7 +105,7 @@ def test_deploy_without_a_location_lists_them(tmp_path, words):
 
 def test_images_without_git_fail_before_any_build(tmp_path):
     """Under the tag that moves, a deploy would change the runs that are going."""
-    for name in ("bash", "sh", "dirname", "date", "make"):
+    for name in ("bash", "sh", "chmod", "dirname", "date", "make"):
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
     program(tmp_path / "bin", "docker", f"touch {tmp_path}/built")
