@@ -187,7 +187,7 @@ def test_a_week_between_two_months_waits_for_the_later_one_and_good_zones_are_dr
         # Whatever the schedules are for is done.
         for location, schedule, reason in (
             ("ingestion", "trip_update_schedule", "Every month so far is loaded"),
-            ("analytics", "weekly_update_schedule", "Every week so far is made."),
+            ("analytics", "weekly_update_schedule", "weeks are up to date."),
         ):
             assert reason in dry_run(pipeline, location, schedule)
         assert set(stale_statuses(pipeline).values()) == {"FRESH"}

@@ -16,8 +16,8 @@ class Trip(NamedTuple):
     pickup: str
     zone_id: int | None = 1
     passengers: int | None = 1
-    miles: str = "1.00"
-    amount: str = "10.00"
+    miles: str | None = "1.00"
+    amount: str | None = "10.00"
 
 
 def write_month(lake: Lake, month: str, trips: list[Trip]) -> None:
@@ -39,8 +39,8 @@ def write_month(lake: Lake, month: str, trips: list[Trip]) -> None:
         lake.write(
             con,
             TRIP_DAYS,
-            "SELECT pickup_date, count(*) AS num_trips, sum(total_amount) AS total_amount "
-            "FROM read_parquet($file) GROUP BY 1",
+            "SELECT pickup_date, count(*) AS num_trips, coalesce(sum(total_amount), 0) AS "
+            "total_amount FROM read_parquet($file) GROUP BY 1",
             {"file": str(lake.file(TRIPS, month))},
             month,
         )
@@ -72,7 +72,7 @@ def totals_by_hand(trips: list[Trip], sunday: str) -> tuple[int, Decimal, Decima
     week = [t for t in trips if 0 <= (datetime.fromisoformat(t.pickup) - first).days < 7]
     return (
         len(week),
-        sum((Decimal(t.amount) for t in week), Decimal("0.00")),
-        sum((Decimal(t.miles) for t in week), Decimal("0.00")),
+        sum((Decimal(t.amount) for t in week if t.amount), Decimal("0.00")),
+        sum((Decimal(t.miles) for t in week if t.miles), Decimal("0.00")),
         sum(t.passengers or 0 for t in week),
     )

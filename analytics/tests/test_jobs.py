@@ -74,9 +74,9 @@ def test_a_tick_before_the_month_is_loaded_says_which_month_is_waited_for(
     found = tick(instance_on_disk)
     assert isinstance(found, dg.SkipReason)
     assert found.skip_message == (
-        "2019-01 is not loaded, 5 weeks from 2018-12-30 on wait for it; "
-        "2019-02 is not loaded, 5 weeks from 2019-01-27 on wait for it; "
-        "2019-03 is not loaded, 2 weeks from 2019-02-24 on wait for it"
+        "2019-01 is not loaded: 5 weeks from 2018-12-30 on wait; "
+        "2019-02 is not loaded: 5 weeks from 2019-01-27 on wait; "
+        "2019-03 is not loaded: 2 weeks from 2019-02-24 on wait"
     )
 
 

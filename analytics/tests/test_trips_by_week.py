@@ -6,9 +6,9 @@ import pytest
 from small_lake import Trip, totals_by_hand, write_month
 
 from analytics.definitions import defs
-from taxi_shared import keys
+from taxi_shared import keys, storage
 from taxi_shared.lake import Lake
-from taxi_shared.tables import TRIP_DAYS
+from taxi_shared.tables import GREEN_TRIPS, TRIP_DAYS, ZONES
 
 WEEKS = [
     "2018-12-30", "2019-01-06", "2019-01-13", "2019-01-20",
@@ -40,7 +40,9 @@ def loaded(lake: Lake) -> Lake:
     return lake
 
 
-def make(first: str, last: str, instance: dg.DagsterInstance | None = None) -> None:
+def make(
+    first: str, last: str, instance: dg.DagsterInstance | None = None
+) -> dg.ExecuteInProcessResult:
     """A run for one week, or for the range."""
     job = defs.resolve_job_def("weekly_update_job")
     instance = instance or dg.DagsterInstance.ephemeral()
@@ -49,7 +51,7 @@ def make(first: str, last: str, instance: dg.DagsterInstance | None = None) -> N
         "dagster/asset_partition_range_end": last,
     }
     one = first == last
-    job.execute_in_process(
+    return job.execute_in_process(
         instance=instance, partition_key=first if one else None, tags={} if one else tags
     )
 
@@ -126,6 +128,60 @@ def test_weeks_of_an_empty_lake_are_zeros(lake: Lake) -> None:
     ]
 
 
+def evaluations(run: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {each.check_name: each for each in run.get_asset_check_evaluations()}
+
+
+def test_unknown_amounts_are_empty_and_named_by_a_check(
+    lake: Lake, instance: dg.DagsterInstance
+) -> None:
+    unknown = [Trip(f"2019-01-0{day} 10:00:00", amount=None) for day in (6, 7, 8)]
+    some = [
+        Trip("2019-01-14 10:00:00", amount="7.50"),
+        Trip("2019-01-15 10:00:00", amount=None, miles=None),
+    ]
+    write_month(lake, "2019-01-01", [*unknown, *some])
+    run = make("2019-01-06", "2019-01-20", instance)
+    assert csv_of(lake).decode().splitlines()[1:] == [
+        "2019-01-06,3,,3.00,3",
+        "2019-01-13,2,7.50,1.00,2",
+        "2019-01-20,0,0.00,0.00,0",
+    ]
+    check = evaluations(run)["amounts_are_known"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.description == (
+        "2019-01-06: 3 of 3 trips have no total_amount\n"
+        "2019-01-13: 1 of 2 trips have no total_amount\n"
+        "2019-01-13: 1 of 2 trips have no trip_distance"
+    )
+    assert evaluations(run)["weeks_equal_their_days"].passed
+    (event,) = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=keys.TRIPS_BY_WEEK, asset_partitions=["2019-01-06"]), 9
+    ).records
+    assert event.asset_materialization.metadata["total_amount"].value is None
+
+
+def test_known_amounts_pass_their_check(loaded: Lake) -> None:
+    check = evaluations(make(WEEKS[0], WEEKS[-1]))["amounts_are_known"]
+    assert (check.passed, check.description) == (True, None)
+
+
+def test_extreme_pickups_count_in_no_week(loaded: Lake) -> None:
+    make(WEEKS[0], WEEKS[-1])
+    before = csv_of(loaded)
+    extreme = [Trip(f"{day} 00:00:00") for day in ("0001-01-01", "10000-01-01", "9999-12-31")]
+    write_month(loaded, "2019-01-01", [*JANUARY, *extreme, Trip("infinity"), Trip("-infinity")])
+    make(WEEKS[0], WEEKS[-1])
+    assert csv_of(loaded) == before
+
+
+def test_weeks_are_made_beside_a_damaged_file_of_another_table(loaded: Lake) -> None:
+    for table in (ZONES, GREEN_TRIPS):
+        storage.write_bytes(loaded.file(table, "2019-01-01"), b"PAR1 damaged")
+    make(WEEKS[0], WEEKS[-1])
+    assert len(csv_of(loaded).splitlines()) == 1 + len(WEEKS)
+
+
 def test_a_week_that_differs_from_what_ingestion_counted_fails_its_check(
     loaded: Lake, instance: dg.DagsterInstance
 ) -> None:
@@ -133,8 +189,7 @@ def test_a_week_that_differs_from_what_ingestion_counted_fails_its_check(
 
     def check() -> dg.AssetCheckEvaluation:
         run = job.execute_in_process(instance=instance, partition_key=WEEKS[1])
-        (evaluation,) = run.get_asset_check_evaluations()
-        return evaluation
+        return evaluations(run)["weeks_equal_their_days"]
 
     assert check().passed
     trips, amount, *_ = totals_by_hand(JANUARY + FEBRUARY, WEEKS[1])

@@ -1,4 +1,4 @@
-"""The analytics team's jobs, the schedule that makes missing weeks, and its automation sensor."""
+"""The analytics team's jobs, its weekly schedule, and its automation sensor."""
 
 import dagster as dg
 
@@ -34,17 +34,17 @@ analytics_automation_sensor = dg.AutomationConditionSensorDefinition(
 def weekly_update_schedule(
     context: dg.ScheduleEvaluationContext,
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """A run for each stretch of weeks that are missing and whose months are loaded."""
+    """Request a run per stretch of missing weeks whose months are all loaded."""
     if is_being_made(context.instance, LOCATION, keys.TRIPS_BY_WEEK, weekly_update_job.name):
-        return dg.SkipReason("A run that makes weeks is not finished yet.")
+        return dg.SkipReason("A run that makes weeks has not finished yet.")
     now = context.scheduled_execution_time
     so_far = weekly().get_partition_keys(current_time=now)
-    outlook = weeks.outlook(
+    plan = weeks.plan_weeks(
         so_far,
         context.instance.get_materialized_partitions(keys.TRIPS_BY_WEEK),
         context.instance.get_materialized_partitions(keys.TAXI_TRIPS),
         first_month=monthly().start.date().isoformat(),
     )
-    if not outlook.ready:
-        return dg.SkipReason(outlook.reason_to_wait)
-    return run_requests(outlook.ready, so_far, f"{now:%Y-%m-%d}")
+    if not plan.ready:
+        return dg.SkipReason(plan.reason_to_wait)
+    return run_requests(plan.ready, so_far, f"{now:%Y-%m-%d}")

@@ -14,7 +14,7 @@ from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lineage import column_lineage
 from taxi_shared.partitions import weekly
-from taxi_shared.tables import MILES, MONEY, TRIPS
+from taxi_shared.tables import MILES, MONEY, TRIP_DAYS, TRIPS
 from taxi_shared.versions import code_version, function_in
 
 PERIOD = "period"
@@ -24,13 +24,18 @@ QUERY = (files("analytics") / "sql" / "trips_by_week.sql").read_text()
 
 DAYS_QUERY = (files("analytics") / "sql" / "trips_by_day.sql").read_text()
 WEEKS_EQUAL_THEIR_DAYS = "weeks_equal_their_days"
+AMOUNTS_ARE_KNOWN = "amounts_are_known"
 
 SCHEMA = dg.TableSchema(
     [
         dg.TableColumn("period", "DATE", "The Sunday that begins the week."),
         dg.TableColumn("num_trips", "BIGINT", "Trips picked up in the week."),
-        dg.TableColumn("total_amount", MONEY, "Charged in all, in US dollars; refunds count."),
-        dg.TableColumn("trip_distance", MILES, "Distance by the taximeters, in miles."),
+        dg.TableColumn(
+            "total_amount", MONEY, "Charged in all, in US dollars; refunds count. Empty if unknown."
+        ),
+        dg.TableColumn(
+            "trip_distance", MILES, "Distance by the taximeters, in miles. Empty if unknown."
+        ),
         dg.TableColumn("passenger_count", "BIGINT", "Passengers; an unknown number counts as 0."),
     ]
 )
@@ -57,12 +62,18 @@ LINEAGE = column_lineage(
             WEEKS_EQUAL_THEIR_DAYS,
             asset=keys.TRIPS_BY_WEEK,
             description="A week has as many trips, for as much, as its days in the months' files.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            AMOUNTS_ARE_KNOWN,
+            asset=keys.TRIPS_BY_WEEK,
+            description="Every trip of a week has a total amount and a distance. A week's sums are "
+            "of the trips that have them, and empty where no trip has one.",
+        ),
     ],
     io_manager_key="weekly_csv",
     code_version=code_version(
         function_in(__file__, "trips_by_week"),
-        function_in(weeks.__file__, "COLUMNS", "one_row_a_week"),
+        function_in(weeks.__file__, "COLUMNS", "one_row_per_week"),
         QUERY,
     ),
     group_name=keys.METRICS,
@@ -80,11 +91,12 @@ def trips_by_week(
     begin = time.perf_counter()
     window = context.partition_time_window
     first, end = window.start.date(), window.end.date()
-    with database.get_connection(pickup_dates=(first, end)) as con:
-        totals = con.execute(QUERY, {"start": first, "end": end}).fetchall()
+    with database.get_connection(pickup_dates=(first, end), tables=[TRIP_DAYS, TRIPS]) as con:
+        found = con.execute(QUERY, {"start": first, "end": end}).fetchall()
         days = con.execute(DAYS_QUERY, {"start": first, "end": end}).fetchall()
-    loaded = {file.parent.name.partition("=")[2] for file in database.lake.files(TRIPS)}
-    frame = weeks.one_row_a_week(totals, context.partition_keys)
+    loaded = database.lake.versions(TRIPS)
+    totals = [weeks.WeekTotals(*row) for row in found]
+    frame = weeks.one_row_per_week(totals, context.partition_keys)
     parts = split(frame, PERIOD, context.partition_keys)
     seconds = round((time.perf_counter() - begin) / len(frame), 4)  # a week's share of the query
     for row in frame.itertuples():
@@ -96,22 +108,23 @@ def trips_by_week(
                 "dagster/row_count": 1,
                 "bytes": len(parts[row.period]),
                 "num_trips": row.num_trips,
-                "total_amount": float(row.total_amount),
+                "total_amount": None if row.total_amount is None else float(row.total_amount),
                 "seconds": seconds,
                 "months not loaded": absent,
             },
             partition_key=row.period,
         )
-    yield _compared(weeks.unlike_their_days(frame, days))
+    yield _check_result(WEEKS_EQUAL_THEIR_DAYS, weeks.find_unlike_days(frame, days))
+    yield _check_result(AMOUNTS_ARE_KNOWN, weeks.find_missing_amounts(totals))
     yield dg.Output(frame)
 
 
-def _compared(unlike: Sequence[str]) -> dg.AssetCheckResult:
+def _check_result(check: str, findings: Sequence[str]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key=keys.TRIPS_BY_WEEK,
-        check_name=WEEKS_EQUAL_THEIR_DAYS,
-        passed=not unlike,
+        check_name=check,
+        passed=not findings,
         severity=dg.AssetCheckSeverity.WARN,
-        description="\n".join(unlike) or None,
-        metadata={"findings": len(unlike)},
+        description="\n".join(findings) or None,
+        metadata={"findings": len(findings)},
     )

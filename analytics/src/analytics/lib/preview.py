@@ -10,7 +10,10 @@ from taxi_shared.preview import ROWS, first_rows
 
 def table(frame: DataFrame) -> dg.MarkdownMetadataValue:
     """The first rows of a frame, and how many there are."""
-    rows = list(frame.head(ROWS).itertuples(index=False))
+    rows = [
+        ["" if value is None else value for value in row]
+        for row in frame.head(ROWS).itertuples(index=False)
+    ]
     return first_rows(list(frame.columns), rows, len(frame))
 
 

@@ -5,48 +5,65 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from analytics.lib.frames import DataFrame
 from taxi_shared.partitions import sunday_of
 
 COLUMNS = ("period", "num_trips", "total_amount", "trip_distance", "passenger_count")
 
-WeekTotals = tuple[date, int, Decimal, Decimal, int]
+
+class WeekTotals(NamedTuple):
+    """A row of `trips_by_week.sql`; amounts in US dollars and miles, None where none is known."""
+
+    period: date
+    num_trips: int
+    total_amount: Decimal | None
+    trip_distance: Decimal | None
+    passenger_count: int
+    num_without_amount: int
+    num_without_distance: int
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What there is to do: weeks to make, and months (`2023-03-01`) that others wait for."""
+class WeekPlan:
+    """Weeks to make now, and the weeks that wait, by the month (`2023-03-01`) that they wait for.
 
+    `num_weeks` is the number of all weeks so far.
+    """
+
+    num_weeks: int
     ready: tuple[str, ...]
     waiting: dict[str, tuple[str, ...]]
 
     @property
     def reason_to_wait(self) -> str:
-        """A sentence for each month that is waited for; or that no week is missing."""
+        """Which weeks wait for each month that is not loaded; or that no week is missing."""
         if not self.waiting:
-            return "Every week so far is made."
+            return f"All {self.num_weeks} weeks are up to date."
         return "; ".join(
-            f"{month[:7]} is not loaded, {_wait(weeks)} for it"
-            for month, weeks in self.waiting.items()
+            f"{month[:7]} is not loaded: {_waiting(weeks)}" for month, weeks in self.waiting.items()
         )
 
 
-def one_row_a_week(totals: Iterable[WeekTotals], weeks: Sequence[str]) -> DataFrame:
+def one_row_per_week(totals: Iterable[WeekTotals], weeks: Sequence[str]) -> DataFrame:
     """The totals of weeks as a frame, sorted; a week without trips has zeros.
 
-    Sums of money and miles stay `Decimal` with two places.
+    Sums of money and miles stay `Decimal` with two places, or None.
     """
     import pandas as pd
 
     none = (0, Decimal("0.00"), Decimal("0.00"), 0)
-    by_week = {period.isoformat(): rest for period, *rest in totals}
+    by_week = {row.period.isoformat(): row[1 : len(COLUMNS)] for row in totals}
     rows = [(week, *by_week.get(week, none)) for week in sorted(weeks)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def unlike_their_days(frame: DataFrame, days: Iterable[tuple[date, int, Decimal]]) -> list[str]:
-    """The weeks of `frame` with other sums than those of their days: trips, and their amounts."""
+def find_unlike_days(frame: DataFrame, days: Iterable[tuple[date, int, Decimal]]) -> list[str]:
+    """The weeks of `frame` with other sums than those of their days: trips, and their amounts.
+
+    Where no amount is known, the sum of the days is 0.
+    """
     trips: dict[str, int] = defaultdict(int)
     amounts: dict[str, Decimal] = defaultdict(Decimal)
     for day, number, amount in days:
@@ -54,10 +71,23 @@ def unlike_their_days(frame: DataFrame, days: Iterable[tuple[date, int, Decimal]
         trips[week] += int(number)
         amounts[week] += amount
     return [
-        f"{row.period} has {row.num_trips:,} trips for {row.total_amount:,} dollars, its days have "
-        f"{trips[row.period]:,} for {amounts[row.period]:,}"
+        f"{row.period} has {row.num_trips:,} trips for {row.total_amount or 0:,} dollars, its days "
+        f"have {trips[row.period]:,} for {amounts[row.period]:,}"
         for row in frame.itertuples()
-        if (row.num_trips, row.total_amount) != (trips[row.period], amounts[row.period])
+        if (row.num_trips, row.total_amount or 0) != (trips[row.period], amounts[row.period])
+    ]
+
+
+def find_missing_amounts(totals: Iterable[WeekTotals]) -> list[str]:
+    """The weeks with trips that have no total amount or no distance, and how many those are."""
+    return [
+        f"{row.period}: {number:,} of {row.num_trips:,} trips have no {column}"
+        for row in totals
+        for column, number in (
+            ("total_amount", row.num_without_amount),
+            ("trip_distance", row.num_without_distance),
+        )
+        if number
     ]
 
 
@@ -68,29 +98,30 @@ def months_of(week: str) -> tuple[str, ...]:
     return tuple(sorted({day.replace(day=1).isoformat() for day in (sunday, saturday)}))
 
 
-def outlook(
+def plan_weeks(
     weeks: Iterable[str],
     weeks_made: Iterable[str],
     months_loaded: Iterable[str],
     first_month: str,
-) -> Outlook:
+) -> WeekPlan:
     """Which of `weeks` are missing and have all of their months, and what the others wait for.
 
-    Nobody waits for a month before `first_month`: it will not be loaded.
+    No week waits for a month before `first_month`: it will not be loaded.
     """
-    loaded = set(months_loaded)
+    so_far, loaded = set(weeks), set(months_loaded)
     ready = []
     waiting: dict[str, list[str]] = defaultdict(list)
-    for week in sorted(set(weeks) - set(weeks_made)):
+    for week in sorted(so_far - set(weeks_made)):
         absent = [m for m in months_of(week) if m >= first_month and m not in loaded]
         if not absent:
             ready.append(week)
         for month in absent:
             waiting[month].append(week)
-    return Outlook(tuple(ready), {month: tuple(waiting[month]) for month in sorted(waiting)})
+    by_month = {month: tuple(waiting[month]) for month in sorted(waiting)}
+    return WeekPlan(len(so_far), tuple(ready), by_month)
 
 
-def _wait(weeks: Sequence[str]) -> str:
+def _waiting(weeks: Sequence[str]) -> str:
     if len(weeks) == 1:
         return f"week {weeks[0]} waits"
     return f"{len(weeks)} weeks from {weeks[0]} on wait"

@@ -1,12 +1,15 @@
--- One row a week in which trips began; a week is the Sunday that begins it.
--- Trips count in the week of their pickup, whichever month's file holds them.
+-- One row per week in which trips began; a week is the Sunday that begins it.
+-- Trips count in the week of their pickup, whichever month's file holds them. A sum of money or
+-- miles is NULL where no trip of the week has a value.
 -- $start: the first week. $end: the Sunday after the last.
 SELECT
     week_start AS period,
     COUNT(*) AS num_trips,
-    COALESCE(SUM(total_amount), 0) AS total_amount,
-    COALESCE(SUM(trip_distance), 0) AS trip_distance,
-    COALESCE(SUM(passenger_count), 0) AS passenger_count
+    SUM(total_amount) AS total_amount,
+    SUM(trip_distance) AS trip_distance,
+    COALESCE(SUM(passenger_count), 0) AS passenger_count,
+    COUNT(*) - COUNT(total_amount) AS num_without_amount,
+    COUNT(*) - COUNT(trip_distance) AS num_without_distance
 FROM trips
 WHERE week_start >= $start AND week_start < $end
 GROUP BY week_start
