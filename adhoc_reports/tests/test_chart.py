@@ -1,92 +1,154 @@
-"""The chart: its bars are the numbers, and it says what it shows."""
+"""The chart: its cells and bars are the averages, and it says what it shows."""
 
 import os
 import subprocess
 import sys
+from datetime import date
 
 import pytest
 from matplotlib.figure import Figure
 
 from adhoc_reports.lib.chart import draw, to_png
-from adhoc_reports.lib.pickups import HOURS, WEEKDAYS, Pickups
+from adhoc_reports.lib.pickups import HOURS, WEEKDAYS, Pickups, count_weekdays
 from adhoc_reports.lib.request import Request
+from taxi_shared import provenance
 
 REQUEST = Request(
     filename="x.json", borough="Staten Island", start_date="2023-01-10", end_date="2023-01-25"
 )
-PICKUPS = Pickups(tuple(tuple(1_000 * hour + day for day in range(7)) for hour in HOURS))
+ONE_DAY = REQUEST.model_copy(update={"end_date": "2023-01-11"})
+# 10 to 24 January 2023: three Tuesdays, two of each other weekday.
+DAYS = (2, 2, 3, 2, 2, 2, 2)
+TUESDAY_ONLY = (0, 0, 1, 0, 0, 0, 0)
+PICKUPS = Pickups(tuple(tuple(1_000 * hour + day for day in range(7)) for hour in HOURS), DAYS)
 
 
 @pytest.fixture(scope="module")
 def figure() -> Figure:
-    return draw(PICKUPS, REQUEST, note="A remark.")
+    return draw(PICKUPS, REQUEST, note="A remark.", publishers=[provenance.TLC])
 
 
 def texts(figure: Figure) -> str:
     return "\n".join(text.get_text() for text in (*figure.texts, *figure.axes[0].texts))
 
 
-def test_there_is_a_bar_for_every_hour_and_day_of_the_week_stacked_from_sunday(figure):
-    series = figure.axes[0].containers
-    assert [each.get_label() for each in series] == list(WEEKDAYS)
-    for day, bars in enumerate(series):
-        assert len(bars) == 24
-        for hour, bar in enumerate(bars):
-            assert bar.get_height() == PICKUPS.by_hour[hour][day]
-            assert bar.get_y() == sum(PICKUPS.by_hour[hour][:day])
-            assert bar.get_x() + bar.get_width() / 2 == pytest.approx(hour)
+def cells(figure: Figure) -> list[list[float]]:
+    """The numbers behind the colours, a list for each row from above."""
+    (mesh,) = figure.axes[0].collections
+    return mesh.get_array().reshape(-1, len(HOURS)).tolist()
 
 
-def test_it_says_borough_dates_total_and_remark(figure):
+def test_cells_are_averages_per_weekday_and_hour(figure):
+    for day, row in enumerate(cells(figure)):
+        for hour, average in enumerate(row):
+            assert average == pytest.approx((1_000 * hour + day) / (3 if day == 2 else 2))
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [f"{name} ×{3 if name == 'Tuesday' else 2}" for name in WEEKDAYS]
+
+
+def test_busiest_hour_follows_the_average(figure):
+    # The total of Tuesday, 23 h, is 23,002 of three days; that of Saturday 23,006 of two.
+    assert "Busiest: Saturday, 23 to 24 h, 11,503 pickups on average" in texts(figure)
+    three_tuesdays = Pickups.of([(8, 2, 120), (9, 0, 90)], DAYS)
+    assert "Busiest: Sunday, 9 to 10 h, 45 pickups" in texts(draw(three_tuesdays, REQUEST))
+    (outline,) = figure.axes[0].patches
+    assert outline.get_xy() == (22.5, 5.5)
+
+
+def test_chart_names_taxis_area_days_total_and_remark(figure):
     said = texts(figure)
-    for part in ("Staten Island", "10 January 2023 to 24 January 2023", f"{PICKUPS.total:,} trips"):
+    for part in (
+        "Yellow taxi pickups in Staten Island",
+        "10 January 2023 to 24 January 2023: average pickups per hour of each weekday",
+        f"{PICKUPS.total:,} trips in 15 days",
+        "A remark.",
+    ):
         assert part in said
-    assert "15 days" in said
-    assert "A remark." in said
-    assert "No trips" not in said
+    assert "No pickups" not in said
 
 
-def test_axes_are_labelled_and_large_numbers_have_separators(figure):
+def test_one_day_is_a_bar_per_hour():
+    pickups = Pickups.of([(hour, 2, 10 * hour) for hour in HOURS], TUESDAY_ONLY)
+    figure = draw(pickups, ONE_DAY)
+    (axes,) = figure.axes
+    (bars,) = axes.containers
+    assert [bar.get_height() for bar in bars] == [10 * hour for hour in HOURS]
+    assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx(list(HOURS))
+    assert axes.get_ylabel() == "Pickups per hour"
+    assert "Busiest: Tuesday, 23 to 24 h, 230 pickups" in texts(figure)
+    assert "on average" not in texts(figure)
+
+
+def test_weekdays_outside_the_period_have_no_row():
+    weekend = REQUEST.model_copy(update={"start_date": "2023-01-14", "end_date": "2023-01-16"})
+    pickups = Pickups.of([(1, 6, 4)], count_weekdays(weekend.dates, [date(2023, 1, 1)]))
+    figure = draw(pickups, weekend)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["Sunday ×1", "Saturday ×1"]
+    assert [sum(row) for row in cells(figure)] == [0, 4]
+
+
+def test_chart_names_the_publishers_of_its_data(figure):
+    assert f"Source: {provenance.TLC}" in texts(figure)
+    assert "SYNTHETIC" not in texts(figure)
+    sample = draw(PICKUPS, REQUEST, publishers=[provenance.SYNTHETIC])
+    assert f"Source: {provenance.SYNTHETIC}" in texts(sample)
+    assert provenance.TLC not in texts(sample)
+    assert "SYNTHETIC SAMPLE DATA" in texts(sample)
+    assert "Source: not recorded" in texts(draw(PICKUPS, REQUEST))
+
+
+def test_shades_grow_darker_with_the_number():
+    pickups = Pickups.of([(hour, 0, hour) for hour in HOURS], DAYS)
+    figure = draw(pickups, REQUEST)
+    (mesh,) = figure.axes[0].collections
     figure.draw_without_rendering()
-    axes = figure.axes[0]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Hour of day", "Number of trips")
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == [str(hour) for hour in HOURS]
-    assert "100,000" in [tick.get_text() for tick in axes.get_yticklabels()]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(WEEKDAYS)
+    grey = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b, _ in mesh.get_facecolors()[:24]]
+    assert grey == sorted(grey, reverse=True)
+    assert len(set(grey)) == 24
 
 
+@pytest.mark.parametrize("days", [DAYS, TUESDAY_ONLY])
 @pytest.mark.parametrize("largest", [0, 1, 999, 123_456_789])
-def test_no_text_leaves_the_picture_or_covers_another(largest):
-    figure = draw(Pickups.of([(8, 1, largest)]), REQUEST)
+@pytest.mark.parametrize("zone", ["", "Governor's Island/Ellis Island/Liberty Island"])
+def test_no_text_leaves_the_picture(largest, zone, days):
+    request = REQUEST.model_copy(update={"zone": zone})
+    publishers = [provenance.SYNTHETIC, f"{provenance.TLC}, as copied to {'host.' * 30}org"]
+    figure = draw(Pickups.of([(8, 2, largest)], days), request, "A remark.", publishers)
     figure.draw_without_rendering()
     whole = figure.bbox
     axes = figure.axes[0]
-    label = axes.yaxis.label.get_window_extent()
-    assert label.x0 >= whole.x0
-    for tick in axes.get_yticklabels():
-        box = tick.get_window_extent()
-        assert not tick.get_text() or box.x0 >= label.x1
-    for text in figure.texts:
-        assert text.get_window_extent().x1 <= whole.x1
+    for text in (*figure.texts, *axes.get_yticklabels(), axes.yaxis.label):
+        box = text.get_window_extent()
+        assert not text.get_text() or (box.x0 >= whole.x0 and box.x1 <= whole.x1)
+    title, subtitle, busiest, *notes = (text.get_window_extent() for text in figure.texts)
+    assert title.y0 > subtitle.y1
+    assert subtitle.y0 > busiest.y1 > axes.get_window_extent().y1
+    assert max(box.y1 for box in notes[:-1]) < axes.xaxis.label.get_window_extent().y0
 
 
-def test_no_trips_is_said_in_words():
-    figure = draw(Pickups.of([]), REQUEST)
-    assert "No trips from Staten Island in these days" in texts(figure)
+def test_no_pickups_are_said_in_words():
+    figure = draw(Pickups.of([], DAYS), REQUEST)
+    assert "No pickups in Staten Island in this period" in texts(figure)
     assert "0 trips in 15 days" in texts(figure)
+    assert "Busiest" not in texts(figure)
+    nothing = texts(draw(Pickups.of([], (0,) * 7), REQUEST))
+    assert "none of these days is loaded" in nothing
 
 
 def test_one_is_not_called_many():
-    day = REQUEST.model_copy(update={"end_date": "2023-01-11"})
-    assert "10 January 2023: 1 trip in 1 day, " in texts(draw(Pickups.of([(0, 0, 1)]), day))
+    said = texts(draw(Pickups.of([(0, 2, 1)], TUESDAY_ONLY), ONE_DAY))
+    assert "10 January 2023: pickups per hour, 1 trip in 1 day" in said
+    assert "0 to 1 h, 1 pickup" in said
+    assert "1 pickups" not in said
 
 
 def test_the_same_numbers_give_the_same_bytes(figure):
     png = to_png(figure)
     assert png.startswith(b"\x89PNG\r\n")
-    assert to_png(draw(PICKUPS, REQUEST, note="A remark.")) == png
+    assert to_png(draw(PICKUPS, REQUEST, "A remark.", [provenance.TLC])) == png
     assert to_png(figure) == png
-    assert len(png) < 60_000
+    assert len(png) < 80_000
 
 
 def test_the_definitions_load_without_what_only_a_run_needs():

@@ -7,7 +7,15 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from adhoc_reports.lib.pickups import WEEKDAYS, Pickups, count_pickups, missing_months, remark
+from adhoc_reports.lib.pickups import (
+    WEEKDAYS,
+    Pickups,
+    count_pickups,
+    count_weekdays,
+    missing_months,
+    number_format,
+    remark,
+)
 from adhoc_reports.lib.request import Request
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
@@ -16,7 +24,10 @@ from taxi_shared.tables import BOROUGHS
 
 from .conftest import BOROUGH_OF_ZONE, write_trips, write_zones
 
-ZEROS = Pickups.of([])
+NO_DAYS = (0,) * 7
+ONE_WEEK = (1,) * 7
+JANUARY = date(2023, 1, 1)
+FEBRUARY = date(2023, 2, 1)
 
 
 def a_request(borough: str = "Manhattan", start: str = "2023-01-10", end: str = "2023-01-25"):
@@ -38,8 +49,8 @@ def random_trips(month: date, number: int) -> list[tuple[int | None, datetime | 
     return [*trips, *midnight, (4, datetime(2009, 1, 1)), (4, None)]
 
 
-JANUARY_TRIPS = random_trips(date(2023, 1, 1), 3_000)
-FEBRUARY_TRIPS = random_trips(date(2023, 2, 1), 2_000)
+JANUARY_TRIPS = random_trips(JANUARY, 3_000)
+FEBRUARY_TRIPS = random_trips(FEBRUARY, 2_000)
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +64,21 @@ def loaded(tmp_path_factory):
 
 def counted_by_hand(request: Request) -> Pickups:
     start, end = request.dates
+    loaded = [JANUARY + timedelta(days=number) for number in range(31 + 28)]
+    days = [day for day in loaded if start <= day < end]
     found = Counter(
         (time.hour, time.isoweekday() % 7)
         for zone, time in JANUARY_TRIPS + FEBRUARY_TRIPS
         if time is not None
-        and start <= time.date() < end
+        and time.date() in days
         and zone is not None
         and BOROUGH_OF_ZONE[zone] == request.borough
     )
-    return Pickups.of((hour, day, number) for (hour, day), number in found.items())
+    weekdays = Counter(day.isoweekday() % 7 for day in days)
+    return Pickups.of(
+        ((hour, day, number) for (hour, day), number in found.items()),
+        tuple(weekdays[day] for day in range(7)),
+    )
 
 
 @pytest.mark.parametrize("borough", BOROUGHS)
@@ -84,7 +101,7 @@ def test_the_query_counts_what_a_loop_over_the_trips_counts(loaded, borough, sta
 def test_dates_outside_of_the_data_have_no_trips(loaded):
     request = a_request(start="2031-01-01", end="2031-02-01")
     with loaded.get_connection(request.dates) as con:
-        assert count_pickups(con, request) == ZEROS
+        assert count_pickups(con, request) == Pickups.of([], NO_DAYS)
         assert remark(con, request) == "Not loaded, so not counted: 2031-01."
 
 
@@ -99,11 +116,11 @@ def test_a_zone_that_is_listed_twice_counts_a_trip_once(office, lake):
 
 def test_a_lake_without_trips_gives_zeros_and_says_so(office, lake):
     with office.database.get_connection() as con:
-        assert count_pickups(con, a_request()) == ZEROS
+        assert count_pickups(con, a_request()) == Pickups.of([], NO_DAYS)
         assert "zones are not loaded" in remark(con, a_request())
     write_zones(lake)
     with office.database.get_connection() as con:
-        assert count_pickups(con, a_request()) == ZEROS
+        assert count_pickups(con, a_request()) == Pickups.of([], NO_DAYS)
         assert remark(con, a_request()) == "Not loaded, so not counted: 2023-01."
 
 
@@ -134,7 +151,7 @@ def test_the_month_of_the_excluded_day_is_not_missed(start, end, missing):
 
 
 def test_the_csv_has_every_hour_and_every_day_of_the_week_from_sunday():
-    pickups = Pickups.of([(0, 0, 5), (23, 6, 1_234_567)])
+    pickups = Pickups.of([(0, 0, 5), (23, 6, 1_234_567)], ONE_WEEK)
     header, *rows = list(csv.reader(pickups.to_csv().splitlines()))
     assert header == ["hour_of_day", *WEEKDAYS]
     assert [row[0] for row in rows] == [str(hour) for hour in range(24)]
@@ -144,6 +161,65 @@ def test_the_csv_has_every_hour_and_every_day_of_the_week_from_sunday():
 
 
 def test_the_table_for_people_has_a_row_for_every_hour():
-    lines = Pickups.of([(23, 6, 1_234_567)]).to_markdown().splitlines()
+    lines = Pickups.of([(23, 6, 1_234_567)], ONE_WEEK).to_markdown().splitlines()
     assert len(lines) == 26
     assert lines[-1] == "| 23 | 0 | 0 | 0 | 0 | 0 | 0 | 1,234,567 |"
+
+
+def test_averages_divide_by_the_days_of_the_weekday():
+    pickups = Pickups.of([(8, 2, 90), (8, 0, 70)], (2, 2, 3, 2, 2, 2, 0))
+    assert pickups.averages[8] == (35, 0, 30, 0, 0, 0, None)
+    assert pickups.busiest == (0, 8, 35)
+    assert pickups.counted == (0, 1, 2, 3, 4, 5)
+    assert Pickups.of([], NO_DAYS).busiest is None
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "months", "expected"),
+    [
+        # 10 January 2023 is a Tuesday.
+        ("2023-01-10", "2023-01-25", [JANUARY], (2, 2, 3, 2, 2, 2, 2)),
+        ("2023-01-10", "2023-01-11", [JANUARY], (0, 0, 1, 0, 0, 0, 0)),
+        ("2023-01-01", "2023-02-01", [JANUARY], (5, 5, 5, 4, 4, 4, 4)),
+        ("2023-01-25", "2023-02-08", [FEBRUARY], (1, 1, 1, 1, 1, 1, 1)),
+        ("2023-01-25", "2023-02-08", [JANUARY, FEBRUARY, JANUARY], (2,) * 7),
+        ("2023-01-10", "2023-01-25", [FEBRUARY], NO_DAYS),
+        ("0001-01-01", "9999-12-31", [JANUARY, date(9999, 12, 1)], (9, 9, 9, 9, 9, 8, 8)),
+    ],
+)
+def test_weekdays_are_counted_in_loaded_months_alone(start, end, months, expected):
+    dates = date.fromisoformat(start), date.fromisoformat(end)
+    days = [
+        month.replace(day=number)
+        for month in set(months)
+        for number in range(1, 29 if month.month == 2 else 32)
+    ]
+    by_hand = Counter(day.isoweekday() % 7 for day in days if dates[0] <= day < dates[1])
+    assert count_weekdays(dates, months) == tuple(by_hand[day] for day in range(7)) == expected
+
+
+def test_stray_trips_of_a_missing_month_are_not_counted(office, lake):
+    write_zones(lake)
+    stray, own = datetime(2023, 1, 31, 23, 59), datetime(2023, 2, 7, 23)  # both a Tuesday
+    write_trips(lake, "2023-02-01", [(4, stray), (4, own), (4, own)])
+    request = a_request(start="2023-01-25", end="2023-02-08")
+    with office.database.get_connection(request.dates) as con:
+        pickups = count_pickups(con, request)
+        assert remark(con, request) == "Not loaded, so not counted: 2023-01."
+    assert pickups == Pickups.of([(23, 2, 2)], ONE_WEEK)
+    assert pickups.averages[23][2] == 2
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ([5, 3.0, None], ["5", "3"]),
+        ([0.25, 9.5], ["0.25", "9.50"]),
+        ([12.34, 0.5], ["12.3", "0.5"]),
+        ([1234.5, 0.4], ["1,234", "0"]),
+        ([], []),
+    ],
+)
+def test_numbers_shown_together_have_the_same_decimals(numbers, shown):
+    known = [number for number in numbers if number is not None]
+    assert [format(number, number_format(numbers)) for number in known] == shown

@@ -1,4 +1,4 @@
-"""What data there are to ask for, told in a file for whoever may not look into the lake."""
+"""The catalog of available data: a file for the portal, which may not read the lake."""
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from adhoc_reports.lib import outputs
 from adhoc_reports.lib.pickups import missing_months
 from adhoc_reports.lib.report import at_moment
-from adhoc_reports.lib.request import WHOLE_CITY, Problem, Question
+from adhoc_reports.lib.request import WHOLE_CITY, Problem, Question, in_words
 from taxi_shared import storage
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import BOROUGHS, TRIP_DAYS, TRIPS, ZONES
@@ -34,11 +34,12 @@ class LoadedMonth(BaseModel):
 
 
 class Available(BaseModel):
-    """What there is to ask for.
+    """The months and zones that a request can ask for.
 
-    months:   oldest first
-    zones:    names of the taxi zones, by borough
-    versions: of the lake's files that this was read from
+    months:     oldest first
+    zones:      names of the taxi zones, by borough
+    versions:   of the lake's files that this was read from
+    publishers: of all months, see `taxi_shared.provenance`
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,6 +47,7 @@ class Available(BaseModel):
     months: tuple[LoadedMonth, ...] = ()
     zones: dict[str, tuple[str, ...]] = {}
     versions: dict[str, str] = {}
+    publishers: tuple[str, ...] = ()
 
     @property
     def first_day(self) -> date | None:
@@ -71,35 +73,39 @@ class Available(BaseModel):
     def problems(self, question: Question) -> list[Problem]:
         """Why a question that is valid in itself cannot be answered from these data."""
         if not (self.first_day and self.last_day):
-            return [Problem("start_date", "no data are loaded yet", "expected a question later")]
+            return [Problem("start_date", "", "No data is loaded yet. Try again later.")]
         found = []
         start, end = question.dates
-        period = f"expected days from {self.first_day} to {self.last_day}"
+        period = f"Data covers {in_words_between(self.first_day, self.last_day)}."
         if not self.first_day <= start <= self.last_day:
-            found.append(Problem("start_date", f"the first day is {start}", period))
+            choose = f"{period} Choose a first day in that range."
+            found.append(Problem("start_date", "", choose))
         if not self.first_day < end <= self.last_day + timedelta(days=1):
-            last = end - timedelta(days=1)
-            found.append(Problem("end_date", f"the last day is {last}", period))
+            found.append(Problem("end_date", "", f"{period} Choose a last day in that range."))
         if not found and (missing := missing_months(question.dates, self._loaded)):
-            named = ", ".join(f"{month:%Y-%m}" for month in missing)
-            found.append(
-                Problem("start_date", f"no data are loaded of {named}", "expected other days")
-            )
+            named = ", ".join(f"{month:%B %Y}" for month in missing)
+            found.append(Problem("start_date", "", f"Not loaded: {named}. Choose other days."))
+        return found + self._problems_of_area(question)
+
+    def _problems_of_area(self, question: Question) -> list[Problem]:
+        found = []
         zones = self.zones.get(question.borough, ())
         if question.zone and question.zone not in zones:
-            expected = f"expected one of {', '.join(zones)}" if zones else "expected none"
-            found.append(
-                Problem("zone", f"{question.borough} has no zone {question.zone!r}", expected)
-            )
+            unknown = f"{question.borough} has no zone {question.zone!r}."
+            choose = f" Choose one of {', '.join(zones)}." if zones else ""
+            found.append(Problem("zone", "", f"{unknown}{choose}"))
         if question.borough != WHOLE_CITY and not zones:
+            choose = f" Choose one of {', '.join(self.zones)}." if self.zones else ""
             found.append(
-                Problem(
-                    "borough",
-                    f"no zones of {question.borough} are loaded",
-                    f"expected one of {', '.join(self.zones) or 'none yet'}",
-                )
+                Problem("borough", "", f"No zones of {question.borough} are loaded.{choose}")
             )
         return found
+
+
+def in_words_between(first: date, last: date) -> str:
+    """Two days for people: 1 January to 31 March 2023."""
+    year = "" if first.year == last.year else f" {first.year}"
+    return f"{first.day} {first:%B}{year} to {in_words(last)}"
 
 
 def versions(lake: "Lake") -> dict[str, str]:
@@ -130,6 +136,7 @@ def find(con: "duckdb.DuckDBPyConnection", lake: "Lake", versions: dict[str, str
             if any(of == borough for of, _ in zones)
         },
         versions=versions,
+        publishers=tuple(lake.publishers(con, TRIPS)),
     )
 
 

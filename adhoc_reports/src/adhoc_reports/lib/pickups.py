@@ -1,8 +1,9 @@
-"""Pickups by hour of day and day of week: how they are counted, and how they are written down."""
+"""Pickups by hour of day and day of week: how they are counted, averaged, and written down."""
 
-from collections.abc import Iterable
+from calendar import monthrange
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from importlib.resources import files
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 HOURS = range(24)
+TAXIS = "Yellow taxi pickups"
+"""What the reports count: green taxis and for-hire vehicles are in no report."""
 
 QUERY = (files("adhoc_reports") / "sql" / "adhoc_request.sql").read_text(encoding="utf-8")
 _NAMED_MONTHS = 3
@@ -21,26 +24,51 @@ _NAMED_MONTHS = 3
 
 @dataclass(frozen=True)
 class Pickups:
-    """Numbers of pickups: 24 hours, 7 days of the week each, from Sunday."""
+    """Numbers of pickups: 24 hours, 7 days of the week each, from Sunday.
+
+    weekdays: how many days of each weekday were counted, from Sunday
+    """
 
     by_hour: tuple[tuple[int, ...], ...]
+    weekdays: tuple[int, ...]
 
     @classmethod
-    def of(cls, rows: Iterable[tuple[int, int, int]]) -> "Pickups":
+    def of(cls, rows: Iterable[tuple[int, int, int]], weekdays: tuple[int, ...]) -> "Pickups":
         """From rows of hour, day of week (0 Sunday) and number; where there is no row, zero."""
         found = {(hour, weekday): number for hour, weekday, number in rows}
-        return cls(tuple(tuple(found.get((h, d), 0) for d in range(len(WEEKDAYS))) for h in HOURS))
+        by_hour = tuple(tuple(found.get((h, d), 0) for d in range(len(WEEKDAYS))) for h in HOURS)
+        return cls(by_hour, weekdays)
 
     @property
     def total(self) -> int:
         return sum(chain.from_iterable(self.by_hour))
 
-    def of_weekday(self, weekday: int) -> tuple[int, ...]:
-        """The 24 numbers of a day of the week, 0 Sunday."""
-        return tuple(hour[weekday] for hour in self.by_hour)
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """The weekdays of which at least one day was counted, 0 Sunday."""
+        return tuple(weekday for weekday, days in enumerate(self.weekdays) if days)
+
+    @property
+    def averages(self) -> tuple[tuple[float | None, ...], ...]:
+        """Pickups per hour of a weekday: their sum over the number of its days.
+
+        The shape is that of `by_hour`; None for a weekday of which no day was counted.
+        """
+        return tuple(
+            tuple(n / days if days else None for n, days in zip(hour, self.weekdays, strict=True))
+            for hour in self.by_hour
+        )
+
+    @property
+    def busiest(self) -> tuple[int, int, float] | None:
+        """The weekday and hour with the highest average, and that; None without pickups."""
+        averages = self.averages
+        found = [(averages[h][d] or 0, -d, -h) for d in self.counted for h in HOURS]
+        average, weekday, hour = max(found, default=(0, 0, 0))
+        return (-weekday, -hour, average) if average else None
 
     def to_csv(self) -> str:
-        """A header, and a line for each hour: the hour, and the number of each day of the week."""
+        """A header, and a line for each hour: the hour, and the total of each weekday."""
         header = ",".join(("hour_of_day", *WEEKDAYS))
         lines = (",".join(map(str, (h, *self.by_hour[h]))) for h in HOURS)
         return "\n".join((header, *lines)) + "\n"
@@ -52,8 +80,32 @@ class Pickups:
         return "\n".join((header, *lines))
 
 
+def number_format(numbers: Iterable[float | None]) -> str:
+    """The format specification for numbers that are shown together: 0, 1 or 2 decimals."""
+    known = [number for number in numbers if number is not None]
+    largest = max(known, default=0)
+    if largest >= 1000 or all(float(number).is_integer() for number in known):
+        return ",.0f"
+    return ",.1f" if largest >= 10 else ",.2f"
+
+
+def busiest_in_words(pickups: Pickups) -> str:
+    """`Busiest: Tuesday, 18 to 19 h, …` with the average; empty without pickups."""
+    if not pickups.busiest:
+        return ""
+    weekday, hour, average = pickups.busiest
+    number = format(average, number_format(chain.from_iterable(pickups.averages)))
+    what = f"{number} {'pickup' if number == '1' else 'pickups'}"
+    on_average = " on average" if max(pickups.weekdays) > 1 else ""
+    return f"Busiest: {WEEKDAYS[weekday]}, {hour} to {hour + 1} h, {what}{on_average}"
+
+
 def count_pickups(con: "duckdb.DuckDBPyConnection", question: Question) -> Pickups:
-    """The pickups that a question asks for, by a connection with the views `trips` and `zones`."""
+    """The pickups that a question asks for, by a connection with the lake's views.
+
+    Both the pickups and the days are those of loaded months: a file holds a few trips of the days
+    before and after its month, and half a day of trips would pull an average down.
+    """
     start, end = question.dates
     parameters = {
         "borough": question.borough,
@@ -61,7 +113,37 @@ def count_pickups(con: "duckdb.DuckDBPyConnection", question: Question) -> Picku
         "start_date": start,
         "end_date": end,
     }
-    return Pickups.of(con.execute(QUERY, parameters).fetchall())
+    weekdays = count_weekdays(question.dates, loaded_months(con))
+    return Pickups.of(con.execute(QUERY, parameters).fetchall(), weekdays)
+
+
+def loaded_months(con: "duckdb.DuckDBPyConnection") -> list[date]:
+    """The first days of the months that the lake has."""
+    found = con.execute("SELECT DISTINCT partition_date FROM trip_days ORDER BY ALL").fetchall()
+    return [month for (month,) in found]
+
+
+def count_weekdays(dates: tuple[date, date], months: Collection[date]) -> tuple[int, ...]:
+    """How many days of each weekday, from Sunday, a period (its end excluded) has in months."""
+    start, end = dates
+    numbers = [0] * len(WEEKDAYS)
+    for month in {month.replace(day=1) for month in months}:
+        first = max(start, month)
+        last = min(end - timedelta(days=1), _last_day(month))
+        for weekday, days in enumerate(_weekdays_between(first, last)):
+            numbers[weekday] += days
+    return tuple(numbers)
+
+
+def _weekdays_between(first: date, last: date) -> list[int]:
+    """How many days of each weekday, from Sunday, there are from a first to a last day."""
+    weeks, rest = divmod(max(0, (last - first).days + 1), len(WEEKDAYS))
+    begin = first.isoweekday() % len(WEEKDAYS)
+    return [weeks + ((d - begin) % len(WEEKDAYS) < rest) for d in range(len(WEEKDAYS))]
+
+
+def _last_day(month: date) -> date:
+    return month.replace(day=monthrange(month.year, month.month)[1])
 
 
 def unknown_zone(con: "duckdb.DuckDBPyConnection", question: Question) -> str:
@@ -78,8 +160,7 @@ def remark(con: "duckdb.DuckDBPyConnection", question: Question) -> str:
     """A sentence on what the lake lacks for a question; empty where it lacks nothing."""
     if not con.execute("SELECT zone_id FROM zones LIMIT 1").fetchall():
         return "The taxi zones are not loaded, so nothing is counted."
-    found = con.execute("SELECT DISTINCT partition_date FROM trip_days").fetchall()
-    missing = missing_months(question.dates, (month for (month,) in found))
+    missing = missing_months(question.dates, loaded_months(con))
     if not missing:
         return ""
     named = ", ".join(month.isoformat()[:7] for month in missing[:_NAMED_MONTHS])

@@ -1,6 +1,6 @@
-"""A report as one file: a request's numbers, and what they rest on.
+"""A report as one file: a request's numbers, and the data that they are computed from.
 
-It is written last, so whoever sees it finds the chart and the CSV beside it.
+It is written last, so a reader who sees it finds the chart and the CSV beside it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from adhoc_reports.lib.pickups import Pickups
+from adhoc_reports.lib.pickups import Pickups, count_weekdays
 from adhoc_reports.lib.request import Question, Request
 
 if TYPE_CHECKING:
@@ -57,18 +57,27 @@ Weekdays = Annotated[tuple[Count, ...], Field(min_length=7, max_length=7)]
 Hours = Annotated[tuple[Weekdays, ...], Field(min_length=24, max_length=24)]
 """Numbers of pickups: 24 hours, 7 days of the week each, from Sunday."""
 
+
 MAX_BYTES = 1024 * 1024
 """Largest report that is read; the platform's own have some 2 KB."""
+
+
+def _weekdays_of_period(report: dict[str, Any]) -> Weekdays:
+    """How many days of each weekday an older report counted, which does not say so itself."""
+    request, basis = report["request"], report["basis"]
+    return count_weekdays(request.dates, [each.month for each in basis.months])
 
 
 class Report(BaseModel):
     """The answer to a request.
 
-    run_id:  of the run that made it
-    run_key: of the version of the request's file that it answers; empty where it was asked for
-             without a file
-    by_hour: numbers of pickups, 24 hours, 7 days of the week each, from Sunday
-    remark:  what the lake lacked; empty where it lacked nothing
+    run_id:     of the run that made it
+    run_key:    of the version of the request's file that it answers; empty where it was asked for
+                without a file
+    by_hour:    numbers of pickups, 24 hours, 7 days of the week each, from Sunday
+    remark:     what the lake lacked; empty where it lacked nothing
+    weekdays:   how many days of each weekday were counted, from Sunday: those of loaded months
+    publishers: of the months' files, see `taxi_shared.provenance`; empty in older reports
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,14 +89,17 @@ class Report(BaseModel):
     by_hour: Hours
     remark: str
     basis: Basis
+    weekdays: Weekdays = Field(default_factory=_weekdays_of_period)
+    publishers: tuple[str, ...] = ()
 
     @property
     def pickups(self) -> Pickups:
-        return Pickups(self.by_hour)
+        return Pickups(self.by_hour, self.weekdays)
 
 
 Days = Sequence[tuple[Any, ...]]
-"""Rows of `report_basis.sql`: month, trips of the period, those of unknown zones, untimed ones."""
+"""Rows of `report_basis.sql`: month, trips of the period, and how many of these have an unknown
+zone or are of a month that is not loaded; untimed trips."""
 
 
 def trips_of_days(con: "duckdb.DuckDBPyConnection", question: Question) -> Days:
@@ -104,12 +116,12 @@ def to_basis(
     loaded:  when each month's file came into the lake
     counted: how many trips the numbers have
     """
-    total, unknown, untimed = (sum(int(row[i]) for row in days) for i in (1, 2, 3))
+    total, unknown, not_loaded, untimed = (sum(int(row[i]) for row in days) for i in range(1, 5))
+    elsewhere = total - counted - unknown - not_loaded
     left_out = (
-        LeftOut(
-            reason=f"Picked up elsewhere than in {question.area}.", trips=total - counted - unknown
-        ),
+        LeftOut(reason=f"Picked up elsewhere than in {question.area}.", trips=elsewhere),
         LeftOut(reason="Picked up in a zone that is unknown or outside New York.", trips=unknown),
+        LeftOut(reason="Picked up on days of months that are not loaded.", trips=not_loaded),
         LeftOut(reason="Without a pickup time, in the files of these months.", trips=untimed),
     )
     return Basis(

@@ -1,14 +1,31 @@
 -- The trips of a period, wherever they were picked up, by the month of the file that holds them.
--- Grain: one row for each month whose file has a pickup in the period. Trips without a pickup time
--- are of no period; they are told with each month whose file has them.
+-- Grain: one row for each month whose file has a pickup in the period. A file has a few trips of
+-- days of other months; where these months are not loaded, such trips are not counted. Trips
+-- without a pickup time are of no period; they are told with each month whose file has them.
 SELECT
     trip_days.partition_date AS month,
     SUM(CASE WHEN trip_days.pickup_date IS NULL THEN 0 ELSE trip_days.num_trips END) AS num_trips,
     SUM(
-        CASE WHEN trip_days.pickup_date IS NULL THEN 0 ELSE trip_days.num_unknown_pickup_zones END
+        CASE WHEN loaded.month_number IS NULL THEN 0 ELSE trip_days.num_unknown_pickup_zones END
     ) AS num_unknown_zones,
+    SUM(
+        CASE
+            WHEN trip_days.pickup_date IS NULL OR loaded.month_number IS NOT NULL THEN 0
+            ELSE trip_days.num_trips
+        END
+    ) AS num_not_loaded,
     SUM(CASE WHEN trip_days.pickup_date IS NULL THEN trip_days.num_trips ELSE 0 END) AS num_untimed
 FROM trip_days
+LEFT JOIN (
+    SELECT DISTINCT
+        EXTRACT(YEAR FROM months.partition_date) * 12
+        + EXTRACT(MONTH FROM months.partition_date) AS month_number
+    FROM trip_days AS months
+) AS loaded
+    ON
+        loaded.month_number
+        = EXTRACT(YEAR FROM trip_days.pickup_date) * 12
+        + EXTRACT(MONTH FROM trip_days.pickup_date)
 WHERE
     (trip_days.pickup_date >= $start_date AND trip_days.pickup_date < $end_date)
     OR trip_days.pickup_date IS NULL
