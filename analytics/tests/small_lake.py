@@ -20,7 +20,7 @@ class Trip(NamedTuple):
     amount: str | None = "10.00"
 
 
-def write_month(lake: Lake, month: str, trips: list[Trip]) -> None:
+def write_month(lake: Lake, month: str, trips: list[Trip], publisher: str = "") -> None:
     """A month's file (`2019-01-01`) with these trips, whenever their pickup was."""
     derived = ", ".join(
         f"CAST({c.formula} AS {c.type}) AS {c.name}" for c in TRIPS.columns if c.formula
@@ -35,7 +35,8 @@ def write_month(lake: Lake, month: str, trips: list[Trip]) -> None:
         "FROM (SELECT UNNEST($trips) AS t)) ORDER BY pickup_datetime"
     )
     with duckdb.connect() as con:
-        lake.write(con, TRIPS, query, {"trips": [t._asdict() for t in trips]}, month)
+        parameters = {"trips": [t._asdict() for t in trips]}
+        lake.write(con, TRIPS, query, parameters, month, publisher=publisher)
         lake.write(
             con,
             TRIP_DAYS,
@@ -46,7 +47,9 @@ def write_month(lake: Lake, month: str, trips: list[Trip]) -> None:
         )
 
 
-def write_zones(lake: Lake, zones: list[tuple[int, str, str, str | None]]) -> None:
+def write_zones(
+    lake: Lake, zones: list[tuple[int, str, str, str | None]], publisher: str = ""
+) -> None:
     """The table `zones`, from zone_id, zone, borough, geometry."""
     names = ("zone_id", "zone", "borough", "geometry")
     with duckdb.connect() as con:
@@ -56,6 +59,7 @@ def write_zones(lake: Lake, zones: list[tuple[int, str, str, str | None]]) -> No
             "SELECT CAST(z.zone_id AS INTEGER) AS zone_id, z.zone, z.borough, "
             "CAST(z.geometry AS VARCHAR) AS geometry FROM (SELECT UNNEST($zones) AS z)",
             {"zones": [dict(zip(names, zone, strict=True)) for zone in zones]},
+            publisher=publisher,
         )
 
 

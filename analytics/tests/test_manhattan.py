@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 
 import dagster as dg
@@ -9,8 +10,10 @@ from small_lake import ISLANDS, Trip, square, write_month, write_zones
 
 from analytics.definitions import defs
 from analytics.defs.manhattan import manhattan_map
+from analytics.lib.io_managers import GeoJsonFiles
 from analytics.lib.zones import trips_by_zone
 from taxi_shared.lake import Lake
+from taxi_shared.provenance import SYNTHETIC, TLC, UNKNOWN
 
 ZONES = [
     (4, "Alphabet City", "Manhattan", square(-73.98, 40.72)),
@@ -107,3 +110,52 @@ def test_without_zones_the_error_says_what_to_materialize(lake: Lake) -> None:
     with pytest.raises(Exception, match="zones") as raised:
         update()
     assert "materialize taxi_zones first" in f"{raised.value} {raised.value.__cause__}"
+
+
+def members(lake: Lake) -> dict[str, object]:
+    """The members of the GeoJSON beside its features."""
+    content = json.loads((lake.root.staging / "manhattan_stats.geojson").read_text())
+    assert (content.pop("type"), len(content.pop("features"))) == ("FeatureCollection", 3)
+    return content
+
+
+def test_period_and_source_go_with_the_statistics(loaded: Lake) -> None:
+    write_month(loaded, "2019-04-01", [], publisher=TLC)
+    result = update()
+    expected = {
+        "period": "January to April 2019 without Mar 2019",
+        "source": f"Source: {TLC}; {UNKNOWN}",
+    }
+    assert members(loaded) == expected
+    (event,) = result.asset_materializations_for_node("manhattan_stats")
+    assert {name: event.metadata[name].value for name in expected} == expected
+
+
+def test_synthetic_zones_make_the_statistics_synthetic(lake: Lake) -> None:
+    write_month(lake, "2019-01-01", TRIPS, publisher=TLC)
+    write_zones(lake, ZONES, publisher="a mirror of TLC's zones")
+    update()
+    assert members(lake)["source"] == f"Source: {TLC}"
+    write_zones(lake, ZONES, publisher=SYNTHETIC)
+    update()
+    assert members(lake)["source"] == f"Source: {TLC}; {SYNTHETIC}"
+
+
+def test_map_shows_period_and_source_of_the_stored_statistics(loaded: Lake) -> None:
+    write_month(loaded, "2019-01-01", TRIPS, publisher=SYNTHETIC)
+    write_month(loaded, "2019-02-01", [], publisher=SYNTHETIC)
+    update()
+    manager = GeoJsonFiles(loaded.root.staging)
+    path = loaded.root.staging / "manhattan_stats.geojson"
+    stats = manager.load_from_path(dg.build_input_context(), path)
+    texts = [text.get_text() for text in manhattan_map(stats).texts]
+    assert "Yellow taxi trips in Manhattan" in texts
+    synthetic = "Synthetic sample data  ·  January to February 2019"
+    assert {synthetic, f"Source: {SYNTHETIC}"} <= set(texts)
+
+
+def test_statistics_from_before_periods_were_recorded_are_drawn() -> None:
+    stats = trips_by_zone(zones_frame(), {4: 3}, "Manhattan")
+    texts = [text.get_text() for text in manhattan_map(stats).texts]
+    assert "period not recorded" in texts
+    assert "Source: not recorded" in texts

@@ -12,6 +12,7 @@ from small_lake import square
 
 from analytics.lib import zone_map
 from analytics.lib.io_managers import PNG_METADATA
+from taxi_shared.provenance import SYNTHETIC, TLC, publisher, source_line
 
 
 def zones(*trips: int) -> geopandas.GeoDataFrame:
@@ -24,9 +25,19 @@ def zones(*trips: int) -> geopandas.GeoDataFrame:
     )
 
 
+def draw(of: geopandas.GeoDataFrame, is_synthetic: bool = False) -> Figure:
+    return zone_map.draw(
+        of,
+        "Trips in Manhattan",
+        period="January to March 2023",
+        source="Source: TLC",
+        is_synthetic=is_synthetic,
+    )
+
+
 @pytest.fixture
 def figure() -> Figure:
-    return zone_map.draw(zones(1_500_000, 0, 250_000, 12), "Trips in Manhattan")
+    return draw(zones(1_500_000, 0, 250_000, 12))
 
 
 def texts(figure: Figure) -> list[str]:
@@ -55,7 +66,9 @@ def test_the_map_has_title_number_of_trips_and_a_legend_that_names_the_scale(
 ) -> None:
     found = texts(figure)
     assert "Trips in Manhattan" in found
-    assert any("1,750,012 trips by zone of pickup" in text for text in found)
+    assert "January to March 2023" in found
+    assert "1,750,012 trips by zone of pickup  ·  4 zones" in found
+    assert "Source: TLC" in found
     assert "Trips per zone\n(linear scale)" in found
     assert "no trips" in found
     (bar,) = figure.axes[0].child_axes
@@ -64,8 +77,42 @@ def test_the_map_has_title_number_of_trips_and_a_legend_that_names_the_scale(
     assert ticks[-1] == "1,500,000"
 
 
-def test_trips_in_zones_outside_the_map_are_told(figure: Figure) -> None:
-    assert any("12 of the trips in 1 of the zones outside" in text for text in texts(figure))
+def test_trips_outside_the_map_are_counted(figure: Figure) -> None:
+    assert "12 trips in 1 zone outside this map" in texts(figure)
+
+
+def test_zones_without_a_shape_are_not_called_outside() -> None:
+    without = zones(5, 30, 400, 12)
+    without.loc[0, "geometry"] = None
+    without.loc[1, "geometry"] = shapely.MultiPolygon()
+    expected = (
+        "12 trips in 1 zone outside this map  ·  35 trips in 2 zones without a shape (not drawn)"
+    )
+    assert expected in texts(draw(without))
+
+
+def test_synthetic_data_say_so_on_the_map(figure: Figure) -> None:
+    assert not any("ynthetic" in text for text in texts(figure))
+    found = texts(draw(zones(1, 2, 3, 4), is_synthetic=True))
+    assert "Synthetic sample data  ·  January to March 2023" in found
+
+
+def test_no_line_is_wider_than_the_map_allows() -> None:
+    without = zones(123_456_789, 0, 9_876_543, 1_234_567)
+    without.loc[2, "geometry"] = None
+    figure = zone_map.draw(
+        without,
+        "Yellow taxi trips in Manhattan",
+        period="December 2009 to November 2023 without Feb 2010, Sep 2011",
+        source=source_line([TLC, publisher("https://mirror.example.com/tlc"), SYNTHETIC]),
+        is_synthetic=True,
+    )
+    figure.canvas.draw()
+    assert len(figure.texts) == 5
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert box.x1 <= figure.bbox.x1, text.get_text()
+        assert box.y0 >= 0, text.get_text()
 
 
 def test_colours_are_plasma_from_zero_and_grey_for_a_zone_without_trips(figure: Figure) -> None:
@@ -85,7 +132,8 @@ def test_the_same_zones_give_the_same_bytes_in_another_process(tmp_path) -> None
     script = (
         "import geopandas, io, sys, hashlib; from analytics.lib import zone_map; "
         f"zones = geopandas.read_file({str(table)!r}); target = io.BytesIO(); "
-        "zone_map.draw(zones, 'Trips').savefig(target, metadata={'Software': 'matplotlib'}); "
+        "figure = zone_map.draw(zones, 'Trips', period='2023', source='Source: TLC'); "
+        "figure.savefig(target, metadata={'Software': 'matplotlib'}); "
         "print(hashlib.sha256(target.getvalue()).hexdigest(), 'matplotlib.pyplot' in sys.modules)"
     )
     run = [sys.executable, "-c", script]
@@ -103,4 +151,12 @@ def test_no_version_of_the_drawing_library_is_in_the_file(figure: Figure) -> Non
 def test_zones_without_any_trips_and_without_shapes_can_be_drawn() -> None:
     empty = zones(0, 0, 0, 0)
     empty.loc[0, "geometry"] = None
-    assert png(zone_map.draw(empty, "Nothing yet")).startswith(b"\x89PNG")
+    assert png(draw(empty)).startswith(b"\x89PNG")
+
+
+def test_number_of_a_zone_that_leaves_the_map_is_on_the_map() -> None:
+    southern = zones(9, 1, 1, 1)
+    southern.loc[0, "geometry"] = shapely.box(-74.02, 40.5, -74.01, 40.705)
+    drawn = draw(southern)
+    (number,) = (t for t in drawn.axes[0].texts if t.get_text() == "1" and t.get_bbox_patch())
+    assert 40.70 <= number.get_position()[1] <= 40.705

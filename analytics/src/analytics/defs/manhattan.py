@@ -1,23 +1,27 @@
 """Manhattan's trips by zone, and their map.
 
-Both follow the lake by themselves: they are made again when months or zones have come in.
+Both are updated automatically when months or zones change.
 """
 
 from importlib.resources import files
 
 import dagster as dg
+import duckdb
 
 from analytics.defs.conditions import AFTER_NEW_MONTHS, AFTER_NEWS
-from analytics.lib import zone_map, zones
+from analytics.lib import period, zone_map, zones
 from analytics.lib.frames import Figure, GeoDataFrame
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
+from taxi_shared.lake import Lake
 from taxi_shared.lineage import column_lineage
-from taxi_shared.tables import TRIPS
+from taxi_shared.provenance import SYNTHETIC, source_line
+from taxi_shared.tables import TRIPS, ZONES
 from taxi_shared.versions import code_version, function_in
 
 QUERY = (files("analytics") / "sql" / "manhattan_stats.sql").read_text()
 BOROUGH = "Manhattan"
+PERIOD, SOURCE = "period", "source"  # keys of the statistics' `attrs`
 POOL = "manhattan"  # a map shows the statistics of its own run
 
 SCHEMA = dg.TableSchema(
@@ -47,7 +51,9 @@ LINEAGE = column_lineage(
     },
     deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=dg.AllPartitionMapping())],
     io_manager_key="geojson",
-    code_version=code_version(function_in(__file__, "BOROUGH", "manhattan_stats"), zones, QUERY),
+    code_version=code_version(
+        function_in(__file__, "BOROUGH", "manhattan_stats", "_publishers"), period, zones, QUERY
+    ),
     automation_condition=AFTER_NEW_MONTHS,
     pool=POOL,
     group_name=keys.METRICS,
@@ -55,10 +61,24 @@ LINEAGE = column_lineage(
     metadata={"dagster/column_schema": SCHEMA, "dagster/column_lineage": LINEAGE},
 )
 def manhattan_stats(taxi_zones: GeoDataFrame, database: LakeDatabase) -> GeoDataFrame:
-    """Trips by zone of pickup in Manhattan, all months together, with the shape of each zone."""
+    """Trips by zone of pickup in Manhattan, all months together, with the shape of each zone.
+
+    `attrs` has the period and the source of the trips; they are members of the GeoJSON as well.
+    """
     with database.get_connection(tables=[TRIPS]) as con:
         trips = dict(con.execute(QUERY).fetchall())
-    return zones.trips_by_zone(taxi_zones, trips, BOROUGH)
+        publishers = _publishers(con, database.lake)
+    stats = zones.trips_by_zone(taxi_zones, trips, BOROUGH)
+    stats.attrs = {
+        PERIOD: period.describe_period(database.lake.versions(TRIPS)),
+        SOURCE: source_line(publishers),
+    }
+    return stats
+
+
+def _publishers(con: duckdb.DuckDBPyConnection, lake: Lake) -> set[str]:
+    """Who published the trips; and that the zones are synthetic, where they are."""
+    return {*lake.publishers(con, TRIPS), *({SYNTHETIC} & set(lake.publishers(con, ZONES)))}
 
 
 @dg.asset(
@@ -72,4 +92,10 @@ def manhattan_stats(taxi_zones: GeoDataFrame, database: LakeDatabase) -> GeoData
 )
 def manhattan_map(manhattan_stats: GeoDataFrame) -> Figure:
     """Map of Manhattan's trips by zone of pickup: `outputs/manhattan_map.png`."""
-    return zone_map.draw(manhattan_stats, "Yellow taxi trips in Manhattan")
+    return zone_map.draw(
+        manhattan_stats,
+        "Yellow taxi trips in Manhattan",
+        period=manhattan_stats.attrs.get(PERIOD, "period not recorded"),
+        source=manhattan_stats.attrs.get(SOURCE, source_line([])),
+        is_synthetic=SYNTHETIC in manhattan_stats.attrs.get(SOURCE, ""),
+    )

@@ -19,6 +19,7 @@ from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES
 
 LONGITUDE_LATITUDE = "EPSG:4326"
+GEOJSON_MEMBERS = {"type", "features", "bbox", "crs"}
 # By default the file would name the version of the drawing library, and the picture change with it.
 PNG_METADATA = {"Software": "matplotlib"}
 
@@ -61,21 +62,28 @@ class _Files(dg.UPathIOManager):
 
 
 class GeoJsonFiles(_Files):
-    """GeoDataFrames in longitude and latitude."""
+    """GeoDataFrames in longitude and latitude.
+
+    A frame's `attrs` are members of the file beside its features (RFC 7946, section 6.1).
+    """
 
     extension = ".geojson"
 
     def dump_to_path(self, context: dg.OutputContext, obj: GeoDataFrame, path: UPath) -> None:
-        storage.write_text(path, obj.to_json(drop_id=True) + "\n")
+        storage.write_text(path, json.dumps(obj.attrs | obj.to_geo_dict(drop_id=True)) + "\n")
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> GeoDataFrame:
         import geopandas
 
-        features = json.loads(storage.read_bytes(path))["features"]
-        return geopandas.GeoDataFrame.from_features(features, crs=LONGITUDE_LATITUDE)
+        content = json.loads(storage.read_bytes(path))
+        features = content["features"]
+        frame = geopandas.GeoDataFrame.from_features(features, crs=LONGITUDE_LATITUDE)
+        frame.attrs = {name: content[name] for name in content.keys() - GEOJSON_MEMBERS}
+        return frame
 
     def get_metadata(self, context: dg.OutputContext, obj: GeoDataFrame) -> dict[str, Any]:
         return {
+            **obj.attrs,
             "dagster/row_count": len(obj),
             "bytes": self._get_path(context).stat().st_size,
             "preview": preview.table(obj.drop(columns="geometry")),

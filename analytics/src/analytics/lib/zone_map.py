@@ -5,12 +5,14 @@ process would share.
 """
 
 from math import cos, radians
+from textwrap import fill
 from typing import Any
 
 from analytics.lib.frames import Figure, GeoDataFrame
 
 WEST, EAST = -74.05, -73.90
 SOUTH, NORTH = 40.70, 40.82
+LEFT = 0.085  # of the figure: where the map and all text begin
 KM_PER_DEGREE = 111.32  # of latitude; of longitude it is this times the cosine of the latitude
 KM_PER_MILE = 1.609344
 SHRINKAGE = cos(radians((SOUTH + NORTH) / 2))
@@ -18,46 +20,78 @@ SHRINKAGE = cos(radians((SOUTH + NORTH) / 2))
 COLOURS = "plasma"
 NO_TRIPS = "#d4d4d4"
 PAPER, INK, FAINT = "#f5f5f3", "#222222", "#666666"
+SOURCE_LETTERS = 115  # per line
 LISTED = 5
 LIST_AT = 0.56  # of the width, east of Manhattan
 
 
-def draw(zones: GeoDataFrame, title: str) -> Figure:
+def draw(
+    zones: GeoDataFrame, title: str, *, period: str, source: str, is_synthetic: bool = False
+) -> Figure:
     """The part of the zones within the extent; columns zone, geometry, num_trips.
 
-    Colours are linear from 0 to the busiest zone; a zone without trips is grey.
+    Colours are linear from 0 to the busiest zone; a zone without trips is grey. `period` and
+    `source` are those of the trips.
     """
     from matplotlib.figure import Figure as BareFigure
 
     figure = BareFigure(figsize=(8, 7.6), dpi=150, facecolor="white")
-    axes = figure.add_axes((0.085, 0.07, 0.74, 0.80))
+    axes = figure.add_axes((LEFT, 0.08, 0.74, 0.785))
     _frame(axes)
     colours = _fill(axes, zones)
     _colour_bar(figure, axes, colours)
     _list_busiest(axes, zones)
     _scale_bar(axes)
-    figure.text(0.085, 0.945, title, fontsize=15, fontweight="bold", color=INK)
-    figure.text(0.085, 0.915, subtitle(zones), fontsize=9.5, color=FAINT, va="center")
+    kind = ["Synthetic sample data"] if is_synthetic else []
+    lines = ([*kind, period], count_trips(zones), count_trips_not_drawn(zones))
+    figure.text(LEFT, 0.957, title, fontsize=15, fontweight="bold", color=INK)
+    for height, parts in zip((0.937, 0.914, 0.891), lines, strict=True):
+        text = "  ·  ".join(parts)
+        figure.text(LEFT, height, text, fontsize=9, color=FAINT, va="center")
+    footer = fill(source, SOURCE_LETTERS)
+    figure.text(LEFT, 0.022, footer, fontsize=8, color=FAINT, va="center")
     return figure
 
 
-def subtitle(zones: GeoDataFrame) -> str:
-    """How many trips the zones have, and how many of them lie outside the map."""
-    trips, count = int(zones["num_trips"].sum()), len(zones)
-    parts = [f"{trips:,} trips by zone of pickup", f"{count} zones"]
-    outside = zones[~_is_on_map(zones)]
-    if not outside.empty:
-        parts.append(
-            f"{int(outside['num_trips'].sum()):,} of the trips in {len(outside)} of the zones "
-            "outside this map"
-        )
-    return "  ·  ".join(parts)
+def count_trips(zones: GeoDataFrame) -> list[str]:
+    """How many trips the zones have, and how many zones there are."""
+    trips = int(zones["num_trips"].sum())
+    return [f"{trips:,} trips by zone of pickup", _number_of_zones(len(zones))]
+
+
+def count_trips_not_drawn(zones: GeoDataFrame) -> list[str]:
+    """How many of the trips are in zones that the map does not show, and why it does not."""
+    has_shape = _has_shape(zones)
+    hidden = (
+        (zones[has_shape & ~_is_on_map(zones)], "outside this map"),
+        (zones[~has_shape], "without a shape (not drawn)"),
+    )
+    return [
+        f"{int(found['num_trips'].sum()):,} trips in {_number_of_zones(len(found))} {reason}"
+        for found, reason in hidden
+        if not found.empty
+    ]
+
+
+def _number_of_zones(number: int) -> str:
+    return f"{number} zone" if number == 1 else f"{number} zones"
+
+
+def _has_shape(zones: GeoDataFrame) -> Any:
+    import shapely
+
+    shapes = zones.geometry.to_numpy()
+    return shapely.is_geometry(shapes) & ~shapely.is_empty(shapes)
 
 
 def _is_on_map(zones: GeoDataFrame) -> Any:
+    return zones.geometry.intersects(_extent())
+
+
+def _extent() -> Any:
     import shapely
 
-    return zones.geometry.intersects(shapely.box(WEST, SOUTH, EAST, NORTH))
+    return shapely.box(WEST, SOUTH, EAST, NORTH)
 
 
 def _frame(axes: Any) -> None:
@@ -83,7 +117,7 @@ def _fill(axes: Any, zones: GeoDataFrame) -> Any:
     from matplotlib.colors import Normalize
 
     colours = ScalarMappable(Normalize(0, max(1, zones["num_trips"].max())), colormaps[COLOURS])
-    drawn = zones[~zones.geometry.is_empty & zones.geometry.notna()]
+    drawn = zones[_has_shape(zones)]
     axes.add_collection(
         PatchCollection(
             [_patch(shape) for shape in drawn.geometry],
@@ -150,7 +184,7 @@ def _list_busiest(axes: Any, zones: GeoDataFrame) -> None:
     axes.text(LIST_AT, top, "Busiest zones, trips", fontweight="bold", **style)
     rows = zip(busiest["zone"], busiest.geometry, busiest["num_trips"], strict=True)
     for number, (zone, shape, trips) in enumerate(rows, start=1):
-        point = shape.representative_point()
+        point = shape.intersection(_extent()).representative_point()
         axes.text(
             point.x,
             point.y,
