@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from taxi_platform.__main__ import cli, load_settings
-from taxi_platform.instance import without_proxy_for_loopback
 from taxi_platform.workspace import ROOT
+from taxi_shared.addresses import without_proxy_for_loopback
 
 MACHINE = "/usr/bin:/bin"
 

@@ -27,6 +27,7 @@ from taxi_platform.sample import write_sample
 from taxi_platform.status import show
 from taxi_platform.workspace import ROOT, locations
 from taxi_shared import s3, settings
+from taxi_shared.addresses import without_proxy_for_loopback
 from taxi_shared.partitions import monthly
 from taxi_shared.s3 import S3Error
 from taxi_shared.secrets import SecretError
@@ -47,6 +48,7 @@ def load_settings(path: Path) -> None:
 
 
 load_settings(ROOT / ".env")
+os.environ.update(without_proxy_for_loopback(os.environ))
 HOME = Path(os.environ.get("DAGSTER_HOME") or ROOT / ".dagster")
 console = Console()
 
@@ -219,9 +221,12 @@ def sample(folder: Path, first: str, last: str, rows: int, service: str) -> None
 
 
 def _data_root() -> DataRoot:
-    """The configured data root. Raises S3Error where it is on S3 and cannot be used."""
-    root = DataRoot.at(settings.get(settings.DATA_ROOT))
-    root.check()
+    """The configured data root. Raises S3Error or ClickException where it cannot be used."""
+    try:
+        root = DataRoot.at(settings.get(settings.DATA_ROOT))
+        root.check()
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
     return root
 
 

@@ -7,7 +7,6 @@ side, and each runs by the Python of its own environment.
 
 import fcntl
 import os
-import re
 import shutil
 import signal
 import socket
@@ -32,10 +31,10 @@ from taxi_platform.locks import make_private_folder, open_lock
 from taxi_platform.lost_runs import end_lost_runs
 from taxi_platform.workspace import ROOT, Location, locations
 from taxi_shared import settings
+from taxi_shared.addresses import without_proxy_for_loopback
 from taxi_shared.http import Session
 
 HOST = "127.0.0.1"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START_SECONDS = 120
 STOP_SECONDS = 15
 PORTAL_LOCATION = "adhoc_reports"
@@ -197,18 +196,6 @@ def _check_port(port: int, another: str) -> None:
             raise InstanceError(
                 f"port {port} of {HOST} is busy ({error.strerror}); give another, as in {another}"
             ) from None
-
-
-def without_proxy_for_loopback(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables by which no client sends what is for this machine to a proxy.
-
-    The processes of an instance reach each other by HTTP and by gRPC, which follows `http_proxy`
-    too. To a proxy, 127.0.0.1 is another machine.
-    """
-    given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    hosts = [host for host in re.split(r"[,\s]+", given) if host]
-    hosts += [host for host in LOOPBACK if host not in hosts]
-    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(hosts))
 
 
 @contextmanager

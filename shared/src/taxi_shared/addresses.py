@@ -4,10 +4,12 @@ An address can hold a secret itself, as in `https://user:password@…` or `?toke
 """
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PORTS = {"http": 80, "https": 443}
 # The second alternative is a password with a "/" that should have been percent-encoded; digits
 # before a "/" are a port.
@@ -34,6 +36,20 @@ def is_loopback(host: str | None) -> bool:
         return ip_address(host or "").is_loopback
     except ValueError:
         return False
+
+
+def without_proxy_for_loopback(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables by which no client sends what is for this machine to a proxy.
+
+    The processes of an instance reach each other by HTTP and by gRPC, which follows `http_proxy`
+    too. To a proxy, 127.0.0.1 is another machine.
+    """
+    given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    if given.strip() == "*":  # which means all hosts only where it is alone
+        return dict.fromkeys(("no_proxy", "NO_PROXY"), "*")
+    hosts = [host for host in re.split(r"[,\s]+", given) if host]
+    hosts += [host for host in LOOPBACK if host not in hosts]
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(hosts))
 
 
 def is_confidential(address: str) -> bool:

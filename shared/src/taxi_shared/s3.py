@@ -5,26 +5,39 @@ or the role of the machine; keys by a secret in AWS Secrets Manager as well. Wha
 s3fs, which lists and moves files, and for DuckDB, which reads and writes tables.
 """
 
+import asyncio
 import json
+import logging
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from upath import UPath
 
 from taxi_shared import settings
+from taxi_shared.addresses import without_proxy_for_loopback, without_secrets
 
 if TYPE_CHECKING:
     # Imported by the functions that use them: most processes of one machine need no S3.
+    import aiobotocore.credentials
+    import aiobotocore.session
     import botocore.client
+    import botocore.credentials
     import botocore.session
     import duckdb
 
 KEY_ID, SECRET, TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 # Where a server has no regions, signatures name this one.
 ANY_REGION = "us-east-1"
+# The keys in a secret are read again after the first time, as they may have been replaced; until
+# the second they are used where Secrets Manager does not answer.
+SECRET_READ_AGAIN, SECRET_USED_AT_MOST = timedelta(minutes=5), timedelta(hours=1)
 
 _KEYS_WRONG = (
     f"the keys are refused: check {KEY_ID}, {SECRET} and {TOKEN}, or the profile, role or "
@@ -60,6 +73,11 @@ class Keys(NamedTuple):
     token: str
 
 
+log = logging.getLogger(__name__)
+# DuckDB fails where two threads replace a secret at once.
+_secret_lock = threading.Lock()
+
+
 class S3Error(Exception):
     """S3 cannot be used as it is set up; the message says why and what to do."""
 
@@ -69,7 +87,13 @@ def is_on_s3(path: UPath) -> bool:
 
 
 def options() -> dict[str, Any]:
-    """What s3fs is to know beside the variables of AWS. Raises S3Error."""
+    """What s3fs is to know beside the variables of AWS.
+
+    From here on, no client of this process sends what is for this machine to a proxy.
+    """
+    for name, hosts in without_proxy_for_loopback(os.environ).items():
+        if os.environ.get(name) != hosts:
+            os.environ[name] = hosts
     found: dict[str, Any] = {
         # DuckDB and other processes write as well: what was listed before tells nothing.
         "use_listings_cache": False,
@@ -77,40 +101,72 @@ def options() -> dict[str, Any]:
     if region := settings.get(settings.REGION):
         found["client_kwargs"] = {"region_name": region}
     if secret := settings.get(settings.S3_SECRET):
-        keys = _keys_in(secret)
-        found |= {"key": keys.key_id, "secret": keys.secret, "token": keys.token or None}
+        found["session"] = _session_of_s3fs(secret)
     return found
 
 
 def attach(con: "duckdb.DuckDBPyConnection") -> None:
-    """Let a DuckDB connection read and write files on S3. Raises what botocore raises."""
+    """Let a DuckDB connection read and write files on S3. Raises S3Error, and what botocore raises.
+
+    DuckDB keeps the keys as they are now. Attach a connection again that is open for long: keys of
+    a role end after an hour or so, and botocore has new ones ten minutes before. That holds for all
+    cursors of the connection, and while its configuration is locked.
+    """
     import duckdb
 
     client = _client("s3")
-    scheme, _, host = client.meta.endpoint_url.partition("://")
+    scheme, host = _server(client)
+    keys = _keys()
     # The package holds the extension as DuckDB publishes and signs it.
     extension = f"extensions/v{duckdb.__version__}/httpfs.duckdb_extension"
-    con.load_extension(str(files("duckdb_extension_httpfs") / extension))
-    con.execute(
-        "CREATE OR REPLACE SECRET data_root (TYPE s3, KEY_ID $key_id, SECRET $secret, "
-        "SESSION_TOKEN $token, REGION $region, ENDPOINT $host, URL_STYLE $style, USE_SSL $ssl)",
-        {
-            **_keys()._asdict(),
-            "region": client.meta.region_name,
-            "host": host,
-            "style": "vhost" if _is_amazons(client) else "path",
-            "ssl": scheme == "https",
-        },
-    )
+    with _secret_lock:
+        con.load_extension(str(files("duckdb_extension_httpfs") / extension))
+        con.execute(
+            "CREATE OR REPLACE SECRET data_root (TYPE s3, KEY_ID $key_id, SECRET $secret, "
+            "SESSION_TOKEN $token, REGION $region, ENDPOINT $host, URL_STYLE $style, USE_SSL $ssl)",
+            {
+                **keys._asdict(),
+                "region": client.meta.region_name,
+                "host": host,
+                "style": "vhost" if _is_amazons(client) else "path",
+                "ssl": scheme == "https",
+            },
+        )
 
 
 def check(path: UPath) -> None:
     """Raises S3Error where the files below a path cannot be listed."""
     bucket, _, prefix = path.path.partition("/")
     with errors_explained(path):
+        _server(_client("s3"))
         if _is_amazons(_client("s3")) and not _region():
             raise S3Error(f"{path}: no region is set; set AWS_REGION to that of the bucket")
         path.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
+
+
+def abort_uploads(folder: UPath, before: datetime) -> list[str]:
+    """Abort the uploads to below a folder that began before a time; returns their addresses.
+
+    Their parts are in no listing of files, and are paid for. Keys that may not list them get a
+    warning in the log.
+    """
+    bucket, _, prefix = f"{folder.path.rstrip('/')}/".partition("/")
+    try:
+        found = folder.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix)
+    except PermissionError as error:
+        log.warning(
+            "%s: uploads that were not completed cannot be listed (%s); allow "
+            "s3:ListBucketMultipartUploads, or let a rule of the bucket abort them",
+            folder,
+            error,
+        )
+        return []
+    old = [each for each in found.get("Uploads") or () if each["Initiated"] < before]
+    for each in old:
+        folder.fs.call_s3(
+            "abort_multipart_upload", Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"]
+        )
+    return [f"s3://{bucket}/{each['Key']} (an upload)" for each in old]
 
 
 @contextmanager
@@ -131,6 +187,18 @@ def _meaning(error: BaseException | None) -> str | None:
     return _MEANINGS.get(code) or _MEANINGS.get(type(error).__name__)
 
 
+def _server(client: "botocore.client.BaseClient") -> tuple[str, str]:
+    """Scheme and host of the server. Raises S3Error for an address with more than that."""
+    address = client.meta.endpoint_url
+    parts = urlsplit(address)
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise S3Error(
+            f"AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3) is {without_secrets(address)!r}; expected "
+            "scheme, host and port alone, as in https://s3.example.org:8333"
+        )
+    return parts.scheme, parts.netloc
+
+
 def _is_amazons(client: "botocore.client.BaseClient") -> bool:
     return ".amazonaws.com" in client.meta.endpoint_url
 
@@ -140,9 +208,8 @@ def _region() -> str | None:
 
 
 def _keys() -> Keys:
-    if secret := settings.get(settings.S3_SECRET):
-        return _keys_in(secret)
-    found = _session().get_credentials()
+    """The keys as of now. Raises S3Error, and what botocore raises."""
+    found = _session_with_keys(settings.get(settings.S3_SECRET)).get_credentials()
     if found is None:
         from botocore.exceptions import NoCredentialsError
 
@@ -151,7 +218,6 @@ def _keys() -> Keys:
     return Keys(keys.access_key, keys.secret_key, keys.token or "")
 
 
-@lru_cache(maxsize=1)  # asked for once in the life of a process
 def _keys_in(secret_id: str) -> Keys:
     """The keys in a secret of AWS Secrets Manager: JSON with the names of AWS's variables."""
     try:
@@ -166,6 +232,47 @@ def _keys_in(secret_id: str) -> Keys:
         raise S3Error(f"{settings.S3_SECRET} {secret_id!r} is another secret; {expected}") from None
 
 
+class _SecretProvider:
+    """Where botocore finds the keys in a secret, and finds them again after a while."""
+
+    def __init__(self, secret_id: str) -> None:
+        self._secret_id = secret_id
+        self._times = {
+            "advisory_timeout": (SECRET_USED_AT_MOST - SECRET_READ_AGAIN).total_seconds(),
+            "mandatory_timeout": 0,
+        }
+
+    def load_credentials(self) -> "botocore.credentials.RefreshableCredentials":
+        from botocore.credentials import RefreshableCredentials
+
+        return RefreshableCredentials.create_from_metadata(
+            self._read(), self._read, settings.S3_SECRET, **self._times
+        )
+
+    def _read(self) -> dict[str, str | None]:
+        keys = _keys_in(self._secret_id)
+        return {
+            "access_key": keys.key_id,
+            "secret_key": keys.secret,
+            "token": keys.token or None,
+            "expiry_time": (datetime.now(UTC) + SECRET_USED_AT_MOST).isoformat(),
+        }
+
+
+class _AsyncSecretProvider(_SecretProvider):
+    """The same for aiobotocore, which s3fs uses."""
+
+    async def load_credentials(self) -> "aiobotocore.credentials.AioRefreshableCredentials":
+        from aiobotocore.credentials import AioRefreshableCredentials
+
+        async def read() -> dict[str, str | None]:
+            return await asyncio.to_thread(self._read)
+
+        return AioRefreshableCredentials.create_from_metadata(
+            await read(), read, settings.S3_SECRET, **self._times
+        )
+
+
 @lru_cache
 def _client(service: str) -> "botocore.client.BaseClient":
     return _session().create_client(service, region_name=_region() or ANY_REGION)
@@ -176,3 +283,24 @@ def _session() -> "botocore.session.Session":
     from botocore.session import Session
 
     return Session()
+
+
+@lru_cache(maxsize=1)
+def _session_with_keys(secret_id: str) -> "botocore.session.Session":
+    """The session whose keys are those of S3: that of everything else but for a secret."""
+    if not secret_id:
+        return _session()
+    from botocore.session import Session
+
+    session = Session()
+    session.register_component("credential_provider", _SecretProvider(secret_id))
+    return session
+
+
+@lru_cache(maxsize=1)
+def _session_of_s3fs(secret_id: str) -> "aiobotocore.session.AioSession":
+    from aiobotocore.session import AioSession
+
+    session = AioSession()
+    session.register_component("credential_provider", _AsyncSecretProvider(secret_id))
+    return session

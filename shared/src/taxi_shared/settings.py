@@ -7,6 +7,7 @@ set by itself is taken as it is. `.env.example` lists all settings.
 import os
 from datetime import date
 from pathlib import Path
+from urllib.parse import unquote
 
 ENVIRONMENT = "TAXI_ENVIRONMENT"
 DATA_ROOT = "TAXI_DATA_ROOT"
@@ -158,10 +159,25 @@ def locate(path_or_url: str) -> str:
     """An address as given, or an absolute path: a relative one starts at the monorepo's root.
 
     Code servers start in folders of their own; a relative path must mean the same in all of them.
+    The address `file:///a%20folder` is the path `/a folder`. Raises ValueError for a `file://`
+    address of another machine and for the home of a user that does not exist.
     """
-    if "://" in path_or_url:
+    if path_or_url.lower().startswith("file://"):
+        path_or_url = _path_of_file_url(path_or_url)
+    elif "://" in path_or_url:
         return path_or_url
-    return str((_monorepo_root() / Path(path_or_url).expanduser()).resolve())
+    try:
+        path = Path(path_or_url).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path_or_url!r} begins with a user who has no home folder") from None
+    return str((_monorepo_root() / path).resolve())
+
+
+def _path_of_file_url(url: str) -> str:
+    host, slash, path = url[len("file://") :].partition("/")
+    if host not in ("", "localhost") or not slash:
+        raise ValueError(f"{url!r} is no path of this machine; expected one as in file:///srv/data")
+    return unquote(slash + path)
 
 
 def _monorepo_root() -> Path:

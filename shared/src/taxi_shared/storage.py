@@ -5,15 +5,20 @@ The only module that builds paths. Writes are atomic: a reader sees the old file
 
 import errno
 import fcntl
+import logging
 import os
 import re
+import shutil
 import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from upath import UPath
@@ -29,6 +34,18 @@ if TYPE_CHECKING:
 _VERSION = ("size", "ETag", "LastModified", "mtime", "created", "ino")
 
 APPEARS_TRIES, APPEARS_SECONDS = 10, 0.1
+
+# Characters of a prefix on S3 that some reader takes for something else: fsspec and DuckDB for a
+# pattern, DuckDB for its options (`?`) or another folder (`\\`); it lists nothing below `&`.
+_NOT_ON_S3 = frozenset("*?[]&\\")
+# DuckDB takes it for a slash in patterns.
+_NOT_IN_FOLDERS = frozenset("\\")
+
+_PARTIAL_NAME = re.compile(r"\..+\.[0-9a-f]{32}\.partial")
+SPILL_PREFIX = "taxi-duckdb-"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,15 +63,25 @@ class DataRoot:
     @classmethod
     def at(cls, address: str) -> "DataRoot":
         """The data root at a folder or a URL such as `s3://bucket/prefix`. Raises ValueError."""
-        return cls(at(address))
+        base = at(address)
+        if is_local(base) and base.exists() and not base.is_dir():
+            raise ValueError(f"{settings.DATA_ROOT} is {address!r}, a file; expected a folder")
+        return cls(base)
 
     def check(self) -> None:
-        """Raises S3Error where the root is on S3 and cannot be listed. A folder need not exist."""
+        """Raises S3Error where the root is on S3 and cannot be listed, ValueError for a folder that
+        cannot be written. A folder need not exist.
+        """
         if s3.is_on_s3(self.base):
             s3.check(self.base)
+        elif is_local(self.base):
+            _check_writable(Path(str(self.base)))
 
     def attach(self, con: "duckdb.DuckDBPyConnection") -> None:
-        """Let a DuckDB connection read and write the files of this root."""
+        """Let a DuckDB connection read and write the files of this root.
+
+        Again for a connection that stays open: keys of S3 that are temporary are renewed.
+        """
         if s3.is_on_s3(self.base):
             with s3.errors_explained(self.base):
                 s3.attach(con)
@@ -76,17 +103,48 @@ class DataRoot:
         return self.base / "requests"
 
 
-def at(address: str) -> UPath:
-    """The path of a folder or file, or of one on S3. Raises ValueError for any other address."""
+def at(address: str, setting: str = settings.DATA_ROOT) -> UPath:
+    """The path of a folder or file, or of one on S3.
+
+    Raises ValueError, with the name of the setting, for any other address and for one with
+    characters that some reader of the files would misunderstand.
+    """
     located = settings.locate(address)
     path = UPath(located)
     if s3.is_on_s3(path) and path.path.strip("/"):
+        _check_characters(path.path, address, setting, _NOT_ON_S3)
+        if {"", ".", ".."} & {*path.path.rstrip("/").split("/")}:
+            raise ValueError(
+                f"{setting} is {without_secrets(address)!r}; expected a prefix without empty parts "
+                "and without . and .. as parts"
+            )
         on_s3: UPath = UPath(located, **s3.options())
         return on_s3
-    if path.protocol in ("", "file", "local", "memory"):
+    if path.protocol in ("", "memory"):
+        _check_characters(located, address, setting, _NOT_IN_FOLDERS)
         return path
-    shown = without_secrets(address)
-    raise ValueError(f"{shown!r} is no place of files; expected a folder or s3://bucket/prefix")
+    raise ValueError(
+        f"{setting}: {without_secrets(address)!r} is no place of files; expected a folder or "
+        "s3://bucket/prefix"
+    )
+
+
+def _check_characters(path: str, address: str, setting: str, refused: frozenset[str]) -> None:
+    found = next((c for c in path if c in refused or not c.isprintable()), None)
+    if found is not None:
+        raise ValueError(
+            f"{setting} is {without_secrets(address)!r}, which contains {found!r}; expected an "
+            f"address without {' '.join(sorted(refused))} and control characters"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
+        raise ValueError(
+            f"{settings.DATA_ROOT} is {str(folder)!r}, but {there} is not a folder that this user "
+            "can write to: give it to this user, or choose another folder"
+        )
 
 
 def versions_below(folder: UPath) -> dict[UPath, str]:
@@ -115,6 +173,18 @@ def is_local(path: UPath) -> bool:
     return path.protocol in ("", "file", "local")
 
 
+def remove(path: UPath) -> None:
+    """Remove a file, if it is there.
+
+    Unlike `UPath.unlink`, which on S3 takes `*`, `?` and `[` in a name for a pattern.
+    """
+    if is_local(path):
+        path.unlink(missing_ok=True)
+        return
+    with suppress(FileNotFoundError), s3.errors_explained(path):
+        path.fs.rm_file(path.path)
+
+
 def literal(path: UPath | str) -> str:
     """A path for DuckDB's readers, which would take `*`, `?` and `[` in it for a pattern."""
     return re.sub(r"([\[*?])", r"[\1]", str(path))
@@ -135,14 +205,31 @@ def atomic_path(path: UPath) -> Iterator[str]:
     partial = partial_path(path)
     try:
         if is_local(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield str(partial)
-            os.replace(str(partial), str(path))
+            with _disk_full_explained(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                yield str(partial)
+                os.replace(str(partial), str(path))
         else:
             yield str(partial)
             path.fs.cp_file(partial.path, path.path)
     finally:
-        partial.unlink(missing_ok=True)
+        remove(partial)
+
+
+@contextmanager
+def _disk_full_explained(path: UPath) -> Iterator[None]:
+    """A full disk is an OSError with its number and the path, also where DuckDB says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    except Exception as error:
+        number = next((each for each in _FULL if os.strerror(each) in str(error)), None)
+        if number is None:
+            raise
+        raise OSError(number, str(error), str(path)) from error
 
 
 @contextmanager
@@ -230,6 +317,70 @@ def _appears(path: UPath) -> bool:
 def write_text(path: UPath, content: str) -> None:
     """Replace the file `path` by `content`, in UTF-8."""
     write_bytes(path, content.encode())
+
+
+def sweep(root: DataRoot, older_than: timedelta = timedelta(days=1)) -> list[str]:
+    """Remove what killed processes left behind long enough ago; returns what was removed.
+
+    That is files and objects with the name of a `partial_path`, uploads to S3 that were not
+    completed, and DuckDB's folders in this machine's temporary directory. What cannot be removed is
+    logged and stays. Raises S3Error.
+    """
+    before = datetime.now(UTC) - older_than
+    removed = _sweep_spilled(before.timestamp())
+    for folder in (root.raw, root.staging, root.outputs, root.requests):
+        if is_local(folder):
+            removed += _sweep_folder(str(folder), before.timestamp())
+        elif s3.is_on_s3(folder):
+            with s3.errors_explained(folder):
+                removed += _sweep_objects(folder, before)
+                removed += s3.abort_uploads(folder, before)
+    return removed
+
+
+def _sweep_folder(folder: str, before: float) -> list[str]:
+    removed = []
+    for parent, _, names in os.walk(folder):
+        for path in (os.path.join(parent, name) for name in names if _PARTIAL_NAME.fullmatch(name)):
+            with _logged(path):
+                if os.lstat(path).st_mtime < before:
+                    os.unlink(path)
+                    removed.append(path)
+    return removed
+
+
+def _sweep_objects(folder: UPath, before: datetime) -> list[str]:
+    removed = []
+    for key, entry in folder.fs.find(folder.path, detail=True).items():
+        if _PARTIAL_NAME.fullmatch(key.rpartition("/")[2]) and entry["LastModified"] < before:
+            folder.fs.rm_file(key)
+            removed.append(f"s3://{key}")
+    return removed
+
+
+def _sweep_spilled(before: float) -> list[str]:
+    """Remove this user's spill folders in which nothing was written since."""
+    removed = []
+    for folder in Path(tempfile.gettempdir()).glob(f"{SPILL_PREFIX}*"):
+        with _logged(str(folder)):
+            owner = folder.lstat()
+            if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != os.geteuid():
+                continue
+            if max(each.lstat().st_mtime for each in (folder, *folder.iterdir())) < before:
+                shutil.rmtree(folder)
+                removed.append(str(folder))
+    return removed
+
+
+@contextmanager
+def _logged(path: str) -> Iterator[None]:
+    """What another process has removed needs no removing; what cannot be removed is logged."""
+    try:
+        yield
+    except FileNotFoundError:
+        log.debug("%s is gone", path)
+    except OSError as error:
+        log.warning("%s is left over and cannot be removed: %s", path, error)
 
 
 class UnsafeFile(OSError):

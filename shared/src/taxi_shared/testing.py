@@ -118,7 +118,7 @@ def forget_s3() -> None:
     """Let this process find server and keys anew, as another process would."""
     from s3fs import S3FileSystem
 
-    for found_before in (s3._session, s3._client, s3._keys_in):
+    for found_before in (s3._session, s3._client, s3._session_with_keys, s3._session_of_s3fs):
         found_before.cache_clear()
     S3FileSystem.clear_instance_cache()
 
@@ -147,6 +147,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
                 *("-s3", f"-s3.port={port}", "-volume.max=1000", "-master.telemetry=false"),
                 *("-master.volumeSizeLimitMB=64", "-filer.localSocket="),
                 *("-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+                "-s3.iam.readOnly=false",  # a test makes keys, and ends them
                 *(
                     f"-{name}={other}"
                     for name, other in zip([*names, "s3.port.grpc"], others, strict=True)
