@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from taxi_shared import keys
 from taxi_shared.lake import Lake
 from taxi_shared.partitions import monthly
 from taxi_shared.partitions import weekly as weekly_partitions
+from taxi_shared.ranges import RANGE_END, RANGE_START
 from taxi_shared.tables import TRIP_DAYS
 from taxi_shared.versions import DATA_VERSION
 
@@ -355,3 +356,48 @@ def test_weeks_made_by_hand_before_any_month_came_are_made_again_once_it_is_ther
     weeks.load("2019-01-01", "2019-01-05", "2019-01-09")
     assert weeks.requested() == ["2018-12-30", "2019-01-06", "2019-01-13", "2019-01-20"]
     assert weeks.requested() == []
+
+
+def load_range(weeks: Weeks, months: list[str], after_each: Callable[[str], None]) -> None:
+    """One run that records each of its months as soon as that is in place."""
+
+    @dg.multi_asset(
+        specs=[dg.AssetSpec(keys.TAXI_TRIPS, skippable=True)],
+        partitions_def=monthly(),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def trips(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        for month in context.partition_keys:
+            write_month(weeks.lake, month, [Trip(f"{month[:7]}-05 10:00:00")])
+            context.log_event(
+                dg.AssetMaterialization(
+                    keys.TAXI_TRIPS, partition=month, tags={DATA_VERSION: "first"}
+                )
+            )
+            after_each(month)
+        yield from ()
+
+    tags = {RANGE_START: months[0], RANGE_END: months[-1]}
+    assert dg.materialize([trips], instance=weeks.instance, tags=tags).success
+
+
+def test_weeks_and_map_wait_for_the_last_month_of_a_run(weeks: Weeks, lake: Lake) -> None:
+    write_zones(lake, [(4, "Alphabet City", "Manhattan", square(-73.98, 40.72))])
+    report(weeks.instance, keys.TAXI_ZONES)
+    months = [f"2019-0{month}-01" for month in range(1, 7)]
+    requests: dict[str, tuple[int, bool]] = {}
+
+    def look(when: str) -> None:
+        found = dg.evaluate_automation_conditions(defs, weeks.instance, cursor=weeks.cursor)
+        weeks.cursor = found.cursor
+        requests[when] = (
+            len(found.get_requested_partitions(keys.TRIPS_BY_WEEK)),
+            found.get_num_requested(keys.MANHATTAN_STATS) == 1,
+        )
+
+    look("before")
+    load_range(weeks, months, after_each=look)
+    look("after")
+    # 25 weeks lie in the half year, and one begins before it.
+    assert [when for when, found in requests.items() if found == (26, True)] == [months[-1]]
+    assert {found for when, found in requests.items() if when != months[-1]} == {(0, False)}
