@@ -189,6 +189,7 @@ def load(
     are not those of its month, DamagedFile, ValueNotReadable for a value that does not fit,
     Implausible, SchemaMismatch, ZonesMissing and LoadError; readers then keep what they had.
     """
+    lake.root.attach(con)  # the keys of a role may end within a long range
     work = _prepare(con, lake, table, source, sha256, fetched_from)
     in_place = [lake.fingerprint(con, each, source.partition) for each in work.tables]
     with _large if work.rows > LARGE_MONTH else nullcontext():
@@ -243,9 +244,7 @@ def _is_synthetic(con: duckdb.DuckDBPyConnection, file: UPath) -> bool:
     return bool(found)
 
 
-def _replace(
-    con: duckdb.DuckDBPyConnection, lake: Lake, work: _Load, is_plausible: bool
-) -> None:
+def _replace(con: duckdb.DuckDBPyConnection, lake: Lake, work: _Load, is_plausible: bool) -> None:
     """Write a month's files, and show them to readers if all checks pass."""
     source, table = work.source, work.table
     if not is_plausible:
@@ -268,7 +267,16 @@ def _replace(
                 "keeps what it had"
             )
         if table.days:
-            quality.write_days(con, new, table, table.days, work.fingerprint, work.publisher)
+            quality.write_days(
+                con,
+                new,
+                table,
+                table.days,
+                work.fingerprint,
+                work.publisher,
+                source.path,
+                work.plan,
+            )
             if not is_plausible:
                 strays = checks.strays_in(con, new.file(table.days), source.partition)
                 _refuse(work, checks.mostly_strays(source.partition, strays, rows))
