@@ -368,7 +368,9 @@ def test_the_map_of_zones_has_the_quirks_of_tlcs(root: Path) -> None:
         "zone",
         "LocationID",
         "borough",
+        "synthetic",
     ]
+    assert {row["synthetic"] for row in rows} == {"true"}
     assert [int(row["OBJECTID"]) for row in rows] == list(range(1, 264))
     ids = [int(row["LocationID"]) for row in rows]
     assert {i: ids.count(i) for i in ids if ids.count(i) > 1} == {56: 2, 103: 3}

@@ -193,7 +193,10 @@ def taxi_zones() -> tuple[Zone, ...]:
 
 
 def taxi_zones_csv() -> str:
-    """The text of `misc/taxi_zones.csv`: one row a shape, as WKT, measured in degrees."""
+    """The text of `misc/taxi_zones.csv`: one row per shape, as WKT, measured in degrees.
+
+    Its last column, `synthetic`, is in no file of TLC's: it says that the zones are invented.
+    """
     header = ("OBJECTID", "Shape_Leng", "the_geom", "Shape_Area", "zone", "LocationID", "borough")
     rows = (
         (
@@ -204,10 +207,11 @@ def taxi_zones_csv() -> str:
             zone.name,
             zone.location_id,
             zone.borough,
+            "true",
         )
         for object_id, zone in enumerate(taxi_zones(), start=1)
     )
-    return _csv_text([header, *rows], quote_text=False)
+    return _csv_text([(*header, "synthetic"), *rows], quote_text=False)
 
 
 def taxi_zone_lookup_csv() -> str:
