@@ -27,16 +27,16 @@ MONTHS = (
 LOAD = """
 import json, sys
 from upath import UPath
-from ingestion.defs.zones import read_zones, write_zones
-from ingestion.lib import months, shapes
+from ingestion.defs.zones import write_zones
+from ingestion.lib import months, shapes, zone_csv
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import GREEN_TRIPS, TRIPS, ZONES
 
 data, source, *wanted = sys.argv[1:]
 database = LakeDatabase(data_root=data)
 with database.get_connection(tables=[ZONES]) as con:
-    zones = read_zones(con, UPath(source) / "misc" / "taxi_zones.csv")
-    write_zones(con, database.lake, shapes.one_row_an_id(zones))
+    zones = zone_csv.read_zones(UPath(source) / "misc" / "taxi_zones.csv").zones
+    write_zones(con, database.lake, shapes.merge_duplicate_zones(zones))
 for name in wanted:
     service, month = name.split()
     table = {"yellow": TRIPS, "green": GREEN_TRIPS}[service]

@@ -15,7 +15,8 @@ from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES
 
 from .test_trips import MONTHS, Ingestion
-from .test_zones import SQUARE, load_zones
+from .test_zones import load_zones
+from .zone_files import csv_text, zone_rows
 
 
 def test_the_definitions_keep_what_is_promised():
@@ -29,7 +30,7 @@ def lake(publisher, tmp_path, instance) -> Lake:
     ingestion.publish(MONTHS[0])
     assert ingestion.run(MONTHS[0], MONTHS[0]).success
     source = tmp_path / "zones.csv"
-    source.write_text(f'LocationID,zone,borough,the_geom\n4,Alphabet City,Manhattan,"{SQUARE}"\n')
+    source.write_text(csv_text(zone_rows()))
     assert load_zones(instance, source, tmp_path / "data").success
     return Lake(DataRoot.at(str(tmp_path / "data")))
 

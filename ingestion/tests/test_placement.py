@@ -3,16 +3,16 @@
 import subprocess
 import sys
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 import shapely
 from upath import UPath
 
-from ingestion.defs.zones import read_zones, write_zones
+from ingestion.defs.zones import write_zones
 from ingestion.lib import months, placement
-from ingestion.lib.shapes import Zone, one_row_an_id
+from ingestion.lib.shapes import Zone, merge_duplicate_zones
+from ingestion.lib.zone_csv import read_zones
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import TRIPS
 
@@ -55,8 +55,7 @@ def place(database: LakeDatabase, zones: list[Zone], longitudes, latitudes) -> l
 
 
 def real_zones(database: LakeDatabase, real_files) -> list[Zone]:
-    with duckdb.connect() as con:
-        return one_row_an_id(read_zones(con, UPath(real_files / "misc" / "taxi_zones.csv")))
+    return merge_duplicate_zones(read_zones(UPath(real_files / "misc" / "taxi_zones.csv")).zones)
 
 
 def one_zone_after_another(zones: list[Zone], longitudes, latitudes) -> list[int | None]:

@@ -7,7 +7,8 @@ from ingestion.lib.download import Receipt
 from taxi_shared import storage
 
 from .test_trips import MONTHS, Ingestion, failure, materialized
-from .test_zones import SQUARE, load_zones, zones
+from .test_zones import load_zones, zones
+from .zone_files import csv_text, zone_rows
 
 
 @pytest.fixture
@@ -55,6 +56,6 @@ def test_a_month_that_loses_rows_is_kept_from_readers(ingestion, monkeypatch):
 
 def test_zones_are_loaded(instance, s3_root, tmp_path):
     source = tmp_path / "zones.csv"
-    source.write_text(f'LocationID,zone,borough,the_geom\n4,Alphabet City,Manhattan,"{SQUARE}"\n')
+    source.write_text(csv_text(zone_rows()))
     assert load_zones(instance, source, s3_root).success
-    assert zones(s3_root)[4] == ("Alphabet City", "Manhattan", SQUARE)
+    assert zones(s3_root)[4] == ("Zone 4", "Queens", zone_rows()[3]["the_geom"])

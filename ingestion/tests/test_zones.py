@@ -9,13 +9,18 @@ import dagster as dg
 import duckdb
 import pytest
 import shapely
+from upath import UPath
 
 from ingestion.defs.resources import TlcSource
-from ingestion.defs.zones import taxi_zones, taxi_zones_file
-from ingestion.lib.shapes import Zone, one_row_an_id, wrong_ids
+from ingestion.defs.zones import taxi_zones, taxi_zones_file, write_zones
+from ingestion.lib import zone_csv
+from ingestion.lib.shapes import Zone, merge_duplicate_zones
+from taxi_shared import provenance
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.tables import ZONES, Table
+
+from .zone_files import HEADER, csv_text, lookup_rows, square, zone_rows
 
 SQUARE = "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 1, 0 0)))"
 NEXT = "MULTIPOLYGON (((1 0, 2 0, 2 1, 1 1, 1 0)))"
@@ -28,7 +33,11 @@ def load(instance):
 
 
 def load_zones(
-    instance: dg.DagsterInstance, source: Path, root: Path, url: Path | str = "/nowhere"
+    instance: dg.DagsterInstance,
+    source: Path,
+    root: Path,
+    url: Path | str = "/nowhere",
+    accept_changed_zones: bool = False,
 ) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         [taxi_zones_file, taxi_zones],
@@ -37,6 +46,9 @@ def load_zones(
             "tlc": TlcSource(url=str(url), zones_url=str(source)),
             "database": LakeDatabase(data_root=str(root)),
         },
+        run_config={"ops": {"taxi_zones": {"config": {"accept_changed_zones": True}}}}
+        if accept_changed_zones
+        else None,
         raise_on_error=False,
     )
 
@@ -50,26 +62,36 @@ def zones(root: Path) -> dict[int, tuple[str, str, str | None]]:
 
 def test_rows_of_one_id_become_one_shape():
     rows = [Zone(56, "Corona", "Queens", SQUARE), Zone(56, "Corona", "Queens", NEXT)]
-    united = next(zone for zone in one_row_an_id(rows) if zone.zone_id == 56)
+    united = next(zone for zone in merge_duplicate_zones(rows) if zone.zone_id == 56)
     assert shapely.from_wkt(united.geometry).area == 2
 
 
 def test_shapes_that_do_not_touch_stay_apart():
     rows = [Zone(103, "Islands", "Manhattan", SQUARE), Zone(103, "Islands", "Manhattan", FAR)]
-    united = next(zone for zone in one_row_an_id(rows) if zone.zone_id == 103)
+    united = next(zone for zone in merge_duplicate_zones(rows) if zone.zone_id == 103)
     assert len(shapely.from_wkt(united.geometry).geoms) == 2
 
 
 def test_ids_that_the_source_leaves_out_are_there_without_a_shape():
-    found = {zone.zone_id: zone for zone in one_row_an_id([Zone(1, "Newark", "EWR", SQUARE)])}
+    found = {
+        zone.zone_id: zone for zone in merge_duplicate_zones([Zone(1, "Newark", "EWR", SQUARE)])
+    }
     assert sorted(found) == [1, 57, 104, 105, 264, 265]
     assert found[264].borough == "Unknown"
     assert found[1].geometry == SQUARE
 
 
 def test_a_row_of_the_source_wins_over_the_zone_without_a_shape():
-    found = {zone.zone_id: zone for zone in one_row_an_id([Zone(57, "Corona", "Queens", NEXT)])}
+    found = {
+        zone.zone_id: zone for zone in merge_duplicate_zones([Zone(57, "Corona", "Queens", NEXT)])
+    }
     assert found[57].geometry == NEXT
+
+
+def test_a_row_without_a_shape_leaves_that_of_its_other_row():
+    rows = [Zone(56, "Corona", "Queens", None), Zone(56, "Corona", "Queens", NEXT)]
+    found = {zone.zone_id: zone for zone in merge_duplicate_zones(rows)}
+    assert found[56].geometry == NEXT
 
 
 def test_the_lookup_names_what_the_source_leaves_out_and_tells_every_service_zone():
@@ -79,7 +101,7 @@ def test_the_lookup_names_what_the_source_leaves_out_and_tells_every_service_zon
         Zone(57, "Corona", "Queens", None, "Boro Zone"),
         Zone(265, "NA", "Unknown", None, "N/A"),
     ]
-    found = {zone.zone_id: zone for zone in one_row_an_id(rows, lookup)}
+    found = {zone.zone_id: zone for zone in merge_duplicate_zones(rows, lookup)}
     assert sorted(found) == [1, 2, 57, 104, 105, 264, 265]
     assert found[1] == Zone(1, "Newark", "EWR", SQUARE, "EWR")
     assert found[2].service_zone is None
@@ -121,8 +143,7 @@ def test_a_web_page_is_not_taken_for_the_lookup(real_files, tmp_path, load):
     (tmp_path / "misc").mkdir()
     (tmp_path / "misc" / "taxi_zone_lookup.csv").write_text("<html>Sign in, please</html>")
     result = load(real_files / "misc" / "taxi_zones.csv", tmp_path / "data", tmp_path)
-    event = next(e for e in result.all_events if e.is_step_failure)
-    assert "is not TLC's zone lookup" in str(event.step_failure_data.error)
+    assert "is not TLC's zone lookup" in failure(result)
 
 
 def test_zones_come_before_the_trips_of_the_same_run(real_files, tmp_path, instance, monkeypatch):
@@ -172,46 +193,191 @@ def test_loading_twice_gives_the_same_bytes(real_files, tmp_path, load):
 def test_a_web_page_is_not_taken_for_the_zones(tmp_path, load):
     page = tmp_path / "page.html"
     page.write_text("<html>Sign in, please</html>")
-    result = load(page, tmp_path / "data")
-    event = next(e for e in result.all_events if e.is_step_failure)
-    assert "is not the zones CSV" in str(event.step_failure_data.error)
+    assert "is not the zones CSV" in failure(load(page, tmp_path / "data"))
 
 
-def test_a_zone_that_is_no_zone_fails_the_check_and_readers_keep_the_old_zones(load, tmp_path):
-    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
-    for file, zone_id in ((good, 4), (bad, 666)):
-        with file.open("w", newline="") as content:
-            rows = csv.writer(content)
-            rows.writerow(["LocationID", "zone", "borough", "the_geom"])
-            rows.writerow([zone_id, "Alphabet City", "Manhattan", SQUARE])
-    assert load(good, tmp_path / "data").success
-    before = zones(tmp_path / "data")
-    result = load(bad, tmp_path / "data")
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = (e for e in result.all_events if e.is_step_failure)
+    return str(event.step_failure_data.error)
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {check.check_name: check for check in result.get_asset_check_evaluations()}
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
+    return sorted(name for name, check in checks(result).items() if not check.passed)
+
+
+def write(path: Path, rows: list[dict[str, object]], header=HEADER) -> Path:
+    path.write_text(csv_text(rows, header))
+    return path
+
+
+def in_feet(row: dict[str, object]) -> dict[str, object]:
+    return {**row, "the_geom": square(990_000 + 100 * int(str(row["LocationID"])), 200_000, 90)}
+
+
+BAD_ZONES = {
+    "ten rows": (zone_rows()[:10], "zones_complete", "has a shape for 10 of the 260 zones"),
+    "header only": ([], "zones_complete", "has no zones."),
+    "feet": (list(map(in_feet, zone_rows())), "zones_in_new_york", "263 rows are wrong. row 2: "),
+    "borough": (
+        [{**zone_rows()[0], "borough": "Jersey"}, *zone_rows()[1:]],
+        "known_boroughs",
+        "row 2: borough 'Jersey'",
+    ),
+    "id 666": (
+        [*zone_rows(), {**zone_rows()[3], "LocationID": 666}],
+        "no_zone_twice",
+        "row 265: LocationID 666 does not exist",
+    ),
+}
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """A data root whose lake has zones."""
+    database = LakeDatabase(data_root=str(tmp_path / "data"))
+    good = zone_csv.read_zones(UPath(write(tmp_path / "good.csv", zone_rows())))
+    with database.get_connection() as con:
+        write_zones(con, database.lake, merge_duplicate_zones(good.zones))
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(("rows", "check", "reason"), BAD_ZONES.values(), ids=BAD_ZONES)
+def test_bad_zones_fail_a_check_and_the_lake_keeps_its_own(
+    load, tmp_path, data, rows, check, reason
+):
+    file = LakeDatabase(data_root=str(data)).lake.file(ZONES)
+    before = file.read_bytes()
+    source = write(tmp_path / "bad.csv", rows)
+    result = load(source, data)
     assert not result.success
-    (check,) = result.get_asset_check_evaluations()
-    assert (check.passed, check.blocking) == (False, True)
-    assert check.description == "666 not one of 1 to 265"
-    assert zones(tmp_path / "data") == before
+    assert failed_checks(result) == [check]
+    assert checks(result)[check].blocking
+    assert reason in checks(result)[check].description
+    for text in (reason, f"raw/taxi_zones.csv (from {source})", "The lake keeps the zones"):
+        assert text in failure(result)
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_good_zones_pass_every_check_with_figures(load, tmp_path):
+    result = load(write(tmp_path / "zones.csv", zone_rows()), tmp_path / "data")
+    assert failed_checks(result) == []
+    names = ("no_zone_twice", "zones_complete", "zones_in_new_york", "known_boroughs")
+    assert set(checks(result)) == {*names, "columns_as_described"}
+    figures = {
+        name: value.value for name, value in checks(result)["zones_complete"].metadata.items()
+    }
+    assert figures == {
+        "zones with a shape": 260,
+        "zones with a shape in the lake": 0,
+        "boroughs": 6,
+        "boroughs in the lake": 0,
+    }
+    assert zones(tmp_path / "data")[4] == ("Zone 4", "Queens", zone_rows()[3]["the_geom"])
+
+
+def test_blanks_around_boroughs_do_not_matter(load, tmp_path):
+    rows = [{**row, "borough": f"{row['borough']} "} for row in zone_rows()]
+    assert load(write(tmp_path / "zones.csv", rows), tmp_path / "data").success
+    assert zones(tmp_path / "data")[4][1] == "Queens"
+
+
+def test_a_file_without_the_columns_fails_zones_complete(load, tmp_path):
+    source = write(tmp_path / "zones.csv", zone_rows(), HEADER[:-1])
+    result = load(source, tmp_path / "data")
+    assert failed_checks(result) == ["zones_complete"]
+    assert "missing borough; found OBJECTID, Shape_Leng, the_geom" in failure(result)
+    assert "Binder" not in failure(result)
+
+
+def test_an_impossible_zone_of_the_lookup_names_the_lookup(load, tmp_path):
+    (tmp_path / "misc").mkdir()
+    rows = [*lookup_rows(), {"LocationID": 266, "Borough": "Queens", "Zone": "New"}]
+    write(tmp_path / "misc" / "taxi_zone_lookup.csv", rows, tuple(rows[0]))
+    source = write(tmp_path / "zones.csv", zone_rows())
+    result = load(source, tmp_path / "data", tmp_path)
+    assert failed_checks(result) == ["no_zone_twice"]
+    assert "taxi_zone_lookup.csv (from " in failure(result)
+    assert "row 267: LocationID 266 does not exist" in failure(result)
+
+
+def test_changed_zones_load_once_a_person_accepts_them(load, tmp_path, data):
+    source = write(tmp_path / "zones.csv", zone_rows()[1:])
+    refused = load(source, data)
+    assert not refused.success
+    assert "config {ops: {taxi_zones: {config: {accept_changed_zones: true}}}}" in failure(refused)
+    assert zones(data)[1][2]
+
+    accepted = load(source, data, accept_changed_zones=True)
+    assert accepted.success
+    check = checks(accepted)["zones_complete"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.description.startswith("Accepted: ")
+    assert 1 not in zones(data)
+    assert failed_checks(load(source, data)) == []
+
+
+def test_zones_that_cannot_be_right_are_not_accepted(load, tmp_path, data):
+    source = write(tmp_path / "zones.csv", list(map(in_feet, zone_rows())))
+    refused = load(source, data, accept_changed_zones=True)
+    assert not refused.success
+    assert "Correct the file, then materialize" in failure(refused)
+    assert "accept_changed_zones" not in failure(refused)
+
+
+def test_a_lake_without_service_zones_takes_zones(load, tmp_path):
+    """Its file is from before the column was described."""
+    database = LakeDatabase(data_root=str(tmp_path / "data"))
+    with database.get_connection() as con:
+        database.lake.write(
+            con,
+            ZONES,
+            "SELECT 1 AS zone_id, 'Zone 1' AS zone, 'Bronx' AS borough, $s AS geometry",
+            {"s": SQUARE},
+        )
+    assert load(write(tmp_path / "zones.csv", zone_rows()), tmp_path / "data").success
+    assert len(zones(tmp_path / "data")) == 265
+
+
+@pytest.mark.parametrize(
+    ("header", "publisher"),
+    [
+        (HEADER, "NYC Taxi & Limousine Commission, as copied to a local folder"),
+        ((*HEADER, "synthetic"), provenance.SYNTHETIC),
+    ],
+    ids=["TLC", "sample"],
+)
+def test_the_lake_s_file_names_the_publisher_of_the_zones(load, tmp_path, header, publisher):
+    rows = [{**row, "synthetic": "true"} for row in zone_rows()]
+    result = load(write(tmp_path / "zones.csv", rows, header), tmp_path / "data")
+    assert metadata(result, "taxi_zones")["publisher"] == publisher
+    database = LakeDatabase(data_root=str(tmp_path / "data"))
+    with database.get_connection() as con:
+        assert database.lake.publishers(con, ZONES) == [publisher]
+
+
+def test_a_data_root_with_pattern_characters_loads(load, tmp_path):
+    assert load(write(tmp_path / "zones.csv", zone_rows()), tmp_path / "data [1]?").success
 
 
 def test_zones_with_other_columns_than_described_fail_their_check(load, tmp_path, monkeypatch):
-    source = tmp_path / "zones.csv"
-    source.write_text(f'LocationID,zone,borough,the_geom\n4,Alphabet City,Manhattan,"{SQUARE}"\n')
+    source = write(tmp_path / "zones.csv", zone_rows())
     described = replace(ZONES, columns=ZONES.columns[:-1])
     monkeypatch.setattr("ingestion.defs.zones.write_zones", partial(write_as, described))
     result = load(source, tmp_path / "data")
     assert not result.success
-    check = {c.check_name: c for c in result.get_asset_check_evaluations()}["columns_as_described"]
+    check = checks(result)["columns_as_described"]
     assert (check.passed, check.blocking) == (False, True)
     assert f"{ZONES.columns[-1].name} is not there, described as" in check.description
 
 
-def write_as(table: Table, con: duckdb.DuckDBPyConnection, lake: Lake, zones: list[Zone]) -> None:
+def write_as(
+    table: Table, con: duckdb.DuckDBPyConnection, lake: Lake, zones: list[Zone], publisher: str
+) -> None:
     """Write zones with the columns of another description."""
     columns = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in table.columns)
     lake.write(con, table, f"SELECT {columns}", {})
-
-
-def test_ids_that_are_there_twice_are_named():
-    assert wrong_ids([1, 2, 2, 265, 1]) == "1, 2 there more than once"
-    assert wrong_ids(range(1, 266)) == ""

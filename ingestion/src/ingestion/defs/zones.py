@@ -7,24 +7,37 @@ first by their priority.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import duckdb
+from pydantic import Field
 from upath import UPath
 
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.trip_checks import columns_result, columns_spec
 from ingestion.lib import download as downloads
-from ingestion.lib import shapes
+from ingestion.lib import shapes, zone_csv
 from ingestion.lib.checks import UnlikeDescribed, check_columns
 from ingestion.lib.download import NotPublished, Receipt, TransientError, download
-from ingestion.lib.shapes import (
-    Zone,
+from ingestion.lib.shapes import Zone, merge_duplicate_zones
+from ingestion.lib.zone_checks import (
+    EXPECTED_BOROUGHS,
+    EXPECTED_IDS,
+    EXPECTED_SHAPES,
+    KNOWN_BOROUGHS,
+    NO_ZONE_TWICE,
+    ZONES_COMPLETE,
+    ZONES_IN_NEW_YORK,
+    CheckOutcome,
+    check_zones,
+)
+from ingestion.lib.zone_csv import (
+    ZonesFileError,
     is_zone_lookup_csv,
     is_zones_csv,
-    one_row_an_id,
-    wrong_ids,
+    read_lookup,
+    read_zones,
 )
 from taxi_shared import keys, settings, storage
 from taxi_shared.database import LakeDatabase
@@ -34,7 +47,6 @@ from taxi_shared.tables import ZONES
 from taxi_shared.versions import code_version, data_version, function_in
 
 BEFORE_TRIPS = {"dagster/priority": "1"}
-NO_ZONE_TWICE = "no_zone_twice"
 ORIGINS = (
     ("zone_id", ["LocationID"]),
     ("zone", ["zone"]),
@@ -43,6 +55,30 @@ ORIGINS = (
     ("geometry", ["the_geom"]),
 )
 NO_LOOKUP = "not published: service_zone is NULL, names of zones without a shape are the platform's"
+CHECKS = {
+    NO_ZONE_TWICE: f"Each row has {EXPECTED_IDS}.",
+    ZONES_COMPLETE: "The file can be read, and has every zone, borough and service zone that the "
+    "lake has; for the first load, every zone that TLC publishes. The run config "
+    "`accept_changed_zones: true` accepts missing ones.",
+    ZONES_IN_NEW_YORK: f"Each shape is {EXPECTED_SHAPES}.",
+    KNOWN_BOROUGHS: f"Each borough is {EXPECTED_BOROUGHS}.",
+}
+LAKE_KEEPS = "The lake keeps the zones that it had."
+HOW_TO_CORRECT = "Correct the file, then materialize taxi_zones_file and taxi_zones."
+HOW_TO_ACCEPT = (
+    "If TLC has really changed its zones, materialize taxi_zones from the launchpad with the "
+    "config {ops: {taxi_zones: {config: {accept_changed_zones: true}}}}."
+)
+
+
+class ZonesConfig(dg.Config):
+    """What a person may choose in the launchpad for one run of `taxi_zones`."""
+
+    accept_changed_zones: bool = Field(
+        default=False,
+        description="Load zones that lack zones, boroughs or service zones of the lake. The other "
+        "checks still hold.",
+    )
 
 
 @dg.asset(
@@ -92,7 +128,7 @@ def taxi_zones_file(
 
 
 def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake) -> str:
-    """Fetch TLC's lookup; its address, or why there is none. A lookup at hand stays."""
+    """Fetch TLC's lookup; returns its address, or why there is none. An earlier one stays."""
     path = lookup_csv(lake)
     try:
         done = download(
@@ -104,7 +140,7 @@ def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake)
         )
     except NotPublished as error:
         context.log.warning(f"TLC's zone lookup: {error}")
-        return f"the one at hand, for {error}" if path.is_file() else NO_LOOKUP
+        return f"the one fetched before: {error}" if path.is_file() else NO_LOOKUP
     return done.receipt.address
 
 
@@ -117,9 +153,7 @@ def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake)
     pool=ZONES.name,
     automation_condition=dg.AutomationCondition.eager(),
     code_version=code_version(
-        function_in(__file__, "taxi_zones", "read_zones", "read_lookup", "write_zones"),
-        shapes,
-        ZONES.logic,
+        function_in(__file__, "taxi_zones", "write_zones"), shapes, zone_csv, ZONES.logic
     ),
     metadata={
         "dagster/column_schema": ZONES.dagster_schema(),
@@ -131,34 +165,36 @@ def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake)
         ),
     },
     check_specs=[
-        dg.AssetCheckSpec(
-            NO_ZONE_TWICE,
-            asset=keys.TAXI_ZONES,
-            blocking=True,
-            description="No zone is there twice, and none has an id that trips cannot carry. "
-            "Otherwise the lake keeps the zones that it had.",
+        *(
+            dg.AssetCheckSpec(
+                name,
+                asset=keys.TAXI_ZONES,
+                blocking=True,
+                description=f"{description} Otherwise the lake keeps the zones that it had.",
+            )
+            for name, description in CHECKS.items()
         ),
         columns_spec(keys.TAXI_ZONES),
     ],
 )
 def taxi_zones(
-    context: dg.AssetExecutionContext, database: LakeDatabase
+    context: dg.AssetExecutionContext, config: ZonesConfig, database: LakeDatabase
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """Table `zones`: one row for each zone id that trips can carry, 1 to 265."""
     begin = time.perf_counter()
     lake = database.lake
     with database.get_connection(tables=[ZONES]) as con:
-        zones = one_row_an_id(read_zones(con, zones_csv(lake)), read_lookup(con, lookup_csv(lake)))
-        wrong = wrong_ids(zone.zone_id for zone in zones)
-        yield dg.AssetCheckResult(
-            asset_key=keys.TAXI_ZONES,
-            check_name=NO_ZONE_TWICE,
-            passed=not wrong,
-            description=wrong or None,
-        )
-        if wrong:
-            raise dg.Failure(f"{zones_csv(lake)}: {wrong}")
-        write_zones(con, lake, zones)
+        try:
+            file, lookup = read_zones(zones_csv(lake)), read_lookup(lookup_csv(lake))
+        except ZonesFileError as error:
+            yield check_result(CheckOutcome(ZONES_COMPLETE, (f"{error}.",)))
+            raise dg.Failure(f"{error}. {LAKE_KEEPS}") from None
+        outcomes = check_zones(file, lookup, zones_in_lake(con), config.accept_changed_zones)
+        yield from map(check_result, outcomes)
+        if wrong := failure_message(outcomes):
+            raise dg.Failure(wrong)
+        zones = merge_duplicate_zones(file.zones, lookup.zones)
+        write_zones(con, lake, zones, file.publisher)
         columns = _columns_checked(con, lake)
         yield columns
         if not columns.passed:
@@ -170,16 +206,40 @@ def taxi_zones(
     if without_service_zone:
         context.log.warning(f"{len(without_service_zone)} zones have no service_zone")
     yield dg.MaterializeResult(
-        data_version=data_version(str([vars(zone) for zone in zones])),
+        # Who published them is shown with what is made of them.
+        data_version=data_version(f"{file.publisher} {[vars(zone) for zone in zones]}"),
         metadata={
             "dagster/row_count": rows,
             "bytes": size,
             "seconds": round(time.perf_counter() - begin, 3),
+            "publisher": file.publisher,
             "first rows": first_rows,
             "zones without a shape": [z.zone_id for z in zones if z.geometry is None],
             "zones without a service zone": without_service_zone,
         },
     )
+
+
+def check_result(outcome: CheckOutcome) -> dg.AssetCheckResult:
+    """The outcome of a check as Dagster records it."""
+    return dg.AssetCheckResult(
+        asset_key=keys.TAXI_ZONES,
+        check_name=outcome.check,
+        passed=not outcome.errors and not outcome.warnings,
+        severity=dg.AssetCheckSeverity.ERROR if outcome.errors else dg.AssetCheckSeverity.WARN,
+        description="\n".join((*outcome.errors, *outcome.warnings)) or None,
+        metadata=dict(outcome.metadata),
+    )
+
+
+def failure_message(outcomes: Sequence[CheckOutcome]) -> str:
+    """What is wrong and what to do; empty where no check has errors."""
+    failed = [outcome for outcome in outcomes if outcome.errors]
+    if not failed:
+        return ""
+    what_to_do = HOW_TO_ACCEPT if all(each.acceptable for each in failed) else HOW_TO_CORRECT
+    errors = [sentence for outcome in failed for sentence in outcome.errors]
+    return "\n".join([*errors, LAKE_KEEPS, what_to_do])
 
 
 def _columns_checked(con: duckdb.DuckDBPyConnection, lake: Lake) -> dg.AssetCheckResult:
@@ -198,28 +258,19 @@ def lookup_csv(lake: Lake) -> UPath:
     return lake.root.raw / "taxi_zone_lookup.csv"
 
 
-def read_lookup(con: duckdb.DuckDBPyConnection, path: UPath) -> list[Zone]:
-    """The rows of TLC's lookup, texts as TLC writes them ("N/A", "NA" too); none without a file."""
-    if not path.is_file():
-        return []
-    rows = con.execute(
-        "SELECT CAST(LocationID AS INTEGER), Zone, Borough, NULL, service_zone "
-        "FROM read_csv($file, header = true, all_varchar = true)",
-        {"file": str(path)},
-    ).fetchall()
-    return [Zone(*row) for row in rows]
+def zones_in_lake(con: duckdb.DuckDBPyConnection) -> list[Zone]:
+    """The zones that the view `zones` has; one from before a column was described lacks it."""
+    view = con.table(ZONES.name)
+    columns = [
+        name if name in view.columns else f"CAST(NULL AS VARCHAR) AS {name}"
+        for name in ("zone_id", "zone", "borough", "geometry", "service_zone")
+    ]
+    return [Zone(*row) for row in view.project(", ".join(columns)).fetchall()]
 
 
-def read_zones(con: duckdb.DuckDBPyConnection, path: UPath) -> list[Zone]:
-    """The rows of the zones CSV, in its order."""
-    rows = con.execute(
-        "SELECT LocationID, zone, borough, the_geom FROM read_csv($file, header = true)",
-        {"file": str(path)},
-    ).fetchall()
-    return [Zone(*row) for row in rows]
-
-
-def write_zones(con: duckdb.DuckDBPyConnection, lake: Lake, zones: list[Zone]) -> None:
+def write_zones(
+    con: duckdb.DuckDBPyConnection, lake: Lake, zones: list[Zone], publisher: str = ""
+) -> None:
     """Replace the table `zones`. A column without values has its type all the same."""
     columns = ", ".join(f"CAST(z.{c.name} AS {c.type}) AS {c.name}" for c in ZONES.columns)
     lake.write(
@@ -227,4 +278,5 @@ def write_zones(con: duckdb.DuckDBPyConnection, lake: Lake, zones: list[Zone]) -
         ZONES,
         f"SELECT {columns} FROM (SELECT UNNEST($zones) AS z) ORDER BY zone_id",
         {"zones": [vars(zone) for zone in zones]},
+        publisher=publisher,
     )
