@@ -7,6 +7,7 @@ import pytest
 
 from taxi_shared import provenance
 from taxi_shared.database import LakeDatabase
+from taxi_shared.lake import DamagedLakeFile
 from taxi_shared.tables import TABLES, TRIP_DAYS, TRIPS, ZONES, Column
 
 JANUARY, FEBRUARY = "2023-01-01", "2023-02-01"
@@ -29,7 +30,7 @@ def write_days(database: LakeDatabase, partition: str, *days: str) -> None:
                 f"SELECT {columns} FROM (SELECT UNNEST($days)::DATE AS pickup_date)",
                 {"days": list(days)},
                 partition,
-                note="made by hand",
+                fingerprint="made by hand",
             )
 
 
@@ -97,11 +98,31 @@ def test_a_file_from_before_a_column_was_described_is_read_beside_later_ones(dat
         assert con.execute(everything).fetchall() == [(1, None), (2, "app")]
 
 
-def test_a_note_stays_with_its_file(database):
+def test_fingerprint_stays_with_its_file(database):
     write_days(database, JANUARY, "2023-01-05")
     with database.get_connection() as con:
-        assert database.lake.note(con, TRIPS, JANUARY) == "made by hand"
-        assert database.lake.note(con, TRIPS, FEBRUARY) == ""
+        assert database.lake.fingerprint(con, TRIPS, JANUARY) == "made by hand"
+        assert database.lake.fingerprint(con, TRIPS, FEBRUARY) == ""
+
+
+def test_damaged_file_has_no_fingerprint_and_no_rows(tmp_path):
+    database = LakeDatabase(data_root=str(tmp_path))
+    write_days(database, JANUARY, "2023-01-05")
+    database.lake.file(TRIPS, JANUARY).write_bytes(b"PAR1")
+    with database.get_connection(tables=[]) as con:
+        assert database.lake.fingerprint(con, TRIPS, JANUARY) == ""
+        assert database.lake.rows(con, TRIPS, JANUARY) is None
+        assert database.lake.rows(con, TRIP_DAYS, JANUARY) == 1
+
+
+def test_view_over_a_damaged_file_names_it(tmp_path):
+    database = LakeDatabase(data_root=str(tmp_path))
+    write_days(database, JANUARY, "2023-01-05")
+    write_days(database, FEBRUARY, "2023-02-05")
+    database.lake.file(TRIPS, FEBRUARY).write_bytes(b"PAR1")
+    named = r"2023-02-01/trips.parquet is damaged .* load it again"
+    with pytest.raises(DamagedLakeFile, match=named), database.get_connection():
+        pass
 
 
 def test_the_published_file_has_views_of_what_is_there(database):
@@ -124,26 +145,90 @@ def test_the_published_file_may_be_anywhere(database, tmp_path, monkeypatch):
     assert (tmp_path / "for people.duckdb").is_file()
 
 
-def test_a_check_that_fails_keeps_readers_from_the_rows(database):
+def replace_with_two_days(database: LakeDatabase, refusal: str = "") -> None:
+    """Replace January by two trips on two days, unless there is a refusal."""
+    trips = "SELECT UNNEST(['2023-01-06', '2023-01-07'])::DATE AS pickup_date"
+    with (
+        database.get_connection() as con,
+        database.lake.replacement([TRIPS, TRIP_DAYS], JANUARY) as new,
+    ):
+        assert new.write(con, TRIPS, trips, {}) == 2
+        assert new.write(con, TRIP_DAYS, f"SELECT *, 1 AS num_trips FROM ({trips})", {}) == 2
+        assert rows_of_tables(database) == [1, 1]
+        if refusal:
+            raise ValueError(refusal)
+
+
+def rows_of_tables(database: LakeDatabase) -> list[int]:
+    with database.get_connection() as con:
+        query = "SELECT (SELECT count(*) FROM trips), (SELECT count(*) FROM trip_days)"
+        return list(con.execute(query).fetchone())
+
+
+def test_tables_of_a_partition_appear_together(database):
     write_days(database, JANUARY, "2023-01-05")
-
-    def refuse(rows: int) -> None:
-        assert days(database) == [(JANUARY, "2023-01-05")]
-        raise ValueError(f"{rows} rows, refused")
-
-    query = "SELECT UNNEST(['2023-01-06', '2023-01-07'])::DATE AS pickup_date"
-    with database.get_connection() as con, pytest.raises(ValueError, match="2 rows, refused"):
-        database.lake.write(con, TRIPS, query, {}, JANUARY, check=refuse)
-    assert days(database) == [(JANUARY, "2023-01-05")]
-    folder = database.lake.file(TRIPS, JANUARY).parent
-    assert [path.name for path in folder.iterdir()] == ["trips.parquet"]
+    with pytest.raises(ValueError, match="refused"):
+        replace_with_two_days(database, "refused")
+    assert rows_of_tables(database) == [1, 1]
+    replace_with_two_days(database)
+    assert rows_of_tables(database) == [2, 2]
+    for table in (TRIPS, TRIP_DAYS):
+        folder = database.lake.file(table, JANUARY).parent
+        assert [path.name for path in folder.iterdir()] == [f"{table.name}.parquet"]
 
 
-def test_a_path_with_quotes_and_blanks_is_a_path(database):
-    database = LakeDatabase(data_root=f'{database.data_root}/o\'hare "x"')
-    write_days(database, JANUARY, "2023-01-05")
-    database.publish()
-    assert days(database) == [(JANUARY, "2023-01-05")]
+# Folders that DuckDB takes for patterns or for partitions; S3 refuses some of the former.
+FOLDERS = [
+    'o\'hare "x"',
+    "a [1] b",
+    "what?",
+    "a*b",
+    "a=b",
+    "VendorID=7",
+    "vendor_id=7",
+    "partition_date=2001-01-01",
+]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_data_root_in_any_folder_keeps_its_columns(tmp_path, folder):
+    database = LakeDatabase(data_root=str(tmp_path / folder / "data"))
+    query = "SELECT 2 AS vendor_id, DATE '2023-01-05' AS pickup_date"
+    with database.get_connection() as con:
+        for month in (JANUARY, FEBRUARY):
+            database.lake.write(con, TRIPS, query, {}, month)
+    expected = [(2, date(2023, 1, 5), date(2023, month, 1)) for month in (1, 2)]
+    everything = "SELECT * FROM trips ORDER BY partition_date"
+    with database.get_connection() as con:
+        assert con.execute(everything).fetchall() == expected
+    with duckdb.connect(str(database.publish()), read_only=True) as con:
+        assert con.execute(everything).fetchall() == expected
+        with database.get_connection(tables=[]) as writer:
+            database.lake.write(writer, TRIPS, query, {}, "2023-03-01")
+        assert con.execute("SELECT count(*) FROM trips").fetchone() == (3,)
+
+
+def test_root_on_s3_keeps_its_columns(s3_root):
+    database = LakeDatabase(data_root=f"{s3_root}/vendor_id=7/partition_date=2001-01-01")
+    with database.get_connection(tables=[]) as con:
+        database.lake.write(con, TRIPS, "SELECT 2 AS vendor_id", {}, JANUARY)
+    with database.get_connection(tables=[TRIPS]) as con:
+        assert con.execute("FROM trips").fetchall() == [(2, date(2023, 1, 1))]
+
+
+def test_partition_in_a_query_leaves_other_files_closed(tmp_path):
+    database = LakeDatabase(data_root=str(tmp_path))
+    with database.get_connection() as con:
+        for month in (JANUARY, FEBRUARY, "2023-03-01"):
+            database.lake.write(con, TRIPS, "SELECT 2 AS vendor_id", {}, month)
+        database.lake.create_views(con, tables=[TRIPS])
+        for condition, files in (
+            ("partition_date = DATE '2023-02-01'", 1),
+            ("partition_date >= DATE '2023-02-01'", 2),
+            ("list_contains([DATE '2023-02-01'], partition_date)", 1),
+        ):
+            query = f"EXPLAIN ANALYZE SELECT sum(vendor_id) FROM trips WHERE {condition}"
+            assert f"Scanning Files: {files}/3" in con.execute(query).fetchall()[0][1]
 
 
 def test_every_column_says_what_it_holds_and_has_one_name():

@@ -7,7 +7,8 @@ A file is replaced as a whole, so loading a partition again is repeatable, loads
 partitions never meet, and a reader is never locked out.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 
@@ -18,6 +19,51 @@ from upath import UPath
 from taxi_shared import preview, provenance, storage
 from taxi_shared.storage import DataRoot, atomic_path
 from taxi_shared.tables import TABLES, Table
+
+
+class DamagedLakeFile(duckdb.Error):
+    """A file of the lake cannot be read; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """New files of a partition, by the names of their tables; see `Lake.replacement`."""
+
+    files: Mapping[str, str]
+
+    def file(self, table: Table) -> str:
+        """The address of a table's new file."""
+        return self.files[table.name]
+
+    def write(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: Table,
+        query: str,
+        parameters: Mapping[str, object],
+        fingerprint: str = "",
+        publisher: str = "",
+    ) -> int:
+        """Write a table's file, the rows of a query in its order; returns their number.
+
+        `fingerprint` and `publisher` are kept in the footer; see those of `Lake`.
+        """
+        ((rows,),) = con.execute(
+            # zstd's first level saves up to a sixth of the time that its third takes, for a
+            # sixteenth more disk. Bloom filters are for single values, which nobody looks for;
+            # times have too many values for a dictionary, which DuckDB sees the sooner: a
+            # twentieth saved by each of the two.
+            f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
+            "COMPRESSION_LEVEL 1, WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 8192, "
+            "KV_METADATA {fingerprint: $fingerprint, publisher: $publisher})",
+            {
+                **parameters,
+                "target": self.file(table),
+                "fingerprint": fingerprint,
+                "publisher": publisher,
+            },
+        ).fetchall()
+        return int(rows)
 
 
 @dataclass(frozen=True)
@@ -56,6 +102,28 @@ class Lake:
                 found[partition] = path, version
         return found
 
+    def pattern(self, table: Table) -> str:
+        """What DuckDB's readers take for every file of a table, those of later partitions too."""
+        return f"{storage.literal(self.folder(table))}/{_name(table, '*')}"
+
+    @contextmanager
+    def replacement(
+        self, tables: Sequence[Table], partition: str | None = None
+    ) -> Iterator[Replacement]:
+        """Replace a partition of some tables as a whole: the block writes the new files.
+
+        Readers see all of them after a block that succeeds, otherwise none. Until then the files
+        are hidden; they are moved into place one right after the other, in the order of `tables`.
+        A process that ends between two moves leaves files of two loads: their fingerprints differ.
+        """
+        with ExitStack() as stack:  # which ends its contexts in reverse order
+            yield Replacement(
+                {
+                    table.name: stack.enter_context(atomic_path(self.file(table, partition)))
+                    for table in reversed(tables)
+                }
+            )
+
     def write(
         self,
         con: duckdb.DuckDBPyConnection,
@@ -63,27 +131,12 @@ class Lake:
         query: str,
         parameters: Mapping[str, object],
         partition: str | None = None,
-        note: str = "",
+        fingerprint: str = "",
         publisher: str = "",
-        check: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        """Replace a partition by the rows of a query, in the query's order.
-
-        `note` and `publisher` are kept in the file's footer; see `note` and `publishers`. `check`
-        gets the number of rows before readers see them; if it raises, they keep what was there.
-        """
-        with atomic_path(self.file(table, partition)) as target:
-            ((rows,),) = con.execute(
-                # zstd's first level saves up to a sixth of the time that its third takes, for a
-                # sixteenth more disk. Bloom filters are for single values, which nobody looks for;
-                # times have too many values for a dictionary, which DuckDB sees the sooner: a
-                # twentieth saved by each of the two.
-                f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
-                "COMPRESSION_LEVEL 1, WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 8192, "
-                "KV_METADATA {note: $note, publisher: $publisher})",
-                {**parameters, "target": target, "note": note, "publisher": publisher},
-            ).fetchall()
-            check(rows)
+        """Replace a partition of one table; see `Replacement.write`."""
+        with self.replacement([table], partition) as new:
+            new.write(con, table, query, parameters, fingerprint, publisher)
 
     def size(
         self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
@@ -92,28 +145,46 @@ class Lake:
         path = self.file(table, partition)
         return parquet_rows(con, path), path.stat().st_size
 
+    def rows(
+        self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
+    ) -> int | None:
+        """The rows of a file, from its footer; None where there is no file, or a damaged one."""
+        path = self.file(table, partition)
+        if not path.is_file():
+            return None
+        try:
+            return parquet_rows(con, path)
+        except duckdb.Error:
+            return None
+
     def first_rows(
         self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
     ) -> dg.MarkdownMetadataValue:
         """The first rows of a file, for an asset's page."""
         found = con.execute(
-            f"FROM read_parquet($file) LIMIT {preview.ROWS}",
-            {"file": str(self.file(table, partition))},
+            f"FROM read_parquet($file, hive_partitioning = false) LIMIT {preview.ROWS}",
+            {"file": storage.literal(self.file(table, partition))},
         )
         names = [column.name for column in table.columns]
         return preview.first_rows(names, found.fetchall(), self.size(con, table, partition)[0])
 
-    def note(
+    def fingerprint(
         self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
     ) -> str:
-        """What `write` was told to note in a file; empty where there is no such file."""
+        """The fingerprint that a file was written with; empty where there is no file, a damaged
+        one, or one without.
+        """
         path = self.file(table, partition)
         if not path.is_file():
             return ""
-        found = con.execute(
-            "SELECT decode(value) FROM parquet_kv_metadata($file) WHERE decode(key) = 'note'",
-            {"file": str(path)},
-        ).fetchall()
+        try:
+            found = con.execute(
+                "SELECT decode(value) FROM parquet_kv_metadata($file) "
+                "WHERE key = 'fingerprint'::BLOB",
+                {"file": storage.literal(path)},
+            ).fetchall()
+        except duckdb.Error:
+            return ""
         return found[0][0] if found else ""
 
     def publishers(
@@ -158,10 +229,13 @@ class Lake:
                 files = self.files(table)
             else:
                 files = self._files_with_pickups(con, table, pickup_dates)
-            if files:
-                create_view(con, table, [str(file) for file in files])
-            else:
+            if not files:
                 _create_empty_view(con, table)
+                continue
+            try:
+                create_view(con, table, [storage.literal(file) for file in files])
+            except duckdb.Error as error:
+                raise _damage(con, files) or error from None
 
     def _files_with_pickups(
         self, con: duckdb.DuckDBPyConnection, table: Table, pickup_dates: tuple[date, date]
@@ -183,23 +257,44 @@ def _name(table: Table, partition: str | None) -> str:
     return f"{folder}{table.name}.parquet"
 
 
-def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath) -> int:
+def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath | str) -> int:
     """The number of rows that a Parquet file's footer states. Raises duckdb.Error if broken."""
     ((rows,),) = con.execute(
-        "SELECT num_rows FROM parquet_file_metadata($file)", {"file": str(path)}
+        "SELECT num_rows FROM parquet_file_metadata($file)", {"file": storage.literal(path)}
     ).fetchall()
     return int(rows)
 
 
 def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[str]) -> None:
-    """A view of a table over files or a pattern of them.
+    """A view of a table over files or a pattern of them, as DuckDB's readers take them: a path
+    through `storage.literal`, or `Lake.pattern`.
 
     A file from before a column was described is read beside later ones as if it had it, without
     values. A column that no file has is not in the view: who asks for it is told so.
     """
-    found = con.read_parquet(files, hive_partitioning=True, union_by_name=True)
-    names = [column.name for column in table.all_columns if column.name in found.columns]
-    found.project(", ".join(names)).create_view(table.name, replace=True)
+    # A view has no parameters: DuckDB itself quotes the paths. It would take `vendor_id=7/` above
+    # the data root for a partition too, and overwrite the column with it. Hence the partition is
+    # read off the file's own folder; where a query compares it, other files stay closed.
+    source = (
+        f"read_parquet({duckdb.ConstantExpression(files)}, "
+        "hive_partitioning = false, union_by_name = true, filename = true)"
+    )
+    found = {name for name, *_ in con.execute(f"DESCRIBE FROM {source}").fetchall()}
+    columns = [column.name for column in table.columns if column.name in found]
+    if by := table.partition_by:
+        value = f"regexp_extract(filename, '{by.name}=([^/]*)/[^/]*$', 1)"
+        columns.append(f"CAST({value} AS {by.type}) AS {by.name}")
+    con.execute(f"CREATE OR REPLACE VIEW {table.name} AS SELECT {', '.join(columns)} FROM {source}")
+
+
+def _damage(con: duckdb.DuckDBPyConnection, files: Sequence[UPath]) -> DamagedLakeFile | None:
+    """The first of some files whose footer cannot be read; DuckDB's errors seldom name the file."""
+    for file in files:
+        try:
+            parquet_rows(con, file)
+        except duckdb.Error as error:
+            return DamagedLakeFile(f"{file} is damaged ({error}): load it again")
+    return None
 
 
 def _create_empty_view(con: duckdb.DuckDBPyConnection, table: Table) -> None:
