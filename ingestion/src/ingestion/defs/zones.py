@@ -188,17 +188,18 @@ def taxi_zones(
             file, lookup = read_zones(zones_csv(lake)), read_lookup(lookup_csv(lake))
         except ZonesFileError as error:
             yield check_result(CheckOutcome(ZONES_COMPLETE, (f"{error}.",)))
-            raise dg.Failure(f"{error}. {LAKE_KEEPS}") from None
+            raise dg.Failure(f"{error}.\n{LAKE_KEEPS}\n{HOW_TO_CORRECT}") from None
         outcomes = check_zones(file, lookup, zones_in_lake(con), config.accept_changed_zones)
         yield from map(check_result, outcomes)
         if wrong := failure_message(outcomes):
             raise dg.Failure(wrong)
         zones = merge_duplicate_zones(file.zones, lookup.zones)
-        write_zones(con, lake, zones, file.publisher)
-        columns = _columns_checked(con, lake)
-        yield columns
-        if not columns.passed:
-            raise dg.Failure(columns.description)
+        try:
+            write_zones(con, lake, zones, file.publisher)
+        except UnlikeDescribed as error:
+            yield columns_result(keys.TAXI_ZONES, [error])
+            raise dg.Failure(f"{error}\n{LAKE_KEEPS}") from None
+        yield columns_result(keys.TAXI_ZONES, [])
         rows, size = lake.size(con, ZONES)
         first_rows = lake.first_rows(con, ZONES)
     database.publish()
@@ -242,14 +243,6 @@ def failure_message(outcomes: Sequence[CheckOutcome]) -> str:
     return "\n".join([*errors, LAKE_KEEPS, what_to_do])
 
 
-def _columns_checked(con: duckdb.DuckDBPyConnection, lake: Lake) -> dg.AssetCheckResult:
-    try:
-        check_columns(con, lake.file(ZONES), ZONES)
-    except UnlikeDescribed as error:
-        return columns_result(keys.TAXI_ZONES, [error])
-    return columns_result(keys.TAXI_ZONES, [])
-
-
 def zones_csv(lake: Lake) -> UPath:
     return lake.root.raw / "taxi_zones.csv"
 
@@ -271,12 +264,13 @@ def zones_in_lake(con: duckdb.DuckDBPyConnection) -> list[Zone]:
 def write_zones(
     con: duckdb.DuckDBPyConnection, lake: Lake, zones: list[Zone], publisher: str = ""
 ) -> None:
-    """Replace the table `zones`. A column without values has its type all the same."""
+    """Replace the table `zones`. A column without values has its type all the same.
+
+    Raises UnlikeDescribed where the new file has other columns than the table; the lake then keeps
+    the zones that it had.
+    """
     columns = ", ".join(f"CAST(z.{c.name} AS {c.type}) AS {c.name}" for c in ZONES.columns)
-    lake.write(
-        con,
-        ZONES,
-        f"SELECT {columns} FROM (SELECT UNNEST($zones) AS z) ORDER BY zone_id",
-        {"zones": [vars(zone) for zone in zones]},
-        publisher=publisher,
-    )
+    query = f"SELECT {columns} FROM (SELECT UNNEST($zones) AS z) ORDER BY zone_id"
+    with lake.replacement([ZONES]) as new:
+        new.write(con, ZONES, query, {"zones": [vars(z) for z in zones]}, publisher=publisher)
+        check_columns(con, new.file(ZONES), ZONES, shown=lake.file(ZONES))
