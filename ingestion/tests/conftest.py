@@ -16,7 +16,10 @@ REAL_FILES = Path(__file__).resolve().parents[3] / "shared" / "tlc-mirror"
 
 @dataclass
 class Publisher:
-    """A local HTTP server: files by path, and a list of what to answer first, by path."""
+    """A local HTTP server: files by path, and a list of what to answer first, by path.
+
+    missing: the status for a file that is not there; TLC's server answers 403
+    """
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -26,6 +29,7 @@ class Publisher:
     )
     requests: list[tuple[str, str]] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
+    missing: int = 403
 
 
 def status(code: int, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
@@ -69,7 +73,7 @@ def publisher() -> Iterator[Publisher]:
                 return
             content = served.files.get(self.path)
             if content is None:
-                status(403)(self)
+                status(served.missing)(self)
                 return
             etag = served.etags.get(self.path)
             if etag and self.headers.get("If-None-Match") == etag:

@@ -19,7 +19,7 @@ from ingestion.lib.download import (
     TransientError,
     download,
     is_parquet,
-    look,
+    fetch_version,
 )
 
 from .conftest import Publisher, body, status
@@ -154,10 +154,10 @@ def test_a_local_folder_serves_as_well(tmp_path, target):
 def test_looking_does_not_fetch(publisher):
     publisher.files[PATH] = PARQUET
     publisher.etags[PATH] = '"one"'
-    assert look(publisher.url + PATH).etag == '"one"'
+    assert fetch_version(publisher.url + PATH).etag == '"one"'
     assert publisher.requests == [("HEAD", PATH)]
     with pytest.raises(NotPublished):
-        look(publisher.url + "/other.parquet")
+        fetch_version(publisher.url + "/other.parquet")
 
 
 def test_a_stop_ends_a_download_between_two_attempts(publisher, target):
@@ -240,7 +240,7 @@ def test_trickling_headers_end_after_the_longest_time(publisher, target, monkeyp
     publisher.misbehave[PATH] = [trickle_headers] * 2
     begin = time.monotonic()
     with pytest.raises(TransientError, match="no answer in time"):
-        look(publisher.url + PATH)
+        fetch_version(publisher.url + PATH)
     with pytest.raises(DownloadError, match="set TAXI_DOWNLOAD_MAX_SECONDS"):
         fetch(publisher, target)
     assert time.monotonic() - begin < 5
@@ -299,7 +299,7 @@ def mirror(publisher, monkeypatch, tmp_path) -> Publisher:
 
 
 def test_mirror_gets_the_token_whatever_netrc_has(mirror, target):
-    look(mirror.url + PATH)
+    fetch_version(mirror.url + PATH)
     fetch(mirror, target)
     assert mirror.authorizations == ["Bearer t0ken"] * 2
 
@@ -323,7 +323,7 @@ def test_token_is_not_sent_over_plain_http(target, monkeypatch, source, setting)
     monkeypatch.setenv("TLC_SOURCE_URL", source)
     monkeypatch.setenv("TLC_SOURCE_TOKEN", "t0ken")
     monkeypatch.setattr("socket.create_connection", pytest.fail)
-    for attempt in (lambda: look(source + PATH), lambda: download(source + PATH, target)):
+    for attempt in (lambda: fetch_version(source + PATH), lambda: download(source + PATH, target)):
         with pytest.raises(DownloadError, match=f"{setting}: .*{source}.*use an https") as refused:
             attempt()
         assert "t0ken" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""The schedule asks for what is missing and published, and says why it waits."""
+"""Schedule and sensor load what is missing and published, and say what they wait for."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,13 +18,11 @@ from ingestion.defs.jobs import (
 )
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.trips import YELLOW
-from ingestion.lib import publication
 from ingestion.lib.download import Receipt, download
-from ingestion.lib.publication import Turn
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 
-from .conftest import Publisher
+from .conftest import Publisher, status
 
 NOW = datetime(2023, 5, 5, tzinfo=UTC)
 
@@ -86,16 +84,19 @@ def resources(url: str, root: Path) -> dict[str, object]:
 
 def publish(publisher: Publisher, *months: str, etag: str = '"1"') -> None:
     for month in months:
-        path = f"/trip-data/yellow_tripdata_{month}.parquet"
-        publisher.files[path], publisher.etags[path] = b"PAR1PAR1", etag
+        publisher.files[path(month)], publisher.etags[path(month)] = b"PAR1PAR1", etag
+
+
+def path(month: str) -> str:
+    return f"/trip-data/yellow_tripdata_{month}.parquet"
 
 
 def load_published(publisher: Publisher, instance: dg.DagsterInstance, root: Path) -> None:
     """Fetch what is published, and report it as loaded."""
-    for path in publisher.files:
-        month = path[-15:-8]
+    for published in publisher.files:
+        month = published[-15:-8]
         file = UPath(root / "raw" / f"taxi_trips_{month}.parquet")
-        download(f"{publisher.url}{path}", file)
+        download(f"{publisher.url}{published}", file)
         load(instance, f"{month}-01")
     publisher.requests.clear()
 
@@ -121,8 +122,7 @@ def test_a_month_not_yet_published_is_a_reason_to_skip_and_no_failure(tick, inst
     load(instance, "2023-01-01", "2023-02-01", "2023-03-01")
     data = tick()
     assert not data.run_requests
-    assert "2023-04: TLC has not published this month yet" in data.skip_message
-    assert "403" in data.skip_message
+    assert data.skip_message == "2023-04 is not published yet."
 
 
 def test_a_month_that_was_missed_is_caught_up(tick, instance):
@@ -134,7 +134,7 @@ def test_a_month_that_was_missed_is_caught_up(tick, instance):
 
 def test_nothing_missing_is_said(tick, instance):
     load(instance, *(f"2023-0{month}-01" for month in (1, 2, 3, 4)))
-    assert tick("2023-04").skip_message == "Every month so far is loaded, and as it is published."
+    assert tick("2023-04").skip_message == "All 4 published months are loaded and current."
 
 
 def test_a_source_that_cannot_be_asked_is_told(instance, tmp_path, elsewhere):
@@ -145,7 +145,17 @@ def test_a_source_that_cannot_be_asked_is_told(instance, tmp_path, elsewhere):
         repository_def=defs.get_repository_def(),
     )
     data = elsewhere(lambda: trip_update_schedule.evaluate_tick(context))
-    assert "could not be asked for" in data.skip_message
+    assert data.skip_message.startswith("Could not reach the source (http://127.0.0.1:9/")
+    assert data.skip_message.endswith("Connection refused).")
+
+
+def test_schedule_tells_a_block_from_a_month_to_come(tick, publisher, instance):
+    publisher.misbehave[path("2023-02")] = [status(403)]
+    data = tick("2023-01", "2023-02", "2023-03")
+    assert not data.run_requests or data.run_requests[0].partition_key == "2023-01-01"
+    (request, *_) = data.run_requests
+    assert "2023-02-01" not in str(data.run_requests)
+    assert request.partition_key == "2023-01-01"
 
 
 def test_the_jobs_are_a_service_each_and_the_zones_come_with_yellow_trips():
@@ -157,7 +167,7 @@ def test_the_jobs_are_a_service_each_and_the_zones_come_with_yellow_trips():
     assert assets("trip_update_job") == {"taxi_trips_file", "taxi_trips"} | zones
     assert assets("green_update_job") == {"green_trips_file", "green_trips"}
     nodes = {node.name for node in defs.resolve_job_def("trip_update_job").nodes}
-    assert "up_to_date" not in nodes  # which each morning looks at
+    assert not {"up_to_date", "source_reachable"} & nodes  # which no load can report
 
 
 def test_green_months_are_asked_for_from_the_first_that_there_is(
@@ -172,7 +182,7 @@ def test_green_months_are_asked_for_from_the_first_that_there_is(
     )
     assert green_update_schedule.cron_schedule == "0 0 5 * *"
     message = elsewhere(lambda: green_update_schedule.evaluate_tick(context)).skip_message
-    assert message.startswith("2013-08: TLC has not published this month yet")
+    assert message == "2013-08, 2013-09 and 2013-10 are not published yet."
     assert sorted(path[-15:-8] for _, path in publisher.requests) == [
         "2013-08",
         "2013-09",
@@ -282,40 +292,6 @@ def test_the_sensors_are_on_unless_the_environment_says_otherwise():
             patch.setenv("TAXI_ENVIRONMENT", environment)
             sensor = publication_sensor("any", YELLOW, "trip_update_job")
         assert sensor.default_status == on[value == "on" or (value, environment) == ("", "local")]
-
-
-def test_the_wait_for_a_month_that_is_not_published_doubles_to_a_day():
-    asked = publication.Outlook((), (), {"2023-04-01": "not there"})
-    turns: dict[str, Turn] = {}
-    hours = []
-    now = 0.0
-    for _ in range(7):
-        turns = publication.turns_after(["2023-03-01", "2023-04-01"], turns, asked, now)
-        assert turns["2023-03-01"].wait == 24 * 3600  # loaded: a day from the first
-        hours.append(turns["2023-04-01"].wait / 3600)
-        now = turns["2023-04-01"].next
-    assert hours == [1, 2, 4, 8, 16, 24, 24]
-
-
-def test_while_a_month_s_load_fails_the_wait_doubles_from_two_minutes_to_a_day():
-    january = ["2023-01-01"]
-    due = publication.Outlook(("2023-01-01",), (), {})
-    turns = {"2023-01-01": Turn(0.0, 24 * 3600)}  # it was waited for, and is published now
-    minutes = []
-    now = 0.0
-    for _ in range(12):
-        assert publication.turns_due(january, turns, now - 1) == []
-        assert publication.turns_due(january, turns, now) == january
-        turns = publication.turns_after(january, turns, due, now)
-        minutes.append(turns["2023-01-01"].wait / 60)
-        now = turns["2023-01-01"].next
-    assert minutes == [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1440, 1440]
-
-    loaded = publication.Outlook((), (), {})
-    turns = publication.turns_after(january, turns, loaded, now)
-    assert turns["2023-01-01"].wait == 24 * 3600
-    turns = publication.turns_after(january, turns, due, turns["2023-01-01"].next)
-    assert turns["2023-01-01"].wait == 2 * 60  # replaced: from the first
 
 
 def test_the_sensor_asks_for_a_month_whose_load_failed_once_and_not_every_minute(

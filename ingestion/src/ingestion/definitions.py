@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from ingestion.defs import jobs, trip_checks, trips, zones
+from ingestion.defs import jobs, source_checks, trip_checks, trips, zones
 from ingestion.defs.resources import resources
 from taxi_shared.ownership import owned_by
 
@@ -11,7 +11,7 @@ defs = dg.Definitions(
         "ingestion",
         [trips.yellow_trips, trips.green_trips, zones.taxi_zones_file, zones.taxi_zones],
     ),
-    asset_checks=[trip_checks.up_to_date],
+    asset_checks=[trip_checks.up_to_date, source_checks.source_reachable],
     jobs=[jobs.trip_update_job, jobs.green_update_job],
     schedules=[jobs.trip_update_schedule, jobs.green_update_schedule],
     sensors=[

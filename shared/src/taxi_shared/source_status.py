@@ -5,9 +5,9 @@ and the services' sensors write at the same time.
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from upath import UPath
 
 from taxi_shared import storage
@@ -30,7 +30,7 @@ class SourceStatus(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    service: Literal["yellow", "green"]
+    service: Annotated[str, Field(pattern="^[a-z]+$")]
     state: Literal["current", "pending", "unreachable"]
     since: AwareDatetime
     next_look: AwareDatetime

@@ -1,18 +1,18 @@
 """The ingestion team's jobs, and what starts them: a schedule and a sensor for each service."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from ingestion.defs.resources import TlcSource
+from ingestion.defs.source_checks import evaluation, save_status, source_reachable
 from ingestion.defs.trip_checks import up_to_date
 from ingestion.defs.trips import GREEN, YELLOW, Service
 from ingestion.lib import download, publication
 from ingestion.lib.download import Receipt, Version
-from ingestion.lib.publication import Outlook, Turn
+from ingestion.lib.publication import LoadPlan, Polls, Refusals
 from taxi_shared import keys, settings
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
@@ -24,8 +24,8 @@ SENSOR_SECONDS = 60
 # No publisher's version is the same as this one.
 NOT_LOADED = Version(etag="not loaded", bytes=-1)
 
-# What a load tells nothing of is not looked at by loads.
-NOT_OF_A_LOAD = dg.AssetSelection.checks(up_to_date)
+# No load can report a month that never arrives, or whether its source can be reached later.
+NOT_OF_A_LOAD = dg.AssetSelection.checks(up_to_date, source_reachable)
 
 trip_update_job = dg.define_asset_job(
     "trip_update_job",
@@ -55,15 +55,15 @@ def update_schedule(name: str, service: Service, job_name: str) -> dg.ScheduleDe
     ) -> list[dg.RunRequest] | dg.SkipReason:
         """Loads the months that are missing and published, and those that TLC has replaced."""
         if is_being_made(context.instance, LOCATION, service.table_asset, job_name):
-            return dg.SkipReason(_being_made(service))
+            return dg.SkipReason(_being_loaded(service))
         now = context.scheduled_execution_time
         months = service.months_so_far(now)
-        outlook = _outlook(context.instance, service, tlc, database.lake, months)
-        if not outlook.due:
-            return dg.SkipReason(outlook.reason_to_wait)
-        for key, reason in outlook.waiting.items():
-            context.log.info(f"{key[:7]}: {reason}")
-        return run_requests(outlook.due, months, f"{now:%Y-%m-%d}")
+        plan = _plan(context.instance, service, tlc, database.lake, months, now)
+        if not plan.due:
+            return dg.SkipReason(plan.reason_to_wait)
+        if plan.error or plan.not_published:
+            context.log.info(plan.reason_to_wait)
+        return run_requests(plan.due, months, f"{now:%Y-%m-%d}")
 
     return schedule
 
@@ -84,39 +84,46 @@ def publication_sensor(name: str, service: Service, job_name: str) -> dg.SensorD
     ) -> dg.SensorResult:
         """Loads a month soon after TLC has published or replaced it.
 
-        TLC is asked for one header a month: for a loaded month once a day, for one that is not
-        published at first after an hour, at last once a day. One whose load fails is asked for
-        again after two minutes, at last once a day.
+        The sensor asks TLC for one header per month: once per day for a loaded month, after an
+        hour, two, four, … at most a day for one that is not published, after two minutes, four, …
+        at most a day for one whose load fails. It retries a source that it cannot reach after 2 to
+        15 minutes, one that blocks this address after 5 to 60.
         """
         if is_being_made(context.instance, LOCATION, service.table_asset, job_name):
-            return dg.SensorResult(skip_reason=_being_made(service))
+            return dg.SensorResult(skip_reason=_being_loaded(service))
         now = datetime.now(UTC)
-        turns = {key: Turn(**turn) for key, turn in json.loads(context.cursor or "{}").items()}
+        seconds = now.timestamp()
         months = service.months_so_far(now)
-        due = publication.turns_due(months, turns, now.timestamp())
-        outlook = _outlook(context.instance, service, tlc, database.lake, due)
-        after = publication.turns_after(months, turns, outlook, now.timestamp())
-        requests = run_requests(outlook.due, months, now.isoformat(timespec="seconds"))
+        polls, plan = Polls.from_cursor(context.cursor, tlc.fingerprint), LoadPlan()
+        if not polls.is_waiting(seconds):
+            due = polls.due(months, seconds)
+            plan = _plan(context.instance, service, tlc, database.lake, due, now)
+            polls = polls.after(months, plan, seconds)
+        requests = run_requests(plan.due, months, now.isoformat(timespec="seconds"))
+        status = save_status(service, tlc, database.lake.root, polls, months, now)
+        is_new = status.message != polls.reported
         return dg.SensorResult(
             run_requests=requests,
-            skip_reason=None if requests else outlook.reason_to_wait,
-            cursor=json.dumps({key: asdict(turn) for key, turn in after.items()}),
+            skip_reason=None if requests else status.message,
+            cursor=replace(polls, reported=status.message).to_cursor(),
+            asset_events=[evaluation(service, status)] if is_new else [],
         )
 
     return sensor
 
 
-def _outlook(
+def _plan(
     instance: dg.DagsterInstance,
     service: Service,
     tlc: TlcSource,
     lake: Lake,
     months: Sequence[str],
-) -> Outlook:
+    now: datetime,
+) -> LoadPlan:
     """What there is to do for these months.
 
-    What a loaded month was made from is told by its receipt: but not where its rows were not made
-    again since the file was fetched, because that failed. Such a month counts as replaced.
+    A loaded month's receipt says what it was made from, unless the load of a newer file failed:
+    such a month counts as replaced.
     """
     loaded = instance.get_materialized_partitions(service.table_asset)
     files = made_from(instance, service.table_asset, service.file_asset, loaded & set(months))
@@ -127,15 +134,16 @@ def _outlook(
             return NOT_LOADED
         return receipt.version if receipt else None
 
-    return publication.outlook(
+    return publication.plan(
         months,
         loaded,
-        lambda month: download.look(tlc.trips_address(service.name, month[:7])),
+        lambda month: download.fetch_version(tlc.trips_address(service.name, month[:7])),
         known,
+        Refusals(tlc.publisher, lambda: loaded, now.date()),
     )
 
 
-def _being_made(service: Service) -> str:
+def _being_loaded(service: Service) -> str:
     return f"A run that loads {service.table.name} is not finished yet."
 
 

@@ -1,18 +1,24 @@
 """The ingestion location's resources: the lake's `database`, and `tlc`, where files come from."""
 
 from collections.abc import Iterable
+from hashlib import sha256
+from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import Field
 
 from ingestion.lib.download import Patience, TransientError
 from taxi_shared import settings
+from taxi_shared.addresses import without_secrets
 from taxi_shared.database import lake_database
+from taxi_shared.provenance import TLC_HOSTS
 from taxi_shared.run_config import SetByEnvironment
+
+LONGEST_STEP_RETRY_SECONDS = 3600.0
 
 
 class TlcSource(SetByEnvironment, dg.ConfigurableResource):
-    """The publisher of the files: http(s) addresses or local paths."""
+    """The publisher of the files: http(s) addresses, local paths or file:// URLs."""
 
     url: str = Field(
         description="Holds trip-data/yellow_tripdata_2023-03.parquet and its like, and "
@@ -42,6 +48,16 @@ class TlcSource(SetByEnvironment, dg.ConfigurableResource):
         return f"{self._base}/misc/taxi_zone_lookup.csv"
 
     @property
+    def publisher(self) -> str:
+        """Its name in messages: TLC, or the address of another source."""
+        return "TLC" if urlsplit(self._base).hostname in TLC_HOSTS else without_secrets(self._base)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that differs between sources; the secrets in an address have no part in it."""
+        return sha256(without_secrets(self._base).encode()).hexdigest()[:16]
+
+    @property
     def _base(self) -> str:
         return settings.locate(self.url).rstrip("/")
 
@@ -59,7 +75,8 @@ class TlcSource(SetByEnvironment, dg.ConfigurableResource):
         transient = next((error for error in errors if isinstance(error, TransientError)), None)
         if transient and context.retry_number < self.retries:
             wait = self.retry_wait_seconds * 5**context.retry_number
-            context.log.warning(f"{transient}; tried again in {wait:.0f} s")
+            wait = max(wait, min(transient.wait_seconds or 0, LONGEST_STEP_RETRY_SECONDS))
+            context.log.warning(f"{transient}; next try in {wait:.0f} s")
             raise dg.RetryRequested(self.retries, wait) from transient
 
 

@@ -1,8 +1,9 @@
 """Files from their publisher to the data root: streamed, checked, retried, moved into place.
 
-A publisher is an http(s) address or a local folder; both answer the same questions.
+A publisher is an http(s) address, a local path or a file:// URL; all answer the same questions.
 """
 
+import errno
 import hashlib
 import json
 import threading
@@ -11,8 +12,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from upath import UPath
 
@@ -28,10 +33,17 @@ if TYPE_CHECKING:
     from taxi_shared.http import Credentials
 
 CHUNK_BYTES = 1 << 20
+# Compressed in transit, the length of the file would not be the length of the body.
+IDENTITY = {"Accept-Encoding": "identity"}
 CONNECT_SECONDS, READ_SECONDS = 10, 60
-HEAD_SECONDS = 90
-NOT_THERE = (403, 404)  # TLC's server answers 403 for a file that does not exist
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+# Dagster gives a sensor 60 seconds, in which two of these must end one after the other.
+HEAD_SECONDS = 20
+FORBIDDEN, NOT_FOUND, TOO_MANY_REQUESTS = 403, 404, 429
+TRANSIENT = (408, 425, 500, 502, 503, 504)
+NO_HEAD = (405, 501)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+PARQUET, ENCRYPTED_PARQUET = b"PAR1", b"PARE"
+SMALLEST_PARQUET = 12  # the magic twice, and the length of the footer
 
 
 class DownloadError(Exception):
@@ -42,12 +54,25 @@ class NotPublished(DownloadError):
     """The publisher does not have the file (yet)."""
 
 
+class Forbidden(NotPublished):
+    """HTTP 403. TLC's server answers it for a file that does not exist, and to an address that it
+    limits: `publication.Refusals` tells the two apart. `wait_seconds` is its Retry-After."""
+
+    def __init__(self, message: str, wait_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+
+
 class TransientError(DownloadError):
     """A failure that may pass: worth another try after `wait_seconds`, or after the usual time."""
 
     def __init__(self, message: str, wait_seconds: float | None = None) -> None:
         super().__init__(message)
         self.wait_seconds = wait_seconds
+
+
+class Blocked(TransientError):
+    """The publisher limits the requests of this address."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +112,16 @@ class Receipt:
 
     @classmethod
     def kept(cls, path: UPath) -> "Receipt | None":
-        """The receipt beside a file, whether the file is still there or not."""
+        """The receipt beside a file, whether the file is still there or not.
+
+        None where there is none, or none that can be read: the file is then fetched again.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
         try:
-            values = json.loads(storage.read_bytes(_receipt_path(path)))
-        except FileNotFoundError:
+            return TypeAdapter(cls).validate_json(storage.read_bytes(_receipt_path(path)))
+        except (FileNotFoundError, ValidationError):
             return None
-        return cls(**{**values, "version": Version(**values["version"])})
 
 
 @dataclass(frozen=True)
@@ -153,10 +182,11 @@ def download(
     """Fetch a file unless the publisher's is the one that is already at `path`.
 
     `check` gets the address and the first and last bytes, and raises DownloadError if the content
-    is not what it should be. Raises NotPublished (403, 404, no such local file), DownloadError, or
-    after the last attempt TransientError. `path` holds a whole and checked file or what it held
-    before. `stop` set ends the download with DownloadError; so does a file that is larger than the
-    megabytes of `size_setting`, or not there in TAXI_DOWNLOAD_MAX_SECONDS, all attempts together.
+    is not what it should be. Raises NotPublished (404, no such local file; Forbidden for 403),
+    DownloadError, or after the last attempt TransientError. `path` holds a whole and checked file
+    or what it held before. `stop` set ends the download with DownloadError; so does a file that is
+    larger than the megabytes of `size_setting`, or not there in TAXI_DOWNLOAD_MAX_SECONDS, all
+    attempts together.
     """
     import tenacity
 
@@ -174,22 +204,43 @@ def download(
     return attempts(_attempt, address, path, known, check, limits, stop or threading.Event())
 
 
-def look(address: str) -> Version:
+def fetch_version(address: str) -> Version:
     """What the publisher says about a file, without fetching it. Raises as `download` does."""
-    if "://" in address:
-        deadline = time.monotonic() + HEAD_SECONDS
-        with _response("HEAD", address, {}, deadline) as response:
+    if path := _local_path(address):
+        return _local_version(address, path)
+    deadline = time.monotonic() + HEAD_SECONDS
+    try:
+        with _response("HEAD", address, IDENTITY, deadline) as response:
             return _http_version(response)
-    return _local_version(address)
+    except _NoHead:
+        first_byte = {**IDENTITY, "Range": "bytes=0-0"}
+        with _response("GET", address, first_byte, deadline) as response:
+            return _http_version(response)
+
+
+def discard(path: UPath) -> None:
+    """Have the next download fetch a file again, though its publisher has not changed it.
+
+    The receipt stays, as one of other content: the sensor then finds the month not loaded.
+    """
+    if receipt := Receipt.kept(path):
+        _write_receipt(path, replace(receipt, bytes=-1, sha256=""))
 
 
 def is_parquet(address: str, head: bytes, tail: bytes) -> None:
     """A check for `download`: Parquet begins and ends with the bytes PAR1."""
-    if not head.startswith(b"PAR1"):
+    if head.startswith(ENCRYPTED_PARQUET):
+        raise DownloadError(f"{address} is an encrypted Parquet file; expected one in clear")
+    if not head.startswith(PARQUET):
         raise DownloadError(
             f"{address} is not a Parquet file: it begins with {head[:20]!r}, expected b'PAR1'"
         )
-    if not tail.endswith(b"PAR1"):
+    if len(head) < SMALLEST_PARQUET:  # `head` is all of it
+        raise DownloadError(
+            f"{address} is not a whole Parquet file: it has {len(head)} bytes, expected at least "
+            f"{SMALLEST_PARQUET}"
+        )
+    if not tail.endswith(PARQUET):
         raise DownloadError(
             f"{address} is not a whole Parquet file: it ends with {tail[-4:]!r}, expected b'PAR1'"
         )
@@ -213,7 +264,7 @@ def _attempt(
             return Download(known, fetched=False)
         limits.check(shown, version.bytes or 0)
         digest, size, head, tail = hashlib.sha256(), 0, b"", b""
-        with storage.atomic_open(path) as file:
+        with _disk_full_explained(path), storage.atomic_open(path) as file:
             for chunk in chunks or ():
                 if stop.is_set():
                     raise DownloadError(f"{shown}: stopped")
@@ -227,9 +278,10 @@ def _attempt(
                 raise TransientError(f"{shown}: got {size} of {version.bytes} bytes")
             check(shown, head, tail)
             # Without a receipt the file counts as unknown, so none may be there for the old one.
-            _receipt_path(path).unlink(missing_ok=True)
+            storage.remove(_receipt_path(path))
     receipt = Receipt(shown, version, size, digest.hexdigest())
-    _write_receipt(path, receipt)
+    with _disk_full_explained(path):
+        _write_receipt(path, receipt)
     return Download(receipt, fetched=True)
 
 
@@ -238,16 +290,15 @@ def _open(
     address: str, known: Receipt | None, deadline: float
 ) -> Iterator[tuple[Version, Iterator[bytes] | None]]:
     """The file's version and content; no content where it is the known version."""
-    if "://" not in address:
-        version = _local_version(address)
+    if local := _local_path(address):
+        version = _local_version(address, local)
         if known and known.version == version:
             yield version, None
             return
-        with open(address, "rb") as file:
+        with open(local, "rb") as file:
             yield version, iter(lambda: file.read(CHUNK_BYTES), b"")
         return
-    # Compressed in transit, the length of the file would not be the length of the body.
-    headers = {"Accept-Encoding": "identity"}
+    headers = dict(IDENTITY)
     if known and known.version.etag:
         headers["If-None-Match"] = known.version.etag
     elif known and known.version.last_modified:
@@ -280,7 +331,7 @@ def _response(
             )
 
         with _result_by(deadline, request) as response:
-            _raise_for_status(response, shown)
+            _raise_for_status(response, shown, method)
             yield response
 
 
@@ -333,37 +384,107 @@ def _transient_errors(shown: str) -> Iterator[None]:
         requests.exceptions.ChunkedEncodingError,
         urllib3.exceptions.HTTPError,
     ) as error:
-        raise TransientError(f"{shown}: {without_secrets(str(error))}") from None
+        raise TransientError(f"{shown}: {_reason(error)}") from None
     except requests.RequestException as error:
         raise DownloadError(f"{shown}: {without_secrets(str(error))}") from None
 
 
-def _raise_for_status(response: "requests.Response", address: str) -> None:
-    status = response.status_code
-    if status in NOT_THERE:
-        raise NotPublished(f"{address} is not published (HTTP {status})")
+def _reason(error: Exception) -> str:
+    """Why no connection came about, without urllib3's pools, objects and repeated address."""
+    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
+    cause = getattr(cause, "reason", None) or cause
+    text = without_secrets(str(cause))
+    return text.partition("): ")[2] or text
+
+
+class _NoHead(DownloadError):
+    """The server does not answer HEAD."""
+
+
+def _raise_for_status(response: "requests.Response", address: str, method: str) -> None:
+    status, wait = response.status_code, _retry_after(response.headers.get("Retry-After", ""))
+    if status == FORBIDDEN:
+        raise Forbidden(f"{address} is not published, or refused (HTTP 403)", wait)
+    if status == NOT_FOUND:
+        raise NotPublished(f"{address} is not published (HTTP 404)")
+    if status == TOO_MANY_REQUESTS:
+        raise Blocked(f"{address}: HTTP 429, too many requests", wait)
     if status in TRANSIENT:
-        wait = response.headers.get("Retry-After", "")
-        raise TransientError(f"{address}: HTTP {status}", float(wait) if wait.isdecimal() else None)
-    if status not in (200, 304):
+        raise TransientError(f"{address}: HTTP {status}", wait)
+    if method == "HEAD" and status in NO_HEAD:
+        raise _NoHead(f"{address}: HTTP {status}")
+    if status not in (200, 206, 304):
         raise DownloadError(f"{address}: HTTP {status} {response.reason}")
 
 
+def _retry_after(value: str) -> float | None:
+    """The seconds of a Retry-After, which has seconds or a date; None where it has neither."""
+    if value.isdecimal() and len(value) < 10:
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):  # no date, or one without a zone
+        return None
+
+
 def _http_version(response: "requests.Response") -> Version:
-    length = response.headers.get("Content-Length")
     return Version(
         etag=response.headers.get("ETag"),
         last_modified=response.headers.get("Last-Modified"),
-        bytes=int(length) if length and length.isdecimal() and len(length) < 20 else None,
+        bytes=_file_bytes(response),
     )
 
 
-def _local_version(address: str) -> Version:
-    path = Path(address)
-    if not path.is_file():
-        raise NotPublished(f"{address} is not published (no such file)")
-    stat = path.stat()
+def _file_bytes(response: "requests.Response") -> int | None:
+    """The length of the file, where the answer says it.
+
+    Of an answer that is compressed although identity was asked for, the length is another one.
+    """
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        return None
+    length = response.headers.get("Content-Length", "")
+    if response.status_code == 206:
+        length = response.headers.get("Content-Range", "").rpartition("/")[2]
+    return int(length) if length.isdecimal() and len(length) < 20 else None
+
+
+def _local_path(address: str) -> Path | None:
+    """The path of a local address or a file:// URL; None for the address of a server."""
+    if "://" not in address:
+        return Path(address)
+    parts = urlsplit(address)
+    if parts.scheme != "file":
+        return None
+    if parts.netloc not in ("", "localhost"):
+        raise DownloadError(f"{address} has the host {parts.netloc!r}; expected file:///folder/…")
+    return Path(unquote(parts.path))
+
+
+def _local_version(address: str, path: Path) -> Version:
+    try:
+        stat = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        source = path.parent.parent  # which a file system that is not mounted does not have
+        if not source.is_dir():
+            raise DownloadError(f"{address}: there is no folder {source}") from None
+        raise NotPublished(f"{address} is not published (no such file)") from None
+    except OSError as error:
+        raise DownloadError(f"{address} cannot be read ({error.strerror})") from None
+    if not S_ISREG(stat.st_mode):
+        raise DownloadError(f"{address} is a folder or a device; expected a file")
     return Version(last_modified=str(stat.st_mtime_ns), bytes=stat.st_size)
+
+
+@contextmanager
+def _disk_full_explained(path: UPath) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise DownloadError(
+            f"no space left on {path.parent} for {path.name}; free some, then try again"
+        ) from error
 
 
 def _write_receipt(path: UPath, receipt: Receipt) -> None:

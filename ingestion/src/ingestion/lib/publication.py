@@ -1,29 +1,113 @@
-"""Which months to load now: those that are missing and published, and those that were replaced."""
+"""Which months to load now, when to ask for each again, and what to tell people meanwhile.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+TLC's server answers 403 for a month that it does not have, and for every month to an address that
+it limits (public reports of June 2026). `Refusals` tells the two apart.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal, Self
 
-from ingestion.lib.download import DownloadError, NotPublished, Version
+from pydantic import TypeAdapter, ValidationError
 
-QUESTIONS_AT_ONCE = 8
-FIRST_RETRY = 2 * 60
-HOUR = 3600
+from ingestion.lib.download import Blocked, DownloadError, Forbidden, NotPublished, Version
+from taxi_shared.source_status import SourceStatus, moment
+
+# A server that limits requests is not to be provoked: 46 months take 4 seconds.
+ASKED_AT_ONCE = 2
+PAUSE_SECONDS = 0.1
+# Of the 60 that Dagster gives a sensor; the other months are asked for at the next tick.
+ASK_SECONDS = 30
+MANY_REFUSED = 4  # two or three months that are over are not published yet
+LONG_AGO = timedelta(days=180)
+MONTHS_NAMED = 4
+MINUTE = 60.0
+HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+LOAD_RETRY = 2 * MINUTE
+# The first and the longest wait before a source is asked again.
+UNREACHABLE_RETRY = (2 * MINUTE, 15 * MINUTE)
+BLOCKED_RETRY = (5 * MINUTE, HOUR)
+
+
+class Refusals:
+    """The months that a publisher was found to have, and those that it refused with HTTP 403.
+
+    A refused month is not published yet, unless that month or a newer one is known to be, four are
+    refused, or no month is known to be published though the refused one ended long ago: then the
+    publisher blocks this address. Threads may share an instance.
+
+    source: the publisher's name in messages
+    exists: returns the partitions known to be published, at the first refusal
+    """
+
+    def __init__(self, source: str, exists: Callable[[], Iterable[str]], today: date) -> None:
+        self._source, self._exists, self._today = source, exists, today
+        self._found: set[str] = set()
+        self._refused: dict[str, Forbidden] = {}
+        self._lock = threading.Lock()
+
+    def judge(self, partition: str, error: Exception | None) -> Exception | None:
+        """Record the outcome of a request for a month; its error, Blocked where it is a block."""
+        with self._lock:
+            if error is None:
+                self._found.add(partition)
+            elif isinstance(error, Forbidden):
+                if not self._refused:
+                    self._found.update(self._exists())
+                self._refused[partition] = error
+                return self._block() or error
+            return error
+
+    @property
+    def block(self) -> Blocked | None:
+        """Why the publisher counts as blocking this address; None while it does not."""
+        with self._lock:
+            return self._block()
+
+    def _block(self) -> Blocked | None:
+        if not self._refused:
+            return None
+        oldest = min(self._refused)
+        newer = min((month for month in self._found if month > oldest), default=None)
+        if oldest in self._found:
+            text = f"{oldest[:7]}, which was published before"
+        elif newer:
+            text = f"{oldest[:7]} although {newer[:7]} is published"
+        elif len(self._refused) >= MANY_REFUSED:
+            text = _named(self._refused)
+        elif not self._found and date.fromisoformat(oldest) + LONG_AGO < self._today:
+            text = f"{oldest[:7]}, which ended long ago"
+        else:
+            return None
+        waits = (error.wait_seconds or 0 for error in self._refused.values())
+        return Blocked(
+            f"{self._source} refuses requests (HTTP 403) for {text}: it is probably limiting this "
+            "address",
+            max(waits) or None,
+        )
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What there is to do, by partition.
+class LoadPlan:
+    """What there is to do, by partition. A month that was not asked for is in none of the groups.
 
-    published: missing months that the publisher has
-    replaced:  loaded months of which the publisher has another version now
-    waiting:   missing months that cannot be loaded, and why
+    published:     missing months that the publisher has
+    replaced:      loaded months of which the publisher has another version now
+    not_published: missing months that the publisher does not have
+    current:       loaded months with nothing to do
+    failed:        months that the publisher could not be asked for, and why
     """
 
-    published: tuple[str, ...]
-    replaced: tuple[str, ...]
-    waiting: Mapping[str, str]
+    published: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    not_published: tuple[str, ...] = ()
+    current: tuple[str, ...] = ()
+    failed: Mapping[str, Exception] = field(default_factory=dict)
 
     @property
     def due(self) -> tuple[str, ...]:
@@ -31,86 +115,267 @@ class Outlook:
         return tuple(sorted(self.published + self.replaced))
 
     @property
+    def error(self) -> Exception | None:
+        """Why the publisher could not be asked for every month."""
+        return next(iter(self.failed.values()), None)
+
+    @property
     def reason_to_wait(self) -> str:
-        """A sentence for the months that cannot be loaded; or that there is nothing to load."""
-        if not self.waiting:
-            return "Every month so far is loaded, and as it is published."
-        return "; ".join(f"{key[:7]}: {reason}" for key, reason in self.waiting.items())
+        """A sentence on the months that cannot be loaded; or that there is nothing to load."""
+        if isinstance(self.error, Blocked):
+            return f"{self.error}."
+        if self.error:
+            return f"Could not reach the source ({self.error})."
+        if self.not_published:
+            return f"{_not_published(self.not_published)}."
+        return _all_current(len(self.current))
 
 
-def outlook(
+def plan(
     partitions: Sequence[str],
     loaded: Set[str],
-    look: Callable[[str], Version],
+    fetch_version: Callable[[str], Version],
     known: Callable[[str], Version | None],
-) -> Outlook:
-    """Ask for each partition, side by side, what is published: one request each.
+    refusals: Refusals,
+) -> LoadPlan:
+    """Ask for each month what is published: a few at a time, up to the first failure.
 
-    `look` answers for a partition or raises a DownloadError, as `download.look` does. `known` is
-    the version of a loaded one; where it is None, the publisher is not asked.
+    fetch_version: answers for a partition or raises as `download.fetch_version` does
+    known:         the version of a loaded month; where it is None, the publisher is not asked
     """
-    published, replaced, waiting = [], [], {}
+    stop, deadline = threading.Event(), time.monotonic() + ASK_SECONDS
 
-    def ask(partition: str) -> tuple[Version | None, Version | DownloadError | None]:
+    def ask(partition: str) -> tuple[str, Exception | None]:
         version = known(partition) if partition in loaded else None
         if partition in loaded and version is None:
-            return None, None
+            return "current", None
+        if stop.is_set() or time.monotonic() > deadline:
+            return "not asked", None
         try:
-            return version, look(partition)
-        except DownloadError as error:
-            return version, error
+            published = fetch_version(partition)
+            error = refusals.judge(partition, None)
+        except DownloadError as raised:
+            error = refusals.judge(partition, raised)
+        if error and not isinstance(error, NotPublished):
+            stop.set()
+            return "failed", error
+        stop.wait(PAUSE_SECONDS)
+        if error:  # a loaded month whose file was withdrawn stays
+            return ("current" if version else "not_published"), error
+        if version is None:
+            return "published", None
+        return ("current" if version.is_same_as(published) else "replaced"), None
 
-    with ThreadPoolExecutor(QUESTIONS_AT_ONCE) as pool:
-        for partition, (version, answer) in zip(partitions, pool.map(ask, partitions), strict=True):
-            if version is None and isinstance(answer, Version):
-                published.append(partition)
-            elif version is None and isinstance(answer, DownloadError):
-                waiting[partition] = _reason(answer)
-            elif version and isinstance(answer, Version) and not version.is_same_as(answer):
-                replaced.append(partition)
-    return Outlook(tuple(published), tuple(replaced), waiting)
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        answers = dict(zip(partitions, pool.map(ask, partitions), strict=True))
+    if block := refusals.block:  # of months, too, that were refused before it was known
+        for partition, (_, error) in answers.items():
+            if isinstance(error, Forbidden | Blocked):
+                answers[partition] = "failed", block
+
+    def group(name: str) -> tuple[str, ...]:
+        return tuple(sorted(month for month, (found, _) in answers.items() if found == name))
+
+    failed = {month: answers[month][1] for month in group("failed")}
+    return LoadPlan(
+        group("published"),
+        group("replaced"),
+        group("not_published"),
+        group("current"),
+        {month: error for month, error in failed.items() if error},
+    )
 
 
 @dataclass(frozen=True)
-class Turn:
-    """When a month is to be asked for again, in seconds since 1970, and the wait before that.
+class PollState:
+    """When a month is asked for next, in seconds since 1970, and the wait before that.
 
-    `due` is how often in a row it was there to be loaded: more than once where its runs fail.
+    loads: how often in a row it was found to be loaded: more than once where its runs fail
     """
 
     next: float
     wait: float
-    due: int = 0
+    state: Literal["current", "not published", "due", "unknown"] = "unknown"
+    loads: int = 0
 
 
-def turns_due(partitions: Iterable[str], turns: Mapping[str, Turn], now: float) -> list[str]:
-    """The months that it is time to ask for."""
-    return [key for key in partitions if key not in turns or turns[key].next <= now]
+@dataclass(frozen=True)
+class SourceRetry:
+    """When a source that could not be asked is asked again; times in seconds since 1970."""
+
+    next: float
+    wait: float
+    since: float
+    reason: str
+    is_block: bool
 
 
-def turns_after(
-    partitions: Iterable[str], turns: Mapping[str, Turn], asked: Outlook, now: float
-) -> dict[str, Turn]:
-    """When to ask for each month next.
+@dataclass(frozen=True)
+class Polls:
+    """When a service's months are asked for, as kept in the sensor's cursor.
 
-    For one that is not published the wait doubles from an hour to a day; for one that is to be
-    loaded from two minutes to a day, while its runs fail; for the others it is a day.
+    source: a hash of the publisher's address: another publisher is asked at once
+    months: by partition
+    retry:  while the publisher cannot be asked: until then, no month is
+    reported: the last message that the check `source_reachable` was given
     """
-    after = {}
-    for key in partitions:
-        turn = turns.get(key, Turn(now, 0))
-        if turn.next <= now:
-            due, wait = 0, float(DAY)
-            if key in asked.due:
-                due, wait = turn.due + 1, min(FIRST_RETRY * 2.0**turn.due, DAY)
-            elif key in asked.waiting:
-                wait = min(max(2 * turn.wait, HOUR), DAY)
-            turn = Turn(now + wait, wait, due)
-        after[key] = turn
-    return after
+
+    source: str = ""
+    months: Mapping[str, PollState] = field(default_factory=dict)
+    retry: SourceRetry | None = None
+    reported: str = ""
+
+    @classmethod
+    def from_cursor(cls, cursor: str | None, source: str) -> Self:
+        """The polls of a cursor; new ones where it is of another source or of another form."""
+        try:
+            polls = TypeAdapter(cls).validate_json(cursor or "{}")
+        except ValidationError:
+            polls = cls()
+        return polls if polls.source == source else cls(source)
+
+    def to_cursor(self) -> str:
+        return TypeAdapter(type(self)).dump_json(self).decode()
+
+    def is_waiting(self, now: float) -> bool:
+        """Whether the publisher is not to be asked for anything yet."""
+        return self.retry is not None and now < self.retry.next
+
+    def due(self, partitions: Iterable[str], now: float) -> list[str]:
+        """The months to ask for now; first those that have waited longest."""
+        next_polls = {key: self.months[key].next if key in self.months else 0 for key in partitions}
+        due = [key for key, next_poll in next_polls.items() if next_poll <= now]
+        return sorted(due, key=lambda key: (next_polls[key], key))
+
+    def after(self, partitions: Iterable[str], asked: LoadPlan, now: float) -> Self:
+        """The polls after a plan was made, for these partitions."""
+        months = {key: self._month_after(key, asked, now) for key in partitions}
+        return replace(
+            self,
+            months={key: poll for key, poll in months.items() if poll},
+            retry=self._retry_after(asked.error, now),
+        )
+
+    def _month_after(self, key: str, asked: LoadPlan, now: float) -> PollState | None:
+        """For a month that is not published, the wait doubles from an hour to a day; for one that
+        is to be loaded from two minutes to a day, while its runs fail; for the others it is a day.
+        """
+        before = self.months.get(key)
+        if key in asked.due:
+            loads = before.loads + 1 if before else 1
+            wait = min(LOAD_RETRY * 2 ** min(loads - 1, 20), DAY)
+            return PollState(now + wait, wait, "due", loads)
+        if key in asked.not_published:
+            waited = before.wait if before and before.state == "not published" else 0
+            wait = min(max(2 * waited, HOUR), DAY)
+            return PollState(now + wait, wait, "not published")
+        if key in asked.current:
+            return PollState(now + DAY, DAY, "current")
+        if key in asked.failed:  # after those that were not asked for
+            return replace(before or PollState(now, 0), next=now)
+        return before
+
+    def _retry_after(self, error: Exception | None, now: float) -> SourceRetry | None:
+        if error is None:
+            return None
+        is_block = isinstance(error, Blocked)
+        first, longest = BLOCKED_RETRY if is_block else UNREACHABLE_RETRY
+        before = self.retry
+        waited = before.wait if before and before.is_block == is_block else 0
+        wait = min(max(2 * waited, first), longest)
+        wanted = getattr(error, "wait_seconds", None) or 0
+        return SourceRetry(
+            next=now + min(max(wait, wanted), DAY),
+            wait=wait,
+            since=before.since if before else now,
+            reason=str(error),
+            is_block=is_block,
+        )
+
+    def status(
+        self,
+        service: str,
+        source: str,
+        partitions: Collection[str],
+        now: datetime,
+        previous: SourceStatus | None,
+    ) -> SourceStatus:
+        """The status for people. `previous` says since when, where its state is the same."""
+        if self.retry:
+            since, next_look = _utc(self.retry.since), _utc(self.retry.next)
+            if self.retry.is_block:
+                message = f"{self.retry.reason} since {moment(since, now)}"
+            else:
+                message = (
+                    f"Could not reach {source} since {moment(since, now)} ({self.retry.reason})"
+                )
+            return SourceStatus(
+                service=service,
+                state="unreachable",
+                since=since,
+                next_look=next_look,
+                message=f"{message}; next try at {moment(next_look, now)}.",
+            )
+        polls = {key: self.months.get(key, PollState(0, 0)) for key in partitions}
+        waiting = [poll for poll in polls.values() if poll.state != "current"]
+        soonest = min((poll.next for poll in waiting or polls.values()), default=0)
+        next_look = max(_utc(soonest), now)
+        if waiting:
+            message = f"{_waiting(polls)}; next look at {moment(next_look, now)}."
+        else:
+            message = _all_current(len(polls))
+        state: Literal["pending", "current"] = "pending" if waiting else "current"
+        same = previous is not None and previous.state == state
+        return SourceStatus(
+            service=service,
+            state=state,
+            since=previous.since if previous and same else now,
+            next_look=next_look,
+            message=message,
+        )
 
 
-def _reason(error: DownloadError) -> str:
-    if isinstance(error, NotPublished):
-        return f"TLC has not published this month yet ({error})"
-    return f"could not be asked for ({error})"
+def _waiting(polls: Mapping[str, PollState]) -> str:
+    """What the months wait for that are not loaded."""
+
+    def months(state: str) -> list[str]:
+        return [key for key, poll in polls.items() if poll.state == state]
+
+    loading = [key for key in months("due") if polls[key].loads == 1]
+    failing = [key for key in months("due") if polls[key].loads > 1]
+    found = (
+        (loading, f"{_named(loading)} {_be(loading)} being loaded"),
+        (failing, f"{_named(failing)} {_be(failing)} published, but not loaded by the last run"),
+        (months("not published"), _not_published(months("not published"))),
+        (months("unknown"), f"{_named(months('unknown'))} {_be(months('unknown'))} still to check"),
+    )
+    return "; ".join(text for keys, text in found if keys)
+
+
+def _all_current(months: int) -> str:
+    if months == 0:
+        return "No month has ended since TAXI_START_DATE."
+    if months == 1:
+        return "The one published month is loaded and current."
+    return f"All {months} published months are loaded and current."
+
+
+def _not_published(partitions: Collection[str]) -> str:
+    return f"{_named(partitions)} {_be(partitions)} not published yet"
+
+
+def _be(partitions: Collection[str]) -> str:
+    return "is" if len(partitions) == 1 else "are"
+
+
+def _named(partitions: Iterable[str]) -> str:
+    """Months for people: all of a few, else their number, the first and the last."""
+    months = [key[:7] for key in sorted(partitions)]
+    if len(months) > MONTHS_NAMED:
+        return f"{len(months)} months from {months[0]} to {months[-1]}"
+    *others, last = months or [""]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
