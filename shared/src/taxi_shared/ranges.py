@@ -66,41 +66,51 @@ class RangeReport:
     """What a step over many partitions did: recorded for each partition, with a version of its own.
 
     Dagster would record a range with one version of the data for all its partitions, and nothing of
-    a step that failed. So no outputs of the step follow: the assets' specs are `skippable`. What is
-    recorded is recorded at the step's end, since what follows automatically waits for what a run
-    has not recorded yet: it follows once, and not month by month.
+    a step that failed. So no outputs of the step follow: the assets' specs are `skippable`. Each
+    partition is recorded as soon as it is in place, so that a run which is ended early leaves no
+    partition missing that is there. The others of the range stay in progress for Dagster: what
+    waits for all of them follows once.
 
-    A partition that fails does not stop the others: tell `failed`, go on, and end with `record()`.
+    A partition that fails does not stop the others: call `failed`, go on, and end with
+    `raise_failures()`.
     """
 
     context: dg.AssetExecutionContext
-    _done: dict[tuple[dg.AssetKey, str], tuple[str, Mapping[str, Any]]] = field(
-        default_factory=dict
-    )
     _failures: dict[str, Exception] = field(default_factory=dict)
 
     def done(
         self, asset: dg.AssetKey, partition: str, version: str, metadata: Mapping[str, Any]
     ) -> None:
-        """A partition of an asset is in place; `version` is equal for equal content.
+        """Record a partition of an asset that is in place; `version` is equal for equal content.
 
-        Tell an asset's partition after those that it was made from.
+        Record it after those that it was made from. A step that is tried again does not record it
+        again.
         """
-        self._done[asset, partition] = version, metadata
+        if self.context.retry_number and self._is_recorded(asset, partition, version):
+            return
+        tags = versions.tags(self.context, asset, partition, version)
+        self.context.log_event(
+            dg.AssetMaterialization(asset, partition=partition, metadata=metadata, tags=tags)
+        )
 
     def failed(self, partition: str, error: Exception) -> None:
         """A partition could not be made."""
         self._failures[partition] = error
         self.context.log.error(f"{partition}: {error}")
 
-    def record(self) -> None:
-        """Record what was done; raises dagster.Failure naming every partition that failed."""
-        for (asset, partition), (version, metadata) in self._done.items():
-            tags = versions.tags(self.context, asset, partition, version)
-            self.context.log_event(
-                dg.AssetMaterialization(asset, partition=partition, metadata=metadata, tags=tags)
-            )
+    def raise_failures(self) -> None:
+        """Raise dagster.Failure naming every partition that failed, if any did."""
         if self._failures:
             reasons = "\n".join(f"{key}: {error}" for key, error in sorted(self._failures.items()))
             count = f"{len(self._failures)} of {len(self.context.partition_keys)} partitions failed"
             raise dg.Failure(f"{count}\n{reasons}")
+
+    def _is_recorded(self, asset: dg.AssetKey, partition: str, version: str) -> bool:
+        """Whether an earlier try of this step has recorded the partition."""
+        records = self.context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition]), limit=1
+        ).records
+        if not records or records[0].run_id != self.context.run.run_id:
+            return False
+        made = records[0].asset_materialization
+        return made is not None and (made.tags or {}).get(versions.DATA_VERSION) == version

@@ -12,8 +12,8 @@ import dagster as dg
 import duckdb
 
 from ingestion.lib import checks
-from ingestion.lib.checks import UNKNOWN_ZONES, Counts, UnlikeDescribed
-from ingestion.lib.months import Month
+from ingestion.lib.checks import UNKNOWN_TOTALS, UNKNOWN_ZONES, Counts, UnlikeDescribed
+from ingestion.lib.months import Implausible, Month
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.partitions import monthly
@@ -21,6 +21,7 @@ from taxi_shared.tables import GREEN_FIRST_MONTH, GREEN_TRIPS, TRIPS, Table
 
 COLUMNS_AS_DESCRIBED = "columns_as_described"
 ROWS_AS_PUBLISHED = "rows_as_published"
+PLAUSIBLE_MONTHS = "plausible_months"
 EVERY_COLUMN_DESCRIBED = "every_column_described"
 
 
@@ -32,6 +33,7 @@ class CountCheck:
     count: str
     description: str
     look: Callable[[str, Mapping[str, Counts]], str | None]
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
 
 
 COUNT_CHECKS = (
@@ -53,6 +55,14 @@ COUNT_CHECKS = (
         f"A month has at most {checks.USUAL_FACTOR} times as many trips, or as few, as the months "
         "beside it and the same month a year before.",
         checks.usual_number,
+    ),
+    # Not blocking: the trips are right, and where sums are NULL nobody takes them for known.
+    CountCheck(
+        "totals_known",
+        UNKNOWN_TOTALS,
+        f"At most {checks.MOST_UNKNOWN_TOTALS:.0%} of a month's trips have no total amount.",
+        checks.unknown_totals,
+        dg.AssetCheckSeverity.ERROR,
     ),
 )
 
@@ -133,6 +143,16 @@ def check_specs(asset: dg.AssetKey, table: Table) -> list[dg.AssetCheckSpec]:
             "loaded at all, the lake keeps what it had.",
         ),
         dg.AssetCheckSpec(
+            PLAUSIBLE_MONTHS,
+            asset=asset,
+            blocking=True,
+            description="A month's file has rows, at least "
+            f"{checks.LEAST_OF_REPLACED:.0%} as many as the month in the lake that it replaces, or "
+            f"{checks.LEAST_OF_OTHERS:.0%} of those of other months, and at most "
+            f"{checks.MOST_STRAYS_AT_ALL:.0%} of its pickups are outside the month. Otherwise the "
+            "lake keeps what it had, unless a person accepts the file.",
+        ),
+        dg.AssetCheckSpec(
             EVERY_COLUMN_DESCRIBED,
             asset=asset,
             description="No file at hand has a column that the platform does not describe. A new "
@@ -157,6 +177,9 @@ def check_results(
     for key in sorted(selected, key=lambda key: key.name):
         if key.name == ROWS_AS_PUBLISHED:
             yield _result(key, _not_loaded(brought), dg.AssetCheckSeverity.ERROR)
+        elif key.name == PLAUSIBLE_MONTHS:
+            refused = [str(each.error) for each in brought if isinstance(each.error, Implausible)]
+            yield _result(key, refused, dg.AssetCheckSeverity.ERROR)
         elif key.name == COLUMNS_AS_DESCRIBED:
             errors = (month.error for month in brought)
             wrong = [error for error in errors if isinstance(error, UnlikeDescribed)]
@@ -168,7 +191,7 @@ def check_results(
         counts = checks.counts_by_month(con, table.days)
         for key, check in wanted:
             found = checks.findings(check.look(month, counts) for month in sorted(counts))
-            yield _result(key, found)
+            yield _result(key, found, check.severity)
 
 
 def _not_loaded(brought: Sequence[Month]) -> list[str]:

@@ -5,27 +5,29 @@ way, and a month that fails holds up no other.
 """
 
 import threading
-from collections.abc import Iterator, Set
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 import dagster as dg
 import duckdb
+from pydantic import Field
 
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.trip_checks import check_results, check_specs, not_described
-from ingestion.lib import checks, conform, download, months, placement, quality, shapes
-from ingestion.lib.conform import LayoutError
-from ingestion.lib.download import NotPublished, Receipt
-from ingestion.lib.months import Fetched, Loaded, Month, Source
-from taxi_shared import keys
+from ingestion.lib import conform, download, months, placement, quality, shapes
+from ingestion.lib.conform import DamagedFile, LayoutError
+from ingestion.lib.download import Blocked, Forbidden, NotPublished, Receipt
+from ingestion.lib.months import Fetched, Implausible, Loaded, Month, Source
+from ingestion.lib.publication import Refusals
+from taxi_shared import keys, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, parquet_rows
 from taxi_shared.lineage import column_lineage
 from taxi_shared.partitions import monthly
 from taxi_shared.ranges import RangeReport
-from taxi_shared.tables import GREEN_FIRST_MONTH, GREEN_TRIPS, TRIPS, ZONES, Table
+from taxi_shared.tables import GREEN_FIRST_MONTH, GREEN_TRIPS, TRIPS, Table
 from taxi_shared.versions import code_version
 
 
@@ -43,6 +45,11 @@ class Service:
     table: Table
     raw_prefix: str
     first_month: str
+
+    @property
+    def step(self) -> str:
+        """The name of the step that makes both assets."""
+        return f"{self.name}_trips"
 
     @property
     def assets(self) -> list[dg.AssetKey]:
@@ -71,11 +78,31 @@ GREEN = Service(
 )
 
 
+class TripsConfig(dg.Config):
+    """What a person may choose in the launchpad for one run."""
+
+    accept_months: list[str] = Field(
+        default=[],
+        description="Months, such as 2023-03, whose files are loaded though they look implausible: "
+        "with far fewer rows than expected, or mostly those of other months.",
+    )
+
+    def check(self, partitions: Sequence[str]) -> None:
+        """Raise dagster.Failure for anything but months of a run's partitions."""
+        expected = [partition[:7] for partition in partitions]
+        if others := [month for month in self.accept_months if month not in expected]:
+            raise dg.Failure(
+                f"accept_months has {', '.join(others)}; expected months of this run: "
+                f"{', '.join(expected)}",
+                allow_retries=False,
+            )
+
+
 def trip_assets(service: Service) -> dg.AssetsDefinition:
     """The file asset and the table asset of a service."""
 
     @dg.multi_asset(
-        name=f"{service.name}_trips",
+        name=service.step,
         specs=[
             dg.AssetSpec(
                 service.file_asset,
@@ -113,22 +140,34 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         can_subset=True,
     )
     def assets(
-        context: dg.AssetExecutionContext, tlc: TlcSource, database: LakeDatabase
+        context: dg.AssetExecutionContext,
+        config: TripsConfig,
+        tlc: TlcSource,
+        database: LakeDatabase,
     ) -> Iterator[dg.AssetCheckResult]:
+        config.check(context.partition_keys)
         sources = [service.source(tlc, database.lake, key) for key in context.partition_keys]
         report = RangeReport(context)
+        for left_over in storage.sweep(database.lake.root):
+            context.log.info(f"removed {left_over}, which a killed process had left")
         selected = context.selected_asset_keys
         # A month is one thread's: its rows stream through in the order of TLC's file, and several
         # months are loaded at once. No file is kept in memory for a second read.
         one_pass = {"threads": 1, "enable_external_file_cache": False}
-        with database.get_connection(tables=[ZONES], options=one_pass) as con:
-            fetch = partial(_fetch, service, tlc, selected)
-            load = partial(_load, con, service, database.lake, selected)
+        with database.get_connection(tables=[], options=one_pass) as con:
+            now = datetime.now(UTC).date()
+            refusals = Refusals(tlc.publisher, partial(database.lake.versions, service.table), now)
+            fetch = partial(_fetch, service, tlc, refusals, selected)
+            load = partial(_load, con, service, database.lake, selected, config)
             brought = []
             for month in months.side_by_side(sources, fetch, load):
                 _report(con, report, service, month)
                 brought.append(month)
-        tlc.retry_what_may_pass(context, (month.fetched.error for month in brought))
+        if block := refusals.block:  # a month may have been refused before a newer one was found
+            for month in brought:
+                if isinstance(month.fetched.error, Forbidden | Blocked):
+                    report.failed(month.source.partition, block)
+        tlc.retry_what_may_pass(context, [refusals.block, *(m.fetched.error for m in brought)])
         if service.table_asset in selected:
             database.publish()
         if selected_checks := context.selected_asset_check_keys:
@@ -136,7 +175,7 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
             with database.get_connection(tables=days) as con:  # which has what was loaded
                 undescribed = _undescribed_at_hand(con, service, database.lake)
                 yield from check_results(con, service.table, brought, undescribed, selected_checks)
-        report.record()
+        report.raise_failures()
 
     return assets
 
@@ -144,14 +183,21 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
 def _fetch(
     service: Service,
     tlc: TlcSource,
+    refusals: Refusals,
     selected: Set[dg.AssetKey],
     source: Source,
     stop: threading.Event,
 ) -> Fetched:
-    """A month's file: fetched if that is selected, otherwise the one at hand."""
-    if service.file_asset in selected:
-        return months.fetch(source, tlc.patience, stop)
-    return months.fetched_before(source)
+    """A month's file: fetched if that is selected, otherwise the one at hand.
+
+    Nothing more is fetched from a publisher that blocks this address.
+    """
+    if service.file_asset not in selected:
+        return months.fetched_before(source)
+    if block := refusals.block:
+        return Fetched(None, block, 0.0, changed=False)
+    fetched = months.fetch(source, tlc.patience, stop)
+    return replace(fetched, error=refusals.judge(source.partition, fetched.error))
 
 
 def _load(
@@ -159,19 +205,44 @@ def _load(
     service: Service,
     lake: Lake,
     selected: Set[dg.AssetKey],
+    config: TripsConfig,
     source: Source,
     fetched: Fetched,
 ) -> Month:
     """A month's rows, if they are selected and the file is there."""
-    if fetched.receipt is None or service.table_asset not in selected:
+    receipt = fetched.receipt
+    if receipt is None or service.table_asset not in selected:
         return Month(source, fetched)
+    is_accepted = source.month in config.accept_months
     try:
         with con.cursor() as cursor:
-            loaded = months.load(cursor, lake, service.table, source, fetched.receipt.sha256)
-            checks.check_columns(cursor, lake.file(service.table, source.partition), service.table)
+            loaded = months.load(
+                *(cursor, lake, service.table, source),
+                *(receipt.sha256, receipt.address, is_accepted),
+            )
+    except DamagedFile as error:
+        return Month(source, fetched, error=_discarded(source, error))
+    except Implausible as error:
+        return Month(
+            source, fetched, error=Implausible(f"{error} {_how_to_accept(service, source)}")
+        )
     except Exception as error:  # this month's, whatever it is: the others go on
         return Month(source, fetched, error=error)
     return Month(source, fetched, loaded)
+
+
+def _discarded(source: Source, error: Exception) -> DamagedFile:
+    """Let the next load fetch a damaged file again; the error that says so."""
+    download.discard(source.path)
+    return DamagedFile(f"{error}; it is fetched again at the next load")
+
+
+def _how_to_accept(service: Service, source: Source) -> str:
+    return (
+        f"If the file is right, materialize {service.table_asset.to_user_string()} of "
+        f"{source.month} from the launchpad with the config {{ops: {{{service.step}: {{config: "
+        f'{{accept_months: ["{source.month}"]}}}}}}}}.'
+    )
 
 
 def _report(
@@ -184,10 +255,12 @@ def _report(
         return
     if service.file_asset in report.context.selected_asset_keys:
         try:
-            _report_file(con, report, service, month.source, fetched, fetched.receipt)
+            rows = parquet_rows(con, month.source.path)
         except duckdb.Error as error:
-            report.failed(partition, error)
+            damaged = DamagedFile(f"{month.source.path} is damaged: {error}")
+            report.failed(partition, month.error or _discarded(month.source, damaged))
             return
+        _report_file(report, service, month.source, fetched, fetched.receipt, rows)
     if month.error:
         report.failed(partition, month.error)
     if loaded:
@@ -195,14 +268,13 @@ def _report(
 
 
 def _report_file(
-    con: duckdb.DuckDBPyConnection,
     report: RangeReport,
     service: Service,
     source: Source,
     fetched: Fetched,
     receipt: Receipt,
+    rows: int,
 ) -> None:
-    rows = parquet_rows(con, source.path)
     report.context.log.info(
         f"{source.path.name}: {receipt.bytes / 1e6:.1f} MB "
         f"{'fetched' if fetched.changed else 'unchanged'} in {fetched.seconds:.1f} s"
@@ -234,6 +306,7 @@ def _report_rows(report: RangeReport, service: Service, source: Source, loaded: 
             "dagster/row_count": loaded.rows,
             "bytes": loaded.bytes,
             "seconds": round(loaded.seconds, 3),
+            "source": loaded.publisher,
             **loaded.quality,
             "columns not loaded": list(loaded.unknown_columns),
             "first rows": loaded.first_rows,

@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from taxi_shared.lake import Lake
+from taxi_shared.storage import literal
+from taxi_shared.tables import ZONES
+
 if TYPE_CHECKING:
     # Imported by the functions that use them: only months of 2009 and 2010 have points.
     from numpy.typing import NDArray
@@ -53,11 +57,15 @@ class ZoneShapes:
     shapes: tuple[str, ...]
 
     @classmethod
-    def of(cls, con: duckdb.DuckDBPyConnection) -> "ZoneShapes":
-        """Those of the view `zones`. Raises ZonesMissing where it has none."""
-        rows = con.execute(
-            "SELECT zone_id, geometry FROM zones WHERE geometry IS NOT NULL ORDER BY zone_id"
-        ).fetchall()
+    def of(cls, con: duckdb.DuckDBPyConnection, lake: Lake) -> "ZoneShapes":
+        """Those of the lake's table. Raises ZonesMissing where it has none."""
+        rows: list[Any] = []
+        if (path := lake.file(ZONES)).is_file():
+            rows = con.execute(
+                "SELECT zone_id, geometry FROM read_parquet($file, hive_partitioning = false) "
+                "WHERE geometry IS NOT NULL ORDER BY zone_id",
+                {"file": literal(path)},
+            ).fetchall()
         if not rows:
             raise ZonesMissing(
                 "trips have points instead of zones, and there are no taxi zones to place them in: "
