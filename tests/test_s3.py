@@ -121,6 +121,8 @@ def run_pipeline(home: Path, environment: dict[str, str]) -> subprocess.Complete
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "the keys are refused: check AWS_ACCESS_KEY_ID"),
         ({"TAXI_DATA_ROOT": "s3://not-there/data"}, "there is no such bucket: create it, or"),
+        ({"TAXI_DATA_ROOT": "s3://bucket/a?b"}, "TAXI_DATA_ROOT is 's3://bucket/a?b', which con"),
+        ({"TAXI_DATA_ROOT": "/dev/null/data"}, "/dev/null is not a folder that this user can wr"),
     ],
 )
 def test_a_root_that_cannot_be_used_is_told_before_anything_starts(
@@ -129,7 +131,7 @@ def test_a_root_that_cannot_be_used_is_told_before_anything_starts(
     environment = {**settings(source, s3_root), **object_store.environment, **wrong}
     done = run_pipeline(tmp_path, environment)
     assert done.returncode == 1
-    assert message in done.stdout
+    assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "starting" not in done.stdout
 

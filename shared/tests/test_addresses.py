@@ -2,7 +2,12 @@
 
 import pytest
 
-from taxi_shared.addresses import is_below, is_confidential, without_secrets
+from taxi_shared.addresses import (
+    is_below,
+    is_confidential,
+    without_proxy_for_loopback,
+    without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +70,16 @@ def test_address_is_below_by_origin_and_path_segment(address, below):
 )
 def test_only_https_and_loopback_are_confidential(address, confidential):
     assert is_confidential(address) == confidential
+
+
+@pytest.mark.parametrize(
+    ("environment", "hosts"),
+    [
+        ({}, "127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": "a.example"}, "a.example,127.0.0.1,localhost,::1"),
+        ({"no_proxy": "b, ::1", "NO_PROXY": "a"}, "b,::1,127.0.0.1,localhost"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_loopback_joins_the_hosts_without_proxy(environment, hosts):
+    assert without_proxy_for_loopback(environment) == {"no_proxy": hosts, "NO_PROXY": hosts}

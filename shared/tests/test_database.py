@@ -1,11 +1,13 @@
 """The `database` resource reaches the data root and nothing else."""
 
+import shutil
+
 import dagster as dg
 import duckdb
 import pytest
 
 from taxi_shared.database import LakeDatabase
-from taxi_shared.tables import TABLES
+from taxi_shared.tables import TABLES, TRIPS
 
 CALLERS = {
     "allow_unsigned_extensions": True,
@@ -127,3 +129,48 @@ def test_published_file_opens_for_people_as_before(tmp_path):
                 database.lake.write(con, table, f"SELECT {columns}", {})
     with duckdb.connect(str(database.publish()), read_only=True) as con:
         assert con.execute("SELECT count(*) FROM zones").fetchone() == (1,)
+
+
+def write_month(address: str, vendor: int) -> LakeDatabase:
+    database = LakeDatabase(data_root=address)
+    with database.get_connection(tables=[]) as con:
+        query = "SELECT $vendor::INTEGER AS vendor_id"
+        database.lake.write(con, TRIPS, query, {"vendor": vendor}, "2023-01-01")
+    return database
+
+
+def check_chain(address: str) -> None:
+    """Write a month, read it, and read it by the published file, which anyone's DuckDB opens."""
+    database = write_month(address, 1)
+    columns = {"vendor_id", "partition_date"}
+    with database.get_connection(tables=[TRIPS]) as con:
+        assert set(con.table("trips").columns) == columns
+        trips = con.execute("SELECT vendor_id, partition_date::VARCHAR FROM trips").fetchall()
+    assert trips == [(1, "2023-01-01")]
+    published = str(database.publish())
+    with duckdb.connect() as con:
+        database.lake.root.attach(con)
+        con.execute(f"ATTACH {duckdb.ConstantExpression(published)} AS lake (READ_ONLY)")
+        con.execute("USE lake")
+        assert set(con.table("trips").columns) == columns
+        query = "SELECT vendor_id, partition_date::VARCHAR FROM trips"
+        assert con.execute(query).fetchall() == trips
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a[b]c", "[a-z]", "q?", "st*r", "vendor_id=7", "partition_date=1999-01-01", "x/"),
+        "h#%20&=bl ank'\"ü{a,b}$;~`|<>^!@:+() ",
+    ],
+)
+def test_folder_of_any_name_is_a_data_root(tmp_path, name):
+    write_month(str(tmp_path / "abc"), 2)
+    for neighbour in ("a", "qx", "stXr"):  # which a pattern would find
+        shutil.copytree(tmp_path / "abc", tmp_path / neighbour)
+    check_chain(f"{tmp_path}/{name}")
+
+
+def test_bucket_and_prefix_of_odd_characters_are_data_roots(s3_root, object_store):
+    check_chain(object_store.new_bucket())
+    check_chain(f"{s3_root}/#%20+='ü{{}}~$|;,<>^!@:() end/vendor_id=7/")

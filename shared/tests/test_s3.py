@@ -1,13 +1,19 @@
 """S3 that does not serve is explained, and one that does serves every reader whole tables."""
 
 import json
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import duckdb
 import pytest
+from botocore.session import Session
 
 from taxi_shared import s3
 from taxi_shared.database import LakeDatabase
@@ -208,3 +214,146 @@ def test_a_secret_that_is_not_there_or_another_is_named(
     with pytest.raises(S3Error, match=f"TAXI_S3_SECRET 'taxi/s3' {reason}") as raised:
         use(s3_root)
     assert "a password" not in str(raised.value)
+
+
+def test_endpoint_may_end_with_a_slash(s3_root, object_store, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"{object_store.endpoint}/")
+    forget_s3()
+    database = LakeDatabase(data_root=s3_root)
+    write_month(database, JANUARY)
+    assert list(database.lake.versions(TRIPS)) == [JANUARY]
+
+
+def test_endpoint_with_a_path_is_refused_by_name(s3_root, object_store, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"{object_store.endpoint}/minio")
+    forget_s3()
+    for attempt in (lambda: use(s3_root), DataRoot.at(s3_root).check):
+        with pytest.raises(S3Error, match=r"AWS_ENDPOINT_URL .*/minio'; expected scheme, host and"):
+            attempt()
+
+
+def test_server_on_this_machine_is_reached_without_the_proxy(s3_root, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing answers
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "mirror.example.org")
+    forget_s3()
+    database = LakeDatabase(data_root=s3_root)
+    write_month(database, JANUARY)
+    assert list(database.lake.versions(TRIPS)) == [JANUARY]
+    assert os.environ["no_proxy"] == "mirror.example.org,127.0.0.1,localhost,::1"
+
+
+def write_month(database: LakeDatabase, month: str) -> None:
+    with database.get_connection(tables=[]) as con:
+        database.lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, month)
+
+
+@dataclass
+class Role:
+    """A user of the server with one key at a time."""
+
+    iam: Any
+    key_id: str = ""
+    secret: str = ""
+
+    def rotate(self) -> None:
+        """Make a new key, and end the one before."""
+        key = self.iam.create_access_key(UserName="role")["AccessKey"]
+        if self.key_id:
+            self.iam.delete_access_key(UserName="role", AccessKeyId=self.key_id)
+        self.key_id, self.secret = key["AccessKeyId"], key["SecretAccessKey"]
+
+
+@pytest.fixture
+def role(object_store) -> Role:
+    iam = Session().create_client(
+        "iam",
+        region_name="us-east-1",
+        endpoint_url=object_store.endpoint,
+        aws_access_key_id=object_store.key_id,
+        aws_secret_access_key=object_store.secret,
+    )
+    with suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_user(UserName="role")
+    everything = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [everything]})
+    iam.put_user_policy(UserName="role", PolicyName="s3", PolicyDocument=document)
+    found = Role(iam)
+    found.rotate()
+    return found
+
+
+def check_renewal(root: str, rotate: Callable[[], None]) -> None:
+    """A connection and a root that are open while the keys end and new ones come."""
+    database = LakeDatabase(data_root=root)
+    lake = database.lake
+    with database.get_connection(tables=[]) as con:
+        lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, JANUARY)
+        assert list(lake.versions(TRIPS)) == [JANUARY]
+        rotate()
+        with pytest.raises(duckdb.HTTPException, match="InvalidAccessKeyId"):
+            lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, "2023-02-01")
+        with con.cursor() as cursor:
+            lake.root.attach(cursor)
+        lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, "2023-02-01")
+    assert list(lake.versions(TRIPS)) == [JANUARY, "2023-02-01"]
+
+
+def test_temporary_keys_are_renewed_in_an_open_connection(s3_root, role, monkeypatch, tmp_path):
+    """By a program that gives keys which end in a minute: botocore asks it before every use."""
+    keys, config = tmp_path / "keys.json", tmp_path / "config"
+
+    def rotate() -> None:
+        role.rotate()
+        end = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+        values = {"AccessKeyId": role.key_id, "SecretAccessKey": role.secret, "Expiration": end}
+        keys.write_text(json.dumps({"Version": 1, **values}))
+
+    rotate()
+    config.write_text(f"[default]\ncredential_process = cat '{keys}'\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    forget_s3()
+    check_renewal(s3_root, rotate)
+
+
+def test_keys_in_secrets_manager_are_read_again(s3_root, role, secrets, monkeypatch):
+    def rotate() -> None:
+        role.rotate()
+        values = {"AWS_ACCESS_KEY_ID": role.key_id, "AWS_SECRET_ACCESS_KEY": role.secret}
+        secrets["taxi/s3"] = json.dumps(values)
+
+    rotate()
+    monkeypatch.setattr(s3, "SECRET_READ_AGAIN", timedelta(0))
+    monkeypatch.setenv("TAXI_S3_SECRET", "taxi/s3")
+    forget_s3()
+    check_renewal(s3_root, rotate)
+
+
+def test_keys_are_used_on_while_secrets_manager_is_down(
+    s3_root, object_store, secrets, monkeypatch
+):
+    values = {
+        "AWS_ACCESS_KEY_ID": object_store.key_id,
+        "AWS_SECRET_ACCESS_KEY": object_store.secret,
+    }
+    secrets["taxi/s3"] = json.dumps(values)
+    monkeypatch.setattr(s3, "SECRET_READ_AGAIN", timedelta(0))
+    monkeypatch.setenv("TAXI_S3_SECRET", "taxi/s3")
+    forget_s3()
+    database = LakeDatabase(data_root=s3_root)
+    write_month(database, JANUARY)
+    secrets.clear()
+    write_month(database, "2023-02-01")
+    assert list(database.lake.versions(TRIPS)) == [JANUARY, "2023-02-01"]
+
+
+def test_many_threads_may_renew_the_keys_of_a_connection(s3_root):
+    database = LakeDatabase(data_root=s3_root)
+    with database.get_connection(tables=[]) as con, ThreadPoolExecutor(8) as threads:
+        cursors = [con.cursor() for _ in range(8)]
+        for _ in range(20):
+            list(threads.map(database.lake.root.attach, cursors))
+        assert con.execute("SELECT count(*) FROM duckdb_secrets()").fetchone() == (1,)

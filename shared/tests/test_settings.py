@@ -76,3 +76,27 @@ def test_an_environment_that_nobody_knows_is_refused(monkeypatch):
     monkeypatch.setenv("TAXI_ENVIRONMENT", "prod")
     with pytest.raises(ValueError, match="'prod'; expected local, test, production"):
         settings.get("TAXI_DATA_ROOT")
+
+
+def test_paths_may_have_blanks_and_begin_at_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert settings.locate("~/data with blank") == f"{tmp_path}/data with blank"
+    assert settings.locate("/data with blank/") == "/data with blank"
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("file:///srv/data", "/srv/data"),
+        ("file://localhost/srv/data/", "/srv/data"),
+        ("FILE:///srv/a%20b%23c?d", "/srv/a b#c?d"),
+    ],
+)
+def test_file_address_is_a_path_of_this_machine(url, path):
+    assert settings.locate(url) == path
+
+
+@pytest.mark.parametrize("address", ["file://data", "file://server/data", "~nobody-here/data"])
+def test_path_that_cannot_be_is_named(address):
+    with pytest.raises(ValueError, match=f"'{address}' "):
+        settings.locate(address)

@@ -1,9 +1,15 @@
 """A file is there whole, or as it was before."""
 
+import errno
+import os
+import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 from upath import UPath
 
@@ -128,3 +134,164 @@ def test_a_new_file_has_one_version_from_the_moment_it_is_seen(tmp_path):
     seen = storage.version_of(path.fs.info(path.path))
     assert not storage.write_new(path, b"[]")
     assert storage.version_of(path.fs.info(path.path)) == seen
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        *((f"s3://bucket/a{c}b", c) for c in "*?[]&\\\n"),
+        *((f"/data/a{c}b", c) for c in "\\\n"),
+    ],
+)
+def test_character_that_a_reader_misreads_is_refused(address, found):
+    with pytest.raises(ValueError, match=r"^TAXI_DATA_ROOT is ") as refused:
+        DataRoot.at(address)
+    assert f"contains {found!r}; expected an address without " in str(refused.value)
+
+
+@pytest.mark.parametrize("prefix", ["a//b", "a/./b", "a/../b", "/a"])
+def test_prefix_with_empty_or_dotted_parts_is_refused(prefix):
+    with pytest.raises(ValueError, match=r"TAXI_DATA_ROOT is .*without empty parts and without"):
+        DataRoot.at(f"s3://bucket/{prefix}")
+
+
+def test_refused_address_names_the_setting_it_is_of():
+    with pytest.raises(ValueError, match=r"^DUCKDB_DATABASE is .*contains '&'"):
+        storage.at("s3://bucket/a&b.duckdb", "DUCKDB_DATABASE")
+
+
+def test_file_address_is_the_folder_of_its_path(tmp_path):
+    root = DataRoot.at(f"file://{tmp_path}/a%20b")
+    storage.write_text(root.raw / "x.txt", "here")
+    assert (tmp_path / "a b" / "raw" / "x.txt").read_text() == "here"
+    assert list(storage.versions_below(root.raw)) == [UPath(tmp_path / "a b" / "raw" / "x.txt")]
+
+
+def test_data_root_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "data").touch()
+    with pytest.raises(ValueError, match=r"TAXI_DATA_ROOT is '.*/data', a file; expected a folder"):
+        DataRoot.at(str(tmp_path / "data"))
+
+
+def test_folder_below_a_file_is_named_before_a_load(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"TAXI_DATA_ROOT is .*/file is not a folder that this"):
+        DataRoot.at(str(tmp_path / "file" / "data")).check()
+    DataRoot.at(str(tmp_path / "new" / "data")).check()
+
+
+def test_folder_that_cannot_be_written_is_named():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o555)
+        user = os.geteuid()
+        try:
+            if user == 0:  # who may write everywhere
+                os.seteuid(65534)
+            with pytest.raises(ValueError, match=f"{folder} is not a folder that this user can"):
+                DataRoot.at(f"{folder}/data").check()
+        finally:
+            os.seteuid(user)
+
+
+def test_removing_a_file_leaves_its_neighbours(folder):
+    for name in ("a*.json", "ab.json", "a[b].json"):
+        storage.write_text(folder / name, "{}")
+    storage.remove(folder / "a*.json")
+    assert names(folder) == ["a[b].json", "ab.json"]
+    storage.remove(folder / "a[b].json")
+    storage.remove(folder / "missing.json")
+    assert names(folder) == ["ab.json"]
+
+
+@pytest.fixture
+def full_disk(tmp_path, monkeypatch) -> UPath:
+    """A path whose partial file is on a device that is always full."""
+    partial = tmp_path / "partial"
+    partial.symlink_to("/dev/full")
+    monkeypatch.setattr(storage, "partial_path", lambda path: UPath(partial))
+    return UPath(tmp_path / "file.bin")
+
+
+def test_full_disk_is_named_and_leaves_the_old_file(full_disk):
+    Path(full_disk).write_bytes(b"old")
+    with pytest.raises(OSError, match="No space left") as raised:
+        storage.write_bytes(full_disk, b"new")
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(full_disk))
+    assert names(full_disk.parent) == ["file.bin"]
+    assert full_disk.read_bytes() == b"old"
+
+
+def test_full_disk_under_duckdb_is_an_error_of_the_disk(full_disk):
+    with (
+        pytest.raises(OSError, match="No space left on device") as raised,
+        storage.atomic_path(full_disk) as partial,
+        duckdb.connect() as con,
+    ):
+        con.execute("COPY (FROM range(100_000)) TO $target (FORMAT csv)", {"target": partial})
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(full_disk))
+    assert names(full_disk.parent) == []
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch) -> Path:
+    """A temporary directory of the test's own: other processes use that of the machine."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def make_old(path: Path) -> None:
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(path, (two_days_ago, two_days_ago), follow_symlinks=False)
+
+
+def test_sweep_removes_old_partial_files_alone(tmp_path, temporary):
+    root = DataRoot.at(str(tmp_path / "data"))
+    folders = [root.raw, root.staging / "trips/partition_date=2023-01-01", root.outputs]
+    old = [storage.partial_path(folder / "x.parquet") for folder in (*folders, root.requests)]
+    kept = [
+        *(folder / ".x.parquet.partial" for folder in folders),  # a hidden file of another
+        root.raw / f"x.{'0' * 32}.partial",
+        root.base / f".x.{'0' * 32}.partial",
+        root.raw / "x.parquet",
+    ]
+    for path in (*old, *kept):
+        storage.write_text(path, "half")
+        make_old(Path(path))
+    alive = storage.partial_path(root.raw / "x.parquet")
+    storage.write_text(alive, "half")
+    assert sorted(storage.sweep(root)) == sorted(map(str, old))
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in (*kept, alive))
+
+
+def test_sweep_removes_spill_folders_unused_for_a_day(tmp_path, temporary):
+    old, in_use = temporary / "taxi-duckdb-old", temporary / "taxi-duckdb-in-use"
+    another, link = temporary / "another", temporary / "taxi-duckdb-link"
+    for folder in (old, in_use, another):
+        folder.mkdir()
+        (folder / "spilled").write_text("x")
+    link.symlink_to(another)
+    for path in (old / "spilled", old, in_use, another / "spilled", another, link):
+        make_old(path)
+    assert storage.sweep(DataRoot.at(str(tmp_path / "data"))) == [str(old)]
+    assert sorted(temporary.iterdir()) == [another, in_use, link]
+
+
+def test_sweep_removes_what_was_left_on_s3(s3_root, object_store, temporary):
+    root, client = DataRoot.at(s3_root), object_store.client()
+    bucket, _, prefix = root.base.path.partition("/")
+    half = storage.partial_path(root.staging / "trips" / "x.parquet")
+    for path in (half, root.staging / "x.parquet", root.raw / ".x.partial"):
+        storage.write_text(path, "x")
+    for key in (f"{prefix}/raw/big", f"{prefix}-of-another/raw/big"):
+        client.create_multipart_upload(Bucket=bucket, Key=key)
+    assert storage.sweep(root) == []  # all of it is from today
+    assert sorted(storage.sweep(root, timedelta(days=-1))) == sorted(
+        [str(half), f"{root.raw}/big (an upload)"]
+    )
+    left = [path.removeprefix(f"{bucket}/{prefix}/") for path in root.base.fs.find(root.base.path)]
+    assert left == ["raw/.x.partial", "staging/x.parquet"]
+    uploads = client.list_multipart_uploads(Bucket=bucket, Prefix=prefix)["Uploads"]
+    assert [each["Key"] for each in uploads] == [f"{prefix}-of-another/raw/big"]

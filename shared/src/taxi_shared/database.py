@@ -63,7 +63,7 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         locked once it is open.
         """
         with (
-            TemporaryDirectory(prefix="taxi-duckdb-") as spill,
+            TemporaryDirectory(prefix=storage.SPILL_PREFIX) as spill,
             self._connect(self.database, spill, options) as con,
         ):
             self.lake.create_views(con, pickup_dates, tables)
@@ -76,14 +76,18 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         """
         lake = self.lake
         address = settings.get(settings.DUCKDB_DATABASE)
-        path = storage.at(address) if address else lake.root.staging / "data.duckdb"
+        path = (
+            storage.at(address, settings.DUCKDB_DATABASE)
+            if address
+            else lake.root.staging / "data.duckdb"
+        )
         with (
-            TemporaryDirectory(prefix="taxi-duckdb-") as folder,
+            TemporaryDirectory(prefix=storage.SPILL_PREFIX) as folder,
             self._connect(f"{folder}/data.duckdb", folder) as con,
         ):
             for table in TABLES:
                 if lake.files(table):
-                    create_view(con, table, str(lake.file(table, "*")))
+                    create_view(con, table, lake.pattern(table))
             con.close()
             storage.write_bytes(path, Path(f"{folder}/data.duckdb").read_bytes())
         return path
@@ -108,7 +112,10 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         )
         root = self.lake.root
         root.attach(con)
-        con.execute("SET allowed_directories = ?", [[f"{root.base}/", f"{scratch}/"]])
+        base = str(root.base).rstrip("/")
+        # DuckDB compares what its readers get, which is the escaped path, with these as text.
+        folders = dict.fromkeys((base, storage.literal(base), scratch))
+        con.execute("SET allowed_directories = ?", [[f"{folder}/" for folder in folders]])
         con.execute("SET enable_external_access = false")
         con.execute("SET lock_configuration = true")
         return con
