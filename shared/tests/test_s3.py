@@ -1,5 +1,6 @@
 """S3 that does not serve is explained, and one that does serves every reader whole tables."""
 
+import errno
 import json
 import os
 import threading
@@ -9,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -247,6 +249,16 @@ def test_server_on_this_machine_is_reached_without_the_proxy(s3_root, monkeypatc
 def write_month(database: LakeDatabase, month: str) -> None:
     with database.get_connection(tables=[]) as con:
         database.lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, month)
+
+
+@pytest.mark.parametrize("error", [PermissionError("no"), OSError(errno.ENOSYS, "no such request")])
+def test_uploads_that_cannot_be_listed_are_a_warning(caplog, error):
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise error
+
+    folder = SimpleNamespace(path="bucket/data/raw", fs=SimpleNamespace(call_s3=refuse))
+    assert s3.abort_uploads(folder, datetime.now(UTC)) == []
+    assert "allow s3:ListBucketMultipartUploads, or let a rule of the bucket" in caplog.text
 
 
 @dataclass

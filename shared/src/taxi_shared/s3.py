@@ -147,13 +147,13 @@ def check(path: UPath) -> None:
 def abort_uploads(folder: UPath, before: datetime) -> list[str]:
     """Abort the uploads to below a folder that began before a time; returns their addresses.
 
-    Their parts are in no listing of files, and are paid for. Keys that may not list them get a
-    warning in the log.
+    Their parts are in no listing of files, and are paid for. Keys that may not list them, and a
+    server that cannot, get a warning in the log.
     """
     bucket, _, prefix = f"{folder.path.rstrip('/')}/".partition("/")
     try:
         found = folder.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix)
-    except PermissionError as error:
+    except OSError as error:
         log.warning(
             "%s: uploads that were not completed cannot be listed (%s); allow "
             "s3:ListBucketMultipartUploads, or let a rule of the bucket abort them",
