@@ -1,9 +1,13 @@
 """A file is fetched whole and checked, or the old one stays and the reason is told."""
 
+import gzip
 import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -13,13 +17,14 @@ from upath import UPath
 from ingestion.lib import download as downloads
 from ingestion.lib.download import (
     DownloadError,
+    Forbidden,
     NotPublished,
     Patience,
     Receipt,
     TransientError,
     download,
-    is_parquet,
     fetch_version,
+    is_parquet,
 )
 
 from .conftest import Publisher, body, status
@@ -55,7 +60,7 @@ def test_a_published_file_arrives_whole_with_its_receipt(publisher, target):
 @pytest.mark.parametrize("code", [403, 404])
 def test_a_month_that_is_not_published_fails_without_another_try(publisher, target, code):
     publisher.misbehave[PATH] = [status(code)] * 2
-    with pytest.raises(NotPublished, match=str(code)):
+    with pytest.raises(Forbidden if code == 403 else NotPublished, match=f"HTTP {code}"):
         fetch(publisher, target)
     assert len(publisher.requests) == 1
     assert names(target) == []
@@ -95,14 +100,38 @@ def test_the_server_says_how_long_to_wait(publisher, target):
     assert raised.value.wait_seconds == 7
 
 
+@pytest.mark.parametrize("code", [403, 429, 503])
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("7", 7), ("soon", None), ("", None), ("9" * 5000, None)],
+    ids=["seconds", "no number", "empty", "many digits"],
+)
+def test_wait_is_what_the_server_says(publisher, code, value, seconds):
+    publisher.misbehave[PATH] = [status(code, Retry_After=value)]
+    with pytest.raises(DownloadError) as raised:
+        fetch_version(publisher.url + PATH)
+    assert raised.value.wait_seconds == seconds
+
+
+def test_wait_may_be_said_as_a_date(publisher):
+    then = datetime.now(UTC) + timedelta(hours=1)
+    publisher.misbehave[PATH] = [status(429, Retry_After=format_datetime(then, usegmt=True))]
+    with pytest.raises(TransientError) as raised:
+        fetch_version(publisher.url + PATH)
+    assert 3000 < raised.value.wait_seconds <= 3600
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"<!DOCTYPE html><title>Sign in</title>", "begins with b'<!DOCTYPE"),
         (PARQUET[:-9], "not a whole Parquet file"),
         (b"", "begins with b''"),
+        (b"PAR1", "is not a whole Parquet file: it has 4 bytes, expected at least 12"),
+        (b"PAR1PAR1", "is not a whole Parquet file: it has 8 bytes, expected at least 12"),
+        (b"PARE" + PARQUET[4:-4] + b"PARE", r"2023-03\.parquet is an encrypted Parquet file"),
     ],
-    ids=["a web page", "truncated at the source", "empty"],
+    ids=["a web page", "truncated at the source", "empty", "PAR1", "PAR1PAR1", "encrypted"],
 )
 def test_what_is_not_parquet_is_refused_and_the_old_file_stays(publisher, target, content, reason):
     publisher.files[PATH] = PARQUET
@@ -149,6 +178,118 @@ def test_a_local_folder_serves_as_well(tmp_path, target):
     assert not download(str(source), target, check=is_parquet).fetched
     source.write_bytes(PARQUET + PARQUET)
     assert download(str(source), target, check=is_parquet).fetched
+
+
+def test_file_url_serves_as_well(tmp_path, target):
+    source = tmp_path / "a folder" / "100%.parquet"
+    source.parent.mkdir()
+    source.write_bytes(PARQUET)
+    for address in (source.as_uri(), source.as_uri().replace("file://", "file://localhost")):
+        assert fetch_version(address).bytes == len(PARQUET)
+        assert download(address, target, check=is_parquet).fetched
+        assert not download(address, target, check=is_parquet).fetched
+    with pytest.raises(NotPublished, match="no such file"):
+        fetch_version(source.with_name("other.parquet").as_uri())
+    with pytest.raises(DownloadError, match=r"has the host 'server'; expected file:///folder/…"):
+        fetch_version("file://server/other.parquet")
+
+
+def test_missing_source_folder_is_no_missing_month(tmp_path, target):
+    address = str(tmp_path / "mount" / "trip-data" / "yellow_tripdata_2023-03.parquet")
+    with pytest.raises(DownloadError, match=f"there is no folder {tmp_path}/mount") as raised:
+        download(address, target)
+    assert not isinstance(raised.value, NotPublished | TransientError)
+    (tmp_path / "mount").mkdir()
+    with pytest.raises(NotPublished):
+        download(address, target)
+
+
+def test_folder_in_place_of_a_file_is_named(tmp_path, target):
+    with pytest.raises(DownloadError, match="is a folder or a device; expected a file"):
+        download(str(tmp_path), target)
+
+
+@pytest.mark.parametrize("code", [405, 501])
+def test_mirror_without_head_is_asked_by_get(publisher, code):
+    def first_byte(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.headers["Range"])
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes 0-0/{len(PARQUET)}")
+        handler.send_header("Content-Length", "1")
+        handler.send_header("ETag", '"one"')
+        handler.end_headers()
+        handler.wfile.write(PARQUET[:1])
+
+    asked: list[str] = []
+    publisher.misbehave[PATH] = [status(code), first_byte]
+    version = fetch_version(publisher.url + PATH)
+    assert (version.etag, version.bytes, asked) == ('"one"', len(PARQUET), ["bytes=0-0"])
+
+
+def test_mirror_without_head_and_ranges_sends_no_body(publisher):
+    publisher.misbehave[PATH] = [status(405), trickle(b"." * 1000, 0.01)]
+    publisher.misbehave[PATH + "2"] = [status(405), body(PARQUET, announced=10**12)]
+    assert fetch_version(publisher.url + PATH).bytes is None
+    assert fetch_version(publisher.url + PATH + "2").bytes == 10**12
+
+
+def test_mirror_that_compresses_all_the_same_is_decoded(publisher, target):
+    content = gzip.compress(PARQUET)
+
+    def compressed(content: bytes, announced: int) -> Callable[[BaseHTTPRequestHandler], None]:
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(200)
+            handler.send_header("Content-Encoding", "gzip")
+            handler.send_header("Content-Length", str(announced))
+            handler.end_headers()
+            handler.wfile.write(content)
+            handler.close_connection = True
+
+        return answer
+
+    assert len(content) != len(PARQUET)
+    publisher.misbehave[PATH] = [
+        compressed(content[:-50], len(content)),  # and once the connection is cut
+        compressed(content, len(content)),
+    ]
+    assert fetch(publisher, target)
+    assert target.read_bytes() == PARQUET
+    receipt = Receipt.of(target)
+    assert receipt is not None
+    assert (receipt.bytes, receipt.version.bytes) == (len(PARQUET), None)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"address": "x"}', b"\xff"])
+def test_unreadable_receipt_is_none(publisher, target, content):
+    publisher.files[PATH] = PARQUET
+    publisher.etags[PATH] = '"one"'
+    fetch(publisher, target)
+    target.with_name(f"{target.name}.source.json").write_bytes(content)
+    assert Receipt.kept(target) is None
+    assert fetch(publisher, target)
+    assert not fetch(publisher, target)
+
+
+def test_file_without_a_receipt_is_fetched_again(publisher, target):
+    publisher.files[PATH] = PARQUET
+    publisher.etags[PATH] = '"one"'
+    fetch(publisher, target)
+    target.with_name(f"{target.name}.source.json").unlink()
+    assert fetch(publisher, target)
+
+
+def test_full_disk_is_named_and_not_tried_again(publisher, target, monkeypatch):
+    @contextmanager
+    def full(path):
+        with open("/dev/full", "wb") as file:
+            yield file
+
+    publisher.files[PATH] = PARQUET
+    monkeypatch.setattr("taxi_shared.storage.atomic_open", full)
+    with pytest.raises(DownloadError) as raised:
+        fetch(publisher, target)
+    assert str(raised.value).startswith(f"no space left on {target.parent} for {target.name}")
+    assert len(publisher.requests) == 1
 
 
 def test_looking_does_not_fetch(publisher):
