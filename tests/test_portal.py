@@ -553,13 +553,12 @@ def _write_failure(site: Site, name: str) -> None:
     (reporting,) = (each for each in locations() if each.name == "adhoc_reports")
     script = f"""
 from adhoc_reports.lib import intake
-from adhoc_reports.lib.failure import told_if_it_fails
-from adhoc_reports.lib.request import read_request
+from adhoc_reports.lib.failure import record_failure
 from taxi_shared.storage import DataRoot
 root = DataRoot.at({str(site.data)!r})
 (file,) = (each for each in intake.list_requests(root.requests) if each.name == "{name}.json")
-request = read_request(file.name, (root.requests / file.name).read_bytes())
-with told_if_it_fails(root, request, file.run_key, "a-run"):
+(outcome,) = intake.read(root.requests, [file])
+with record_failure(root, outcome.request, outcome.file.run_key, "a-run"):
     raise OSError(28, "No space left on device")
 """
     done = subprocess.run([str(reporting.python), "-c", script], capture_output=True, text=True)

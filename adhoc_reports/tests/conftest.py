@@ -1,6 +1,7 @@
 """A data root of the test's own: a small lake, a folder of requests, and ticks of the sensor."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +11,7 @@ import duckdb
 import pytest
 
 from adhoc_reports.defs.intake import adhoc_request_sensor
-from adhoc_reports.lib.intake import Seen, from_cursor
+from adhoc_reports.lib.intake import Ledger, from_cursor
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.storage import DataRoot
@@ -40,7 +41,7 @@ def write_zones(lake: Lake, twice: Sequence[int] = ()) -> None:
         lake.write(con, ZONES, f"FROM (VALUES {values}) t(zone_id, zone, borough, geometry)", {})
 
 
-def write_trips(lake: Lake, month: str, trips: Sequence[Trip]) -> None:
+def write_trips(lake: Lake, month: str, trips: Sequence[Trip], publisher: str = "") -> None:
     """Replace a month (`2023-01-01`) of the lake by trips, in the columns that requests need."""
     derived = ", ".join(
         f"CAST({column.formula} AS {column.type}) AS {column.name}"
@@ -60,6 +61,7 @@ def write_trips(lake: Lake, month: str, trips: Sequence[Trip]) -> None:
             "UNNEST($times)::TIMESTAMP AS pickup_datetime)",
             {"zones": [zone for zone, _ in trips], "times": [time for _, time in trips]},
             month,
+            publisher=publisher,
         )
         lake.write(
             con,
@@ -91,7 +93,7 @@ class Office:
         self.root.requests.mkdir(parents=True, exist_ok=True)
         partial = self.root.requests / f".{len(filename)}.partial"
         partial.write_bytes(data)
-        partial.rename(self.root.requests / filename)
+        os.rename(partial, f"{self.root.requests}/{filename}")  # a UPath may not take the name
 
     def tick(self, *, keep_cursor: bool = False) -> dg.SensorResult | dg.SkipReason:
         """Evaluate the sensor; with `keep_cursor`, as if the daemon ended before it stored it."""
@@ -122,7 +124,7 @@ class Office:
         assert not result.run_requests
         return result.skip_reason.skip_message or ""
 
-    def batch(self) -> Seen:
+    def batch(self) -> Ledger:
         return from_cursor(self.cursor)
 
     def errors(self) -> dict[str, str]:

@@ -137,7 +137,8 @@ class Portal:
             for file in intake.list_requests(self.root.requests) or []
             if file.name == f"{name}.json"
         )
-        return file.run_key
+        (outcome,) = intake.read(self.root.requests, [file])
+        return outcome.file.run_key
 
     def requests(self) -> dict[str, Any]:
         """The request files, by name without suffix."""

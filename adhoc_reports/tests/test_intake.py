@@ -1,109 +1,209 @@
-"""Which files are new or changed: a decision about lists; and what a listing says."""
+"""Which files are new or changed: decisions about lists; and what a listing says."""
 
 import json
 import os
+import shutil
 
 import pytest
 from upath import UPath
 
 from adhoc_reports.lib import intake
 from adhoc_reports.lib.intake import (
-    FILES_A_TICK,
+    FILES_PER_TICK,
+    READS_PER_TICK,
     Accepted,
+    Decision,
     Listed,
     Postponed,
+    Record,
     Rejected,
     decide,
     from_cursor,
     list_requests,
+    plan,
     to_cursor,
+    to_records,
+    version_in,
 )
+from adhoc_reports.lib.request import NewRequest
 from taxi_shared.storage import DataRoot
 
 from .conftest import JANUARY
 
-
-def listed(name: str, fingerprint: str = "1", modified: float = 0.0) -> Listed:
-    return Listed(f"{name}.json", fingerprint, modified, size=80)
+DIGEST = "0123456789abcdef" * 2
 
 
-def names(decision: intake.Decision) -> list[str]:
-    return [file.name.removesuffix(".json") for file in decision.due]
+def listed(name: str, hint: str = "1", modified: float = 0.0, digest: str = "") -> Listed:
+    return Listed(f"{name}.json", hint, modified, size=80, digest=digest)
 
 
-def test_a_file_that_nobody_has_seen_is_due():
-    decision = decide([listed("a")], ledger={}, batch={})
+def accepted(file: Listed, digest: str = "content") -> Accepted:
+    """A file as if it had been read."""
+    read = Listed(file.name, file.hint, file.modified, file.size, digest=digest)
+    return Accepted(read, NewRequest(filename=file.name, **JANUARY))
+
+
+def decided(files, ledger, batch=None, contents=None) -> Decision:
+    """A tick's decision where the files hold the contents, by name without suffix."""
+    planned = plan(files, ledger, batch or {})
+    digests = contents or {}
+    return decide(
+        planned,
+        (accepted(file, digests.get(file.name[:-5], "content")) for file in planned.unread),
+    )
+
+
+def names(decision: Decision) -> list[str]:
+    return [outcome.file.name.removesuffix(".json") for outcome in decision.due]
+
+
+def test_new_file_is_due_and_not_yet_in_the_ledger():
+    decision = decided([listed("a")], ledger={})
     assert names(decision) == ["a"]
     assert decision.ledger == {}
 
 
-def test_a_file_is_not_due_again_whether_the_cursor_or_the_ledger_remembers_it():
-    seen = {"a.json": "1"}
+def test_file_of_ledger_or_cursor_is_not_even_read():
+    seen = {"a.json": Record("1", "content")}
     for ledger, batch in ((seen, {}), ({}, seen), (seen, seen)):
-        decision = decide([listed("a")], ledger, batch)
-        assert names(decision) == []
-        assert decision.ledger == seen
+        planned = plan([listed("a")], ledger, batch)
+        assert planned.unread == ()
+        assert planned.ledger == seen
 
 
-def test_a_changed_file_is_due_and_the_ledger_keeps_its_old_version_until_it_is_dealt_with():
-    decision = decide([listed("a", "2")], ledger={"a.json": "1"}, batch={})
-    assert names(decision) == ["a"]
-    assert decision.ledger == {"a.json": "1"}
-
-
-def test_the_last_tick_knows_better_than_the_ledger():
-    decision = decide([listed("a", "2")], ledger={"a.json": "1"}, batch={"a.json": "2"})
+def test_new_hint_of_the_same_content_is_recorded_without_run():
+    decision = decided([listed("a", "2")], ledger={"a.json": Record("1", "content")})
     assert names(decision) == []
-    assert decision.ledger == {"a.json": "2"}
+    assert decision.ledger == {"a.json": Record("2", "content")}
 
 
-def test_a_file_that_changes_back_is_due_again():
-    decision = decide([listed("a", "1")], ledger={"a.json": "1"}, batch={"a.json": "2"})
+def test_changed_content_is_due_and_keeps_its_old_record():
+    ledger = {"a.json": Record("1", "old")}
+    decision = decided([listed("a", "2")], ledger)
+    assert names(decision) == ["a"]
+    assert decision.ledger == ledger
+
+
+def test_cursor_is_newer_than_the_ledger():
+    old, new = {"a.json": Record("1", "old")}, {"a.json": Record("2", "content")}
+    decision = decided([listed("a", "2")], ledger=old, batch=new)
+    assert names(decision) == []
+    assert decision.ledger == new
+
+
+def test_content_that_changes_back_is_due_again():
+    old, new = {"a.json": Record("1", "old")}, {"a.json": Record("2", "new")}
+    decision = decided([listed("a", "3")], ledger=old, batch=new, contents={"a": "old"})
     assert names(decision) == ["a"]
 
 
-def test_a_file_that_is_gone_is_forgotten():
-    decision = decide([listed("b")], ledger={"a.json": "1", "b.json": "1"}, batch={"c.json": "1"})
+def test_file_that_is_gone_is_forgotten():
+    seen = {"a.json": Record("1", "content"), "b.json": Record("1", "content")}
+    decision = decided([listed("b")], seen, batch={"c.json": Record("1", "content")})
     assert names(decision) == []
-    assert decision.ledger == {"b.json": "1"}
+    assert list(decision.ledger) == ["b.json"]
 
 
-def test_the_oldest_come_first_and_the_name_decides_between_equals():
+def test_record_of_an_earlier_release_is_taken_over():
+    earlier = from_cursor('{"a.json":"1","b.json":"0"}')
+    decision = decided([listed("a"), listed("b")], earlier)
+    assert names(decision) == ["b"]
+    assert decision.ledger == {"a.json": Record("1", "content"), "b.json": Record("0", "")}
+
+
+def test_new_names_come_first_then_the_oldest():
     files = [listed("c", modified=2), listed("b", modified=1), listed("a", modified=2)]
-    assert names(decide(files, {}, {})) == ["b", "a", "c"]
+    assert names(decided(files, {})) == ["b", "a", "c"]
+    assert names(decided(files, {"b.json": Record("0", "old")})) == ["a", "c", "b"]
 
 
-def test_no_more_than_a_hundred_are_due_and_the_rest_is_counted():
+def test_tick_takes_a_hundred_due_files_and_counts_the_rest():
     files = [listed(f"{i:05}", modified=i) for i in range(10_000)]
-    decision = decide(files, {}, {})
-    assert names(decision) == [f"{i:05}" for i in range(FILES_A_TICK)]
-    assert decision.waiting == 10_000 - FILES_A_TICK
+    decision = decided(files, {})
+    assert names(decision) == [f"{i:05}" for i in range(FILES_PER_TICK)]
+    assert decision.waiting == 10_000 - FILES_PER_TICK
 
 
-def test_tick_after_tick_every_file_is_dealt_with_once():
+def test_every_file_is_due_once_tick_after_tick():
     files = [listed(f"{i:05}", modified=i % 7) for i in range(1_234)]
     ledger, batch, done = {}, {}, []
-    while (decision := decide(files, ledger, batch)).due:
+    while (decision := decided(files, ledger, batch)).due:
         done += names(decision)
-        ledger, batch = decision.ledger, intake.seen_by(decision.due)
+        ledger, batch = decision.ledger, to_records(decision.due)
     assert sorted(done) == [f"{i:05}" for i in range(1_234)]
 
 
-def test_deciding_again_from_the_same_cursor_decides_the_same():
-    files = [listed("a"), listed("b"), listed("c")]
-    first = decide(files, {}, {"a.json": "1"})
-    assert decide(files, first.ledger, {"a.json": "1"}) == first
+def test_same_cursor_gives_the_same_decision():
+    files = [listed("a"), listed("b"), listed("B")]
+    batch = {"a.json": Record("1", "content")}
+    first = decided(files, {}, batch)
+    assert decided(files, first.ledger, batch) == first
+
+
+@pytest.mark.parametrize("second", ["Jan", "JAN"])
+def test_name_that_differs_by_case_alone_is_refused(second):
+    ledger = {"jan.json": Record("1", "content")}
+    (outcome,) = decided([listed("jan"), listed(second)], ledger).due
+    assert isinstance(outcome, Rejected)
+    assert outcome.reason == (
+        f"{second}.json cannot be the name of a request: macOS and Windows take it for the name of "
+        "jan.json; rename it"
+    )
+
+
+def test_older_of_two_spellings_of_accents_counts():
+    composed, decomposed = listed("J\u00e4n", modified=2), listed("Ja\u0308n", modified=1)
+    first, second = decided([composed, decomposed], {}).due
+    assert (type(first), first.file.name) == (Accepted, decomposed.name)
+    assert (type(second), second.file.name) == (Rejected, composed.name)
+
+
+def test_name_is_free_once_its_other_spelling_is_gone():
+    jan = [listed("jan", "2"), listed("Jan")]
+    for ledger in ({"JAN.json": Record("1", "x")}, {"Jan.json": Record("1", "x", is_refused=True)}):
+        assert isinstance(decided(jan[:1], ledger).due[0], Accepted)
+
+
+def test_misnamed_files_that_are_gone_are_listed_in_portions():
+    bad = {f"{i:03}.JSON": Record("1", "x", is_refused=True) for i in range(150)}
+    first = plan([], bad | {"jan.json": Record("1", "x", is_refused=True)}, {})
+    assert len(first.gone) == FILES_PER_TICK
+    second = plan([], first.ledger, {})
+    assert sorted(first.gone + second.gone) == sorted(bad)
+    assert second.ledger == {}
 
 
 @pytest.mark.parametrize("cursor", [None, "", "set by hand", "[]", "1", "{", "[" * 100_000])
-def test_a_cursor_that_was_set_by_hand_counts_as_none(cursor):
+def test_cursor_that_was_set_by_hand_counts_as_none(cursor):
     assert from_cursor(cursor) == {}
 
 
-def test_a_name_that_is_not_utf_8_survives_the_cursor():
-    seen = {"a\udcff.json": "1", "一.json": "2"}
+@pytest.mark.parametrize("value", ["1", "[]", '["1"]', "null", '["1","2","no"]', '{"hint":"1"}'])
+def test_damaged_record_counts_as_none(value):
+    cursor = f'{{"a.json":{value},"b.json":["1","2",true]}}'
+    assert from_cursor(cursor) == {"b.json": Record("1", "2", is_refused=True)}
+
+
+def test_name_that_is_not_utf_8_survives_the_cursor():
+    seen = {"a\udcff.json": Record("1", "2"), "一.json": Record("2", "3", is_refused=True)}
     assert from_cursor(to_cursor(seen)) == seen
     assert to_cursor(seen).isascii()
+
+
+def test_run_key_names_content_and_occurrence():
+    file = listed("a b", hint="5e6f", digest=DIGEST)
+    assert file.run_key == f"a b.json {DIGEST} 5e6f"
+    assert version_in(file.run_key) == file.version == f"a b.json {DIGEST}"
+    assert file.has_run_key(listed("a b", hint="77", digest=DIGEST).run_key)
+    assert not file.has_run_key(listed("a b", hint="5e6f", digest=DIGEST[::-1]).run_key)
+    assert not file.has_run_key("")
+
+
+def test_run_key_of_an_earlier_release_is_known_by_the_hint():
+    file = listed("a", hint="5e6f", digest=DIGEST)
+    assert version_in("a.json 5e6f") == ""
+    assert file.has_run_key("a.json 5e6f")
+    assert not file.has_run_key("a.json 77")
 
 
 @pytest.fixture(params=["folder", "S3"])
@@ -115,57 +215,131 @@ def requests(request, tmp_path):
     return folder
 
 
-def test_a_listing_has_the_request_files_and_nothing_else(requests):
-    for name in ("a.json", "b [1]*?#%.json", ".c.json", ".d.json.0.partial", "e.txt", "f.JSON"):
+def test_listing_has_what_is_meant_as_a_request(requests):
+    meant = (
+        "a.json",
+        "b [1]*?#%.json",
+        "f.JSON",
+        "g.json.txt",
+        "h.json ",
+        "i.json~",
+        "j.json.part",
+    )
+    for name in (*meant, ".c.json", ".d.json.0.partial", "e.txt", "README"):
         (requests / name).write_text("{}")
-    (requests / "folder").mkdir()
-    (requests / "folder" / "g.json").write_text("{}")
+    for name in ("folder", "old.json.d"):
+        (requests / name).mkdir()
+        (requests / name / "g.json").write_text("{}")
     found = list_requests(requests)
     assert found is not None
-    assert sorted(file.name for file in found) == ["a.json", "b [1]*?#%.json"]
+    assert sorted(file.name for file in found) == sorted(meant)
     assert {file.obstacle for file in found} == {""}
 
 
-def test_files_of_any_name_are_read(requests):
-    for name in ("a.json", "b [1]*?#%.json", "~c.json", "d::e.json"):
-        (requests / name).write_text(json.dumps(JANUARY))
-    outcomes = list(intake.read(requests, list_requests(requests)))
-    assert len(outcomes) == 4
-    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+NAMES_TO_REFUSE = (
+    *(
+        "s3::b.json",
+        "c:d.json",
+        "http:::e.json",
+        "data:,f.json",
+        "f.JSON",
+        "g.json.txt",
+        "con.json",
+    ),
+    *(
+        "h?versionId=1.json",
+        "*.json",
+        " i.json",
+        "j .json",
+        "\u200bk.json",
+        "l.json ",
+        "file:m.json",
+    ),
+)
 
 
-def test_a_file_that_is_replaced_has_another_fingerprint(requests):
+def put(folder: UPath, name: str, content: str) -> None:
+    """Write a file of a name that UPath or s3fs may take for something else."""
+    if folder.protocol == "s3":
+        bucket, _, prefix = folder.path.partition("/")
+        folder.fs.call_s3("put_object", Bucket=bucket, Key=f"{prefix}/{name}", Body=content)
+    else:
+        folder.fs.pipe_file(f"{folder.path}/{name}", content.encode())
+
+
+def test_name_of_any_kind_holds_up_no_other(requests):
+    good = ("a.json", "b [1]#%.json", "~c.json", "=d.json")
+    for name in (*good, *NAMES_TO_REFUSE):
+        put(requests, name, json.dumps(JANUARY))
+    outcomes = {each.file.name: each for each in intake.read(requests, list_requests(requests))}
+    assert sorted(outcomes) == sorted((*good, *NAMES_TO_REFUSE))
+    assert all(isinstance(outcomes[name], Accepted) for name in good)
+    assert all(isinstance(outcomes[name], Rejected) for name in NAMES_TO_REFUSE)
+
+
+def read_one(folder: UPath) -> Listed:
+    """The one file of a folder, read."""
+    (outcome,) = intake.read(folder, list_requests(folder))
+    return outcome.file
+
+
+def test_replaced_file_has_another_hint_and_digest(requests):
     (requests / "a.json").write_text("{}")
-    first = list_requests(requests)
-    assert list_requests(requests) == first
+    first = read_one(requests)
+    assert read_one(requests) == first
     (requests / "a.json").write_text("[]")
-    assert list_requests(requests)[0].fingerprint != first[0].fingerprint
+    assert read_one(requests).hint != first.hint
+    assert read_one(requests).digest != first.digest
 
 
-def test_a_copy_that_keeps_size_and_time_has_another_fingerprint(tmp_path):
+def test_replaced_file_of_same_size_and_time_has_new_hint(tmp_path):
     folder = UPath(tmp_path)
     for name in ("a.json", "b.partial"):
         (tmp_path / name).write_text("{}")
         os.utime(tmp_path / name, (1, 1))
     first = list_requests(folder)
     (tmp_path / "b.partial").rename(tmp_path / "a.json")
-    assert list_requests(folder)[0].fingerprint != first[0].fingerprint
+    assert list_requests(folder)[0].hint != first[0].hint
 
 
-def test_a_folder_that_is_not_there_is_told_from_an_empty_one(requests):
+def test_chmod_touch_and_copy_keep_the_digest(tmp_path):
+    folder, path = UPath(tmp_path), tmp_path / "a.json"
+    path.write_text(json.dumps(JANUARY))
+    seen = [read_one(folder)]
+    path.chmod(0o600)
+    seen.append(read_one(folder))
+    os.utime(path, (1, 1))
+    seen.append(read_one(folder))
+    shutil.copy2(path, tmp_path / "copy")
+    (tmp_path / "copy").rename(path)
+    seen.append(read_one(folder))
+    assert len({file.digest for file in seen}) == 1
+    assert len({file.hint for file in seen}) == len(seen)
+
+
+def test_file_that_is_not_read_keeps_its_digest_as_it_grows(tmp_path):
+    folder = UPath(tmp_path)
+    (tmp_path / "a.json.part").write_text("{")
+    first = read_one(folder)
+    (tmp_path / "a.json.part").write_text("{}")
+    assert read_one(folder).digest == first.digest
+    assert read_one(folder).hint != first.hint
+
+
+def test_missing_folder_differs_from_an_empty_one(requests):
     (requests / ".being_written").write_text("")  # on S3 a folder is what its files are called
     assert list_requests(requests) == []
     assert list_requests(requests / "none") is None
 
 
-def test_a_file_that_is_gone_when_it_is_read_is_nothing_to_answer(requests):
+def test_file_that_is_gone_before_reading_is_left_out(requests):
     (requests / "a.json").write_text("{}")
     files = list_requests(requests)
     (requests / "a.json").unlink()
     assert list(intake.read(requests, files)) == []
 
 
-def test_a_file_that_changes_between_listing_and_reading_is_left_for_the_next_tick(requests):
+def test_file_that_changes_while_read_is_postponed(requests):
     (requests / "a.json").write_text("{")
     files = list_requests(requests)
     (requests / "a.json").write_text(json.dumps(JANUARY))
@@ -174,7 +348,7 @@ def test_a_file_that_changes_between_listing_and_reading_is_left_for_the_next_ti
     assert "changed" in outcome.reason
 
 
-def test_what_is_known_to_be_no_request_is_not_even_read(requests):
+def test_obvious_non_requests_are_rejected_unread(requests):
     obstacles = [
         Listed("a.json", "1", 0, size=0),
         Listed("b.json", "1", 0, size=10_000_000_000),
@@ -201,10 +375,27 @@ class Answers:
         return [self.error for _ in paths]
 
 
-def test_a_file_that_may_not_be_read_is_reported_and_a_passing_failure_is_tried_again():
+def test_unreadable_file_is_rejected_and_a_timeout_postponed():
     (refused,) = intake.read(Answers(PermissionError(13, "denied")), [listed("a")])
     assert isinstance(refused, Rejected)
     assert "a.json cannot be read" in refused.reason
     (failed,) = intake.read(Answers(TimeoutError("slow down")), [listed("a")])
     assert isinstance(failed, Postponed)
     assert "a.json could not be read: slow down" in failed.reason
+
+
+def test_tick_reads_a_bounded_number_of_files(monkeypatch):
+    reads = []
+
+    def read(_folder, files):
+        reads.append(len(files))
+        return [accepted(file) for file in files]
+
+    monkeypatch.setattr(intake, "read", read)
+    files = [listed(str(number), hint="2") for number in range(5_000)]
+    unchanged = {file.name: Record("1", "content") for file in files}
+    decide(plan(files, unchanged, {}), intake.read_in_batches(UPath("/"), files))
+    assert sum(reads) == READS_PER_TICK
+    reads.clear()
+    decide(plan(files, {}, {}), intake.read_in_batches(UPath("/"), files))
+    assert sum(reads) == FILES_PER_TICK

@@ -1,7 +1,8 @@
-"""The sensor, tick by tick, on folders that people treat as people do."""
+"""The sensor, tick by tick, on folders of requests."""
 
 import json
 import os
+import shutil
 import threading
 
 import dagster as dg
@@ -9,7 +10,8 @@ import pytest
 
 from adhoc_reports.defs.intake import adhoc_request_job, adhoc_request_sensor
 from adhoc_reports.defs.requests import adhoc_request
-from adhoc_reports.lib import intake
+from adhoc_reports.lib import intake, outputs
+from adhoc_reports.lib.intake import Record
 from adhoc_reports.lib.request import MAX_BYTES
 from taxi_shared import storage
 from taxi_shared.s3 import S3Error
@@ -22,6 +24,11 @@ QUEENS = {**JANUARY, "borough": "Queens"}
 
 def ledger(office):
     return json.loads(intake.ledger_path(office.root).read_text())
+
+
+def run_keys(office):
+    """The run keys that a tick requests."""
+    return [request.run_key for request in office.tick().run_requests]
 
 
 def test_it_looks_every_second_from_the_start():
@@ -69,6 +76,100 @@ def test_a_request_is_requested_again_when_it_comes_back(office):
     assert ledger(office) == {}
     office.put("jan.json")
     assert office.requested() == ["jan.json"]
+
+
+def change_hint(path, how):
+    """Change what a listing says of a file, and not its content."""
+    match how:
+        case "chmod":
+            os.chmod(path, 0o600)
+        case "touch":
+            os.utime(path)
+        case "copy":
+            shutil.copy2(path, f"{path}.copy.partial")
+            os.rename(f"{path}.copy.partial", path)
+
+
+@pytest.mark.parametrize("how", ["chmod", "touch", "copy"])
+def test_file_of_the_same_content_is_not_answered_again(office, how):
+    office.put("jan.json")
+    assert office.requested() == ["jan.json"]
+    office.tick()
+    before = ledger(office)["jan.json"]
+    change_hint(office.root.requests / "jan.json", how)
+    assert office.requested() == []
+    after = ledger(office)["jan.json"]
+    assert after[0] != before[0]
+    assert after[1:] == before[1:]
+
+
+def test_chmod_before_the_cursor_reaches_the_ledger_starts_no_run(office):
+    office.put("jan.json")
+    assert office.requested() == ["jan.json"]
+    change_hint(office.root.requests / "jan.json", "chmod")
+    assert office.requested() == []
+    assert office.requested() == []
+
+
+def test_one_line_break_more_is_another_content(office):
+    office.put("jan.json")
+    (first,) = run_keys(office)
+    office.put("jan.json", json.dumps(JANUARY) + "\n")
+    (second,) = run_keys(office)
+    assert first != second
+
+
+def test_restored_requests_start_no_runs(office):
+    for number in range(250):
+        office.put(f"{number}.json")
+    while office.requested():
+        pass
+    folder = str(office.root.requests)
+    shutil.copytree(folder, f"{folder}.restored")
+    shutil.rmtree(folder)
+    os.rename(f"{folder}.restored", folder)
+    for _ in range(3):
+        assert office.requested() == []
+
+
+def earlier_fingerprint(office, filename):
+    """What earlier releases stored of a file: the hint alone."""
+    files = intake.list_requests(office.root.requests)
+    return next(file.hint for file in files if file.name == filename)
+
+
+def test_upgrade_answers_nothing_again_and_then_knows_contents(office):
+    for name in ("jan.json", "changed.json", "a:b.json"):
+        office.put(name)
+    earlier = {name: earlier_fingerprint(office, name) for name in ("jan.json", "a:b.json")}
+    storage.write_text(
+        intake.ledger_path(office.root), json.dumps({**earlier, "changed.json": "of before"})
+    )
+    assert office.requested() == ["changed.json"]
+    assert office.requested() == []
+    assert office.errors() == {}
+    for name in ("jan.json", "changed.json", "a:b.json"):
+        change_hint(office.root.requests / name, "chmod")
+    assert office.requested() == []
+    assert office.errors() == {}
+
+
+def test_upgrade_takes_over_the_cursor(office):
+    office.put("jan.json")
+    office.cursor = json.dumps({"jan.json": earlier_fingerprint(office, "jan.json")})
+    assert office.requested() == []
+    assert len(ledger(office)["jan.json"]) == 3
+
+
+def test_old_name_is_refused_once_its_request_changes(office):
+    office.put("a:b.json")
+    storage.write_text(
+        intake.ledger_path(office.root),
+        json.dumps({"a:b.json": earlier_fingerprint(office, "a:b.json")}),
+    )
+    office.tick()
+    office.put("a:b.json", QUEENS)
+    assert "leave out :, which Windows does not allow" in office.skip_message()
 
 
 def test_a_tick_that_is_repeated_requests_the_same_runs_under_the_same_keys(office):
@@ -225,16 +326,95 @@ def test_a_bad_file_that_is_changed_is_judged_anew(office):
     assert office.requested() == ["jan.json"]
 
 
-def test_names_that_no_answer_can_have_are_reported_under_safe_ones(office):
-    names = ["a\nb.json", "a\\b.json", "x" * 250 + ".json", "é" * 101 + ".json", "a\udcffb.json"]
-    for name in names:
+REFUSED_NAMES = (
+    *("a\nb.json", "a\\b.json", "x" * 250 + ".json", "é" * 101 + ".json", "a\udcffb.json"),
+    *("s3::x.json", "http:::x.json", "data:,x.json", "a:b.json", "con.json", " .json", "x .json"),
+    *("\u200bx.json", "x.JSON", "x.json.txt", "x.json ", "x.json~", "x.json.part", "*.json"),
+)
+
+
+def test_refused_names_hold_up_no_other(office):
+    for name in (*REFUSED_NAMES, "jan.json"):
         office.put(name)
-    assert "cannot be the name of a request" in office.skip_message()
-    assert len(office.errors()) == len(names)
+    assert office.requested() == ["jan.json"]
+    errors = office.errors()
+    assert len(errors) == len(REFUSED_NAMES)
+    assert all("cannot be the name of a request: " in reason for reason in errors.values())
+    reports = [json.loads(path.read_text()) for path in office.root.outputs.glob("*.error.json")]
+    assert {report["request"] for report in reports} == set(REFUSED_NAMES)
     assert office.skip_message() == "No new or changed requests."
 
 
-@pytest.mark.parametrize("name", ["jan 2023", "Jänner", "一月", "a::b", "[a]*?#%", "x" * 100])
+def test_misnamed_file_is_reported_with_the_name_to_use(office):
+    office.put("jan.json.txt")
+    assert office.skip_message() == (
+        "jan.json.txt cannot be the name of a request: rename it to jan.json: the name must end "
+        "with .json"
+    )
+
+
+def test_error_on_a_name_goes_when_the_file_is_renamed(office):
+    for name in ("jan.JSON", "a:b.json", "half.json"):
+        office.put(name, None if name != "half.json" else "{")
+    office.tick()
+    office.tick()
+    assert len(office.errors()) == 3
+    for name in ("jan.JSON", "a:b.json", "half.json"):
+        (office.root.requests / name).rename(office.root.requests / f".{name}")
+    (office.root.requests / ".jan.JSON").rename(office.root.requests / "jan.json")
+    assert office.requested() == ["jan.json"]
+    assert list(office.errors()) == ["half.error.json"]
+
+
+def test_file_that_grows_under_another_name_is_reported_once(office):
+    office.put("jan.json.part", "{")
+    assert "rename it to jan.json" in office.skip_message()
+    office.put("jan.json.part", "{}")
+    assert office.skip_message() == "No new or changed requests."
+
+
+def test_second_of_two_names_that_differ_by_case_is_refused(office):
+    office.put("jan.json")
+    assert office.requested() == ["jan.json"]
+    office.put("Jan.json", QUEENS)
+    assert "macOS and Windows take it for the name of jan.json" in office.skip_message()
+    assert list(office.errors()) == ["Jan.error.json"]
+    office.put("Jan.json", {**QUEENS, "borough": "Bronx"})
+    assert office.requested() == []
+    office.put("jan.json", QUEENS)
+    assert office.requested() == ["jan.json"]
+
+
+@pytest.mark.parametrize("error", [ValueError("bad path"), S3Error("no such bucket")])
+def test_error_of_any_kind_stops_no_other_file(office, monkeypatch, error):
+    office.put("bad.json", "{")
+    office.put("jan.json")
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, "report_error", fail)
+        assert office.requested() == ["jan.json"]
+    assert "not JSON" in office.skip_message()
+
+
+def test_unreadable_files_do_not_keep_a_new_request_waiting(office, monkeypatch):
+    for number in range(150):
+        office.put(f"{number}.json")
+    office.put("jan.json")
+    os.utime(office.root.requests / "jan.json", (4e9, 4e9))  # the last to be read
+    read = storage.read_all_bounded
+
+    def read_one(folder, names, limit):
+        broken = OSError(5, "Input/output error")
+        return [read(folder, [n], limit)[0] if n == "jan.json" else broken for n in names]
+
+    monkeypatch.setattr(storage, "read_all_bounded", read_one)
+    assert office.requested() == ["jan.json"]
+
+
+@pytest.mark.parametrize("name", ["jan 2023", "Jänner", "一月", "=a", "[a]#%&'", "x" * 100])
 def test_odd_but_valid_names_become_runs_that_dagster_takes(office, name):
     office.put(f"{name}.json")
     (request,) = office.tick().run_requests
@@ -279,7 +459,8 @@ def test_ten_thousand_files_are_requested_a_hundred_a_tick_with_a_small_cursor(o
     assert len(ledger(office)) == 100
 
     files = intake.list_requests(office.root.requests)
-    intake.save_ledger(intake.ledger_path(office.root), intake.seen_by(files))
+    records = {file.name: Record(file.hint, "content") for file in files}
+    intake.save_ledger(intake.ledger_path(office.root), records)
     assert office.requested() == []
     assert office.cursor == "{}"
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import dagster as dg
 
 from adhoc_reports.lib import available, intake, outputs
-from adhoc_reports.lib.intake import Accepted, Postponed, Rejected
+from adhoc_reports.lib.intake import Accepted, Rejected
+from adhoc_reports.lib.request import shown_name
 from taxi_shared import keys, settings
 from taxi_shared.database import LakeDatabase
 from taxi_shared.storage import DataRoot
@@ -27,32 +28,30 @@ adhoc_request_job = dg.define_asset_job(
 def adhoc_request_sensor(
     context: dg.SensorEvaluationContext, database: LakeDatabase
 ) -> dg.SensorResult | dg.SkipReason:
-    """A run for each file `requests/<name>.json` that is new or has changed."""
+    """Requests a run for each file `requests/<name>.json` that is new or has changed."""
     root = database.lake.root
     before = intake.folder_version(root.requests)
     decision = _decide(context, root)
     watch_seconds = float(settings.get(settings.REQUEST_WATCH_SECONDS))
-    if not (decision and decision.due) and intake.changes(root.requests, before, watch_seconds):
+    is_idle = decision is None or decision.is_idle
+    if is_idle and intake.changes(root.requests, before, watch_seconds):
         decision = _decide(context, root)
     if decision is None:
         return dg.SkipReason(f"There is no folder {root.requests} yet.")
-    accepted: list[Accepted] = []
-    rejected: list[Rejected] = []
-    for outcome in intake.read(root.requests, decision.due):
-        match outcome:
-            case Accepted():
-                accepted.append(outcome)
-            case Rejected() if _reported(context, root, outcome):
-                rejected.append(outcome)
-            case Postponed():
-                context.log.warning(f"{outcome.reason}; it is tried again at the next tick.")
+    for postponed in decision.postponed:
+        context.log.warning(f"{postponed.reason}; the next tick reads it again.")
     if decision.waiting:
         context.log.info(f"{decision.waiting:,} more are left for the next ticks.")
-    dealt_with = [each.file for each in accepted] + [each.file for each in rejected]
+    accepted = [each for each in decision.due if isinstance(each, Accepted)]
+    rejected = [
+        each
+        for each in decision.due
+        if isinstance(each, Rejected) and _reported(context, root, each)
+    ]
     return dg.SensorResult(
         run_requests=[_run_request(each) for each in accepted],
         skip_reason=None if accepted else _skip_reason(rejected),
-        cursor=intake.to_cursor(intake.seen_by(dealt_with)),
+        cursor=intake.to_cursor(intake.to_records([*accepted, *rejected])),
     )
 
 
@@ -83,20 +82,31 @@ def _decide(context: dg.SensorEvaluationContext, root: DataRoot) -> intake.Decis
     path = intake.ledger_path(root)
     ledger = intake.load_ledger(path)
     if ledger is None:
-        # No request is answered twice for that: Dagster knows the run keys of the runs it has.
-        context.log.warning(f"{path} is not a ledger of requests; it is made anew.")
-    decision = intake.decide(listing, ledger or {}, intake.from_cursor(context.cursor))
+        # Dagster knows the run keys of the runs it has launched, so none is launched twice.
+        context.log.warning(f"{path} is not a ledger of requests; a new one is written.")
+    planned = intake.plan(listing, ledger or {}, intake.from_cursor(context.cursor))
+    decision = intake.decide(planned, intake.read_in_batches(root.requests, planned.unread))
+    for filename in decision.gone:
+        _withdraw_error(context, root, filename)
     if decision.ledger != ledger:
         intake.save_ledger(path, decision.ledger)
     return decision
 
 
+def _withdraw_error(context: dg.SensorEvaluationContext, root: DataRoot, filename: str) -> None:
+    """Remove the error on a file whose name was refused, and which is gone or has been renamed."""
+    try:
+        outputs.withdraw_error(root, filename)
+    except Exception as error:  # each kind of storage has its own
+        context.log.warning(f"The error on {shown_name(filename)} could not be removed: {error}")
+
+
 def _reported(context: dg.SensorEvaluationContext, root: DataRoot, rejected: Rejected) -> bool:
-    """Report a file that is no valid request; False where that must be tried again."""
+    """Write the error on a file that is no valid request; False where the next tick must retry."""
     try:
         outputs.report_error(root, rejected.file.name, rejected.reason, rejected.file.run_key)
-    except OSError as error:
-        context.log.error(f"{rejected.reason} (reported again, as this failed: {error})")
+    except Exception as error:  # each kind of storage has its own
+        context.log.error(f"{rejected.reason} (the next tick reports it; this one failed: {error})")
         return False
     context.log.warning(rejected.reason)
     return True

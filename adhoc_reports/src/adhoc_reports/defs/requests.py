@@ -6,17 +6,17 @@ import time
 import dagster as dg
 
 from adhoc_reports.lib import chart, outputs, pickups, report
-from adhoc_reports.lib.failure import told_if_it_fails
+from adhoc_reports.lib.failure import record_failure
 from adhoc_reports.lib.pickups import count_pickups, remark, unknown_zone
 from adhoc_reports.lib.report import Report, at_moment, to_basis, trips_of_days
-from adhoc_reports.lib.request import Request
-from taxi_shared import keys, storage
+from adhoc_reports.lib.request import NewRequest, Request
+from taxi_shared import keys, provenance, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import TRIPS
 from taxi_shared.versions import code_version, function_in
 
 
-class AdhocRequestConfig(Request, dg.Config):
+class AdhocRequestConfig(NewRequest, dg.Config):
     """A request, from a file by way of the sensor, or filled in by hand in the launchpad."""
 
 
@@ -37,14 +37,14 @@ class AdhocRequestConfig(Request, dg.Config):
 def adhoc_request(
     context: dg.AssetExecutionContext, config: AdhocRequestConfig, database: LakeDatabase
 ) -> dg.MaterializeResult[None]:
-    """Taxi pickups in an area and period by hour of day and day of week, as somebody asked for:
-    the chart `outputs/<name>.png`, its numbers `outputs/<name>.csv`, and both with what they rest
-    on as `outputs/<name>.report.json`."""
+    """Yellow taxi pickups in an area and period by hour of day and day of week, as a request asks:
+    the chart of averages `outputs/<name>.png`, the totals `outputs/<name>.csv`, and both with the
+    data that they are computed from as `outputs/<name>.report.json`."""
     begin = time.perf_counter()
     lake = database.lake
     root = lake.root
     run_key = context.run.tags.get("dagster/run_key", "")
-    with told_if_it_fails(root, config, run_key, context.run.run_id):
+    with record_failure(root, config, run_key, context.run.run_id):
         with database.get_connection(config.dates) as con:
             if problem := unknown_zone(con, config):
                 outputs.report_error(root, config.filename, problem, run_key)
@@ -55,11 +55,13 @@ def adhoc_request(
                 month: at_moment(lake.file(TRIPS, month.isoformat()).stat().st_mtime)
                 for month, *_ in days
             }
+            months = [month.isoformat() for month in loaded]
+            publishers = tuple(lake.publishers(con, TRIPS, months))
             pickups = count_pickups(con, config)
             note = remark(con, config)
         if note:
             context.log.warning(f"{note} Materialize taxi_trips and taxi_zones, then this again.")
-        png = chart.to_png(chart.draw(pickups, config, note))
+        png = chart.to_png(chart.draw(pickups, config, note, publishers))
         chart_file = outputs.chart_path(root, config.name)
         numbers_file = outputs.numbers_path(root, config.name)
         numbers = pickups.to_csv()
@@ -73,6 +75,8 @@ def adhoc_request(
             by_hour=pickups.by_hour,
             remark=note,
             basis=to_basis(config, days, loaded, pickups.total),
+            weekdays=pickups.weekdays,
+            publishers=publishers,
         )
         storage.write_text(outputs.report_path(root, config.name), report.model_dump_json())
     outputs.withdraw_error(root, config.filename)
@@ -89,6 +93,7 @@ def adhoc_request(
             "dagster/row_count": len(pickups.by_hour),
             "bytes": len(png) + len(numbers),
             "remark": note or "None.",
+            "source": provenance.source_line(publishers),
             "seconds": round(time.perf_counter() - begin, 3),
         }
     )

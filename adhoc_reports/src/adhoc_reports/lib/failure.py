@@ -1,4 +1,4 @@
-"""What is told of a request whose run has failed: a plain sentence, and the words of the error."""
+"""The record of a failed run: a reason in plain words, and the text of the error."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,31 +12,27 @@ from taxi_shared.storage import DataRoot
 
 MAX_DETAILS_CHARACTERS = 4_000
 
-ENDED = "Somebody ended the run before it was done. Try again."
-UNFORESEEN = (
-    "Something went wrong that nobody has foreseen. Try again; if it fails again, tell those who "
-    "run the platform."
-)
-# A word of an error's kind or text, in lower case, and what it means to whoever asked. The first
-# that fits counts.
-_MEANINGS = (
-    (("interrupted", "systemexit"), ENDED),
+CANCELLED = "The run was cancelled. Try again."
+UNEXPECTED = "Unexpected error. Try again; if it fails again, contact the platform's operators."
+# Words of an error's type or text, in lower case, and the reason to show. The first match counts.
+_REASONS = (
+    (("interrupted", "systemexit"), CANCELLED),
     (
         ("outofmemory", "out of memory", "memoryerror"),
-        "There was not enough memory. Ask for fewer days, or try again later.",
+        "There was not enough memory. Choose fewer days, or try again later.",
     ),
     (
         ("no space left",),
-        "The disk is full. Try again when those who run the platform have made room.",
+        "The disk is full. Try again when the platform's operators have freed space.",
     ),
     (
         ("parquet", "magic bytes", "thrift", "snappy", "zstd"),
-        "A file of the trips is damaged. Try again when the data team has loaded it anew.",
+        "A file of the trips is damaged. Try again when the data team has reloaded it.",
     ),
     (
         ("catalogexception", "binderexception", "catalog error", "binder error"),
-        "The data lack something that a report needs. Try again when the data team has loaded "
-        "them anew.",
+        "The data lacks a column or table that reports need. Try again when the data team has "
+        "reloaded it.",
     ),
     (
         ("s3error", "timeout", "timed out", "connection", "httpexception", "http error"),
@@ -44,26 +40,29 @@ _MEANINGS = (
     ),
     (
         ("permission", "no such file", "filenotfound"),
-        "A file of the data is not there or may not be read. Try again later.",
+        "A data file is missing or cannot be read. Try again later.",
     ),
     (
         ("exited", "terminated", "crash", "worker", "unexpectedly"),
-        "The program that makes reports ended in the middle of this one. Try again.",
+        "The process that generated the report crashed. Try again.",
     ),
 )
 
 
 def in_plain_words(errors: Sequence[str]) -> str:
-    """What errors mean, given their kinds and texts from the outermost to the cause."""
-    said = "\n".join(errors).lower()
+    """The reason that errors stand for, given their types and texts, the outermost first."""
+    text = "\n".join(errors).lower()
     return next(
-        (meaning for words, meaning in _MEANINGS if any(word in said for word in words)),
-        UNFORESEEN,
+        (reason for words, reason in _REASONS if any(word in text for word in words)),
+        UNEXPECTED,
     )
 
 
 class Failure(BaseModel):
-    """Why a run has failed; `run_key` is that of the version of the request's file, or empty."""
+    """Why a run has failed.
+
+    run_key: of the version of the request's file; empty where the run was of none
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -75,14 +74,14 @@ class Failure(BaseModel):
 
 
 @contextmanager
-def told_if_it_fails(root: DataRoot, request: Request, run_key: str, run_id: str) -> Iterator[None]:
-    """Leave `outputs/<name>.failed.json` where the block fails, and remove it where it does not.
+def record_failure(root: DataRoot, request: Request, run_key: str, run_id: str) -> Iterator[None]:
+    """Write `outputs/<name>.failed.json` where the block fails; remove it where it succeeds.
 
-    Runs are deleted some day, and a failure must be known longer.
+    Operators delete old runs from Dagster, and the portal must know of a failure longer.
     """
     try:
         yield
-    except BaseException as error:  # that a run is ended from outside is no Exception
+    except BaseException as error:  # a cancelled run raises no Exception
         texts = [f"{type(each).__name__}: {each}" for each in _chain(error)]
         failure = Failure(
             request=request.filename,
@@ -96,9 +95,9 @@ def told_if_it_fails(root: DataRoot, request: Request, run_key: str, run_id: str
                 outputs.failure_path(root, request.name), failure.model_dump_json() + "\n"
             )
         except Exception as second:
-            error.add_note(f"This could not be told to whoever waits: {second}")
+            error.add_note(f"The failure could not be recorded for the portal: {second}")
         raise
-    outputs.failure_path(root, request.name).unlink(missing_ok=True)
+    storage.remove(outputs.failure_path(root, request.name))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -1,4 +1,4 @@
-"""The files that answer a request, and what is told where one cannot be answered."""
+"""Paths of the files that answer a request, and the error that is written where none can be."""
 
 import json
 
@@ -34,12 +34,12 @@ def failure_path(root: DataRoot, name: str) -> UPath:
 
 
 def available_path(root: DataRoot) -> UPath:
-    """What data there are to ask for: see `available`."""
+    """The data that requests may ask for: see `available`."""
     return root.outputs / "available_data.json"
 
 
 def report_error(root: DataRoot, filename: str, reason: str, run_key: str = "") -> None:
-    """Tell whoever waits for an answer why there is none.
+    """Write why a request gets no answer.
 
     run_key: of the version of the file that this is about; empty where it is about none
     """
@@ -48,5 +48,5 @@ def report_error(root: DataRoot, filename: str, reason: str, run_key: str = "") 
 
 
 def withdraw_error(root: DataRoot, filename: str) -> None:
-    """Remove the report on a request that has been answered since."""
-    error_path(root, filename).unlink(missing_ok=True)
+    """Remove the error on a request that has been answered since."""
+    storage.remove(error_path(root, filename))

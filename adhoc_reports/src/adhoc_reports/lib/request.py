@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Self
-from unicodedata import category
+from unicodedata import category, normalize
 
 from pydantic import (
     AfterValidator,
@@ -34,13 +34,29 @@ WHOLE_CITY = "New York City"
 SUFFIX = ".json"
 MAX_BYTES = 64 * 1024
 MAX_NAME_CHARACTERS = 100
-# A file system's limit is 255; an answer's name is longer, and longest while it is being written.
+# A file system's limit is 255 bytes. An output's name is longer than its request's, and longest
+# while the file is written.
 MAX_NAME_BYTES = 200
 # A request of such a name would replace a file that belongs to another team.
 TAKEN = frozenset({"manhattan_map", "manhattan_stats", "trips_by_week"})
 
+_CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+# UPath takes a name that begins like this for an address, so no file of such a name was ever
+# written.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+]+::|data:")
 # Unicode's Bidi_Control: with them a name looks like another one.
-_TURNS_TEXT = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BIDI_CONTROLS = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+# Characters without width or ink, besides those of category Cf: fillers and variation selectors.
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | frozenset(
+    map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
+)
+# https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
+_WINDOWS_CHARACTERS = '<>:"|?*'
+_WINDOWS_DEVICES = frozenset({"con", "prn", "aux", "nul", "conin$", "conout$"}) | {
+    f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"
+}
 
 _SHOWN_CHARACTERS = 60
 _SHOWN_PROBLEMS = 5
@@ -59,32 +75,78 @@ class InvalidRequest(Exception):
 
 
 def request_name(filename: str) -> str:
-    """The name of a request, after which its answer's files are named: `jan` for `jan.json`.
+    """The name of a request, which names its output files: `jan` for `jan.json`.
 
-    Raises ValueError saying which names are accepted.
+    Accepts only names that common file systems, browsers and spreadsheets can keep. Raises
+    ValueError with the instruction how to change the name.
     """
-    name = filename.removesuffix(SUFFIX)
-    if name == filename:
-        raise ValueError(f"expected a name that ends with {SUFFIX}")
-    if not name or name.startswith("."):
-        raise ValueError("expected a name that does not begin with a dot")
-    too_long = f"expected at most {MAX_NAME_CHARACTERS} characters, {MAX_NAME_BYTES} bytes in UTF-8"
-    if len(name) > MAX_NAME_CHARACTERS:  # first: a URL may hold 64,000
-        raise ValueError(too_long)
-    if any(c in "/\\" or category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
-        raise ValueError("expected a name without slashes, backslashes and control characters")
-    if any(c in _TURNS_TEXT for c in name):
-        raise ValueError("expected a name without characters that change the direction of text")
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise ValueError(too_long)
-    if name.casefold() in TAKEN:
-        raise ValueError("expected another name: the platform has a file of this one")
+    name = stored_name(filename)
+    if hidden := [c for c in name if category(c) == "Cf" or c in _INVISIBLE]:
+        raise ValueError(f"leave out invisible characters such as U+{ord(hidden[0]):04X}")
+    if name != name.strip():
+        raise ValueError("leave out the blanks at the beginning and end")
+    if refused := [c for c in _WINDOWS_CHARACTERS if c in name]:
+        raise ValueError(f"leave out {' '.join(refused)}, which Windows does not allow in a name")
+    if name.endswith("."):
+        raise ValueError("leave out the dot at the end")
+    device = name.partition(".")[0].rstrip()
+    if device.casefold() in _WINDOWS_DEVICES:
+        raise ValueError(f"choose another name: {device} is the name of a device on Windows")
     return name
 
 
-@lru_cache(maxsize=65_536)  # the portal asks for the name of every file once per second
+def stored_name(filename: str) -> str:
+    """The name of a request, as `request_name`, for reading what is stored under it.
+
+    Accepts every name that any release has accepted, so that its reports can still be read. Raises
+    ValueError for a name that is no safe part of a path.
+    """
+    name = filename.removesuffix(SUFFIX)
+    if name == filename:
+        raise ValueError(_suffix_instruction(filename))
+    if not name or name.startswith("."):
+        raise ValueError("use a name that does not begin with a dot")
+    too_long = f"use at most {MAX_NAME_CHARACTERS} characters, {MAX_NAME_BYTES} bytes in UTF-8"
+    if len(name) > MAX_NAME_CHARACTERS:  # first: a URL may hold 64,000
+        raise ValueError(too_long)
+    if any(c in "/\\" or category(c) in _CONTROL_CATEGORIES for c in name):
+        raise ValueError("leave out slashes, backslashes and control characters")
+    if any(c in _BIDI_CONTROLS for c in name):
+        raise ValueError("leave out characters that change the direction of text")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise ValueError(too_long)
+    if _ADDRESS.match(name):
+        raise ValueError("leave out :, which Windows does not allow in a name")
+    if name.casefold() in TAKEN:
+        raise ValueError("choose another name: the platform has a file of this name")
+    return name
+
+
+def looks_like_request(filename: str) -> bool:
+    """Whether a file is meant as a request: `jan.json`, but also `jan.JSON` and `jan.json.txt`.
+
+    A hidden file is still being written.
+    """
+    return not filename.startswith(".") and (
+        filename.endswith(SUFFIX) or SUFFIX in filename.casefold()
+    )
+
+
+def _suffix_instruction(filename: str) -> str:
+    start = filename.casefold().find(SUFFIX)
+    if start < 1:
+        return f"use a name that ends with {SUFFIX}"
+    return f"rename it to {shown_name(filename[:start] + SUFFIX)}: the name must end with {SUFFIX}"
+
+
+def name_key(name: str) -> str:
+    """Equal for names that a file system of macOS or Windows takes for the same."""
+    return normalize("NFD", normalize("NFD", name).casefold())
+
+
+@lru_cache(maxsize=65_536)  # the portal needs the name of every file once per second
 def error_name(filename: str) -> str:
-    """The name for the report on a file: that of the request, or a safe one where it has none."""
+    """The name of the error on a file: that of the request, or a safe one where it has none."""
     try:
         return request_name(filename)
     except ValueError:
@@ -94,7 +156,31 @@ def error_name(filename: str) -> str:
         return f"{readable}-{blake2b(name_bytes, digest_size=4).hexdigest()}"
 
 
-def _filename(value: str) -> str:
+@lru_cache(maxsize=65_536)  # as error_name
+def is_stored_name(filename: str) -> bool:
+    """Whether any release has accepted a file's name for a request."""
+    try:
+        stored_name(filename)
+    except ValueError:
+        return False
+    return True
+
+
+def is_request_name(filename: str) -> bool:
+    """Whether a file's name is accepted for a request."""
+    try:
+        request_name(filename)
+    except ValueError:
+        return False
+    return True
+
+
+def _stored_filename(value: str) -> str:
+    stored_name(value)
+    return value
+
+
+def _request_filename(value: str) -> str:
     request_name(value)
     return value
 
@@ -191,16 +277,13 @@ class Question(BaseModel):
 
 
 class Request(Question):
-    """A question under a name; its values are known to be acceptable."""
+    """A question under a name, which may be one that only earlier releases have accepted."""
 
-    filename: Annotated[str, AfterValidator(_filename)] = Field(
-        description="Name of the request's file, such as jan.json; the answer is jan.png and "
-        "jan.csv. The file need not exist."
-    )
+    filename: Annotated[str, AfterValidator(_stored_filename)]
 
     @property
     def name(self) -> str:
-        return request_name(self.filename)
+        return stored_name(self.filename)
 
     @property
     def question(self) -> Question:
@@ -209,6 +292,15 @@ class Request(Question):
     def to_json(self) -> str:
         """The text of the request's file."""
         return json.dumps(self.question.model_dump(exclude_defaults=True)) + "\n"
+
+
+class NewRequest(Request):
+    """A request to be answered: its name is one that is accepted now."""
+
+    filename: Annotated[str, AfterValidator(_request_filename)] = Field(
+        description="Name of the request's file, such as jan.json; the answer is jan.png and "
+        "jan.csv. The file need not exist."
+    )
 
 
 FILE_FIELDS = tuple(Question.model_fields)
@@ -226,6 +318,16 @@ class Problem:
         return f"{self.found}; {self.expected}" if self.found else self.expected
 
 
+def check_name(filename: str) -> None:
+    """Raises InvalidRequest for a name that no request can have."""
+    try:
+        request_name(filename)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{shown_name(filename)} cannot be the name of a request: {error}"
+        ) from None
+
+
 def check_size(filename: str, size: int) -> None:
     """Raises InvalidRequest for a file of so many bytes that it is not worth reading."""
     if size == 0:
@@ -236,12 +338,13 @@ def check_size(filename: str, size: int) -> None:
         )
 
 
-def read_request(filename: str, content: bytes) -> Request:
+def read_request(filename: str, content: bytes) -> NewRequest:
     """The request that a file holds.
 
     Raises InvalidRequest naming the file, the field and what is accepted.
     """
     shown = shown_name(filename)
+    check_name(filename)
     check_size(filename, len(content))
     try:
         text = content.decode("utf-8-sig")
@@ -266,7 +369,7 @@ def read_request(filename: str, content: bytes) -> Request:
     if unknown:
         raise InvalidRequest(f"{shown}: {listed(map(unknown_field, unknown))}")
     try:
-        return Request.model_validate({"filename": filename, **values})
+        return NewRequest.model_validate({"filename": filename, **values})
     except ValidationError as error:
         raise InvalidRequest(
             f"{shown}: {listed(map(str, problems(error.errors(include_url=False))))}"
@@ -277,8 +380,10 @@ EXPECTED = f"expected a JSON object with the fields {', '.join(FILE_FIELDS)}"
 
 
 def shown_name(filename: str) -> str:
-    """A file's name as a message can show it: on one line, and not at length."""
-    return _shown(filename) if not filename.isprintable() else _shortened(filename)
+    """A file's name as a message can show it: on one line, shortened, and with visible blanks."""
+    if not filename.isprintable() or filename != filename.strip():
+        return _shown(filename)
+    return _shortened(filename)
 
 
 def _no_field_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

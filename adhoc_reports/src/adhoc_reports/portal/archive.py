@@ -14,7 +14,7 @@ from upath import UPath
 from adhoc_reports.lib import available, intake, outputs
 from adhoc_reports.lib.available import Available
 from adhoc_reports.lib.failure import Failure
-from adhoc_reports.lib.intake import Accepted, Listed, Rejected
+from adhoc_reports.lib.intake import Accepted, Listed, Rejected, version_in
 from adhoc_reports.lib.report import MAX_BYTES as MAX_REPORT_BYTES
 from adhoc_reports.lib.report import Report
 from adhoc_reports.lib.request import (
@@ -24,7 +24,11 @@ from adhoc_reports.lib.request import (
     Question,
     Request,
     error_name,
+    is_request_name,
+    is_stored_name,
+    name_key,
     read_request,
+    stored_name,
 )
 from adhoc_reports.portal.heatmap import levels
 from taxi_shared import storage
@@ -78,7 +82,7 @@ class Entry:
     @cached_property
     def is_answered(self) -> bool:
         """Whether the report is of the request as it is now."""
-        if self.answer is None or self.is_refused:
+        if self.answer is None or self.is_refused or self.is_failed:
             return False
         if self.file is None:
             return True
@@ -101,19 +105,23 @@ class Entry:
 
     @cached_property
     def is_failed(self) -> bool:
-        """Whether the run of the request as it is now has failed."""
-        if self.failure is None or self.file is None or self.is_answered or self.is_refused:
+        """Whether the run of the request as it is now has failed.
+
+        A run that succeeds removes the failure, so a report beside it is older.
+        """
+        if self.failure is None or self.file is None or self.is_refused:
             return False
-        return self.failure.run_key == self.file.run_key
+        return self.file.has_run_key(self.failure.run_key)
 
     def _is_of_the_file(self, found: Answer | Refusal) -> bool:
-        """Whether a report is of the file as it is now.
+        """Whether a report is of the file's content as it is now.
 
-        Times are compared only where it does not say so: a file may have any time.
+        Times are compared only where the run key does not name the content, as in reports of
+        earlier releases: a file may have any time.
         """
         assert self.file
-        if found.run_key:
-            return found.run_key == self.file.run_key
+        if version := version_in(found.run_key):
+            return version == self.file.version
         return found.written >= self.file.modified
 
     @cached_property
@@ -174,6 +182,11 @@ class Snapshot:
             by_question,
         )
 
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """The names of requests and reports by `name_key`."""
+        return {name_key(name): name for name in self.entries}
+
     @property
     def waiting(self) -> set[str]:
         """The names of those on their way; those of long ago are lost, and will not be answered."""
@@ -198,7 +211,7 @@ class Archive:
 
     def __init__(self, root: DataRoot) -> None:
         self.root = root
-        self._questions: dict[str, tuple[str, Question | Refusal]] = {}
+        self._questions: dict[str, tuple[Listed, Question | Refusal]] = {}
         self._answers: dict[str, tuple[str, Answer]] = {}
         self._refusals: dict[str, tuple[str, Refusal]] = {}
         self._failures: dict[str, tuple[str, Failure]] = {}
@@ -212,7 +225,11 @@ class Archive:
         self._answers = self._read(listing, outputs.REPORT_SUFFIX, self._answers, _answer)
         self._refusals = self._read(listing, outputs.ERROR_SUFFIX, self._refusals, _refusal)
         self._failures = self._read(listing, outputs.FAILURE_SUFFIX, self._failures, _failure)
-        by_name = {error_name(file.name): file for file in files}
+        by_name = {
+            error_name(file.name): self._questions.get(file.name, (file, None))[0]
+            for file in files
+            if not self._is_of_earlier_release(file)
+        }
         names = {*by_name, *self._answers, *self._refusals}  # a failure alone is of no use
         entries = [self._entry(name, by_name.get(name)) for name in names]
         snapshot = Snapshot.of(entries, available.told(self.root))
@@ -230,9 +247,9 @@ class Archive:
         return Sent.THERE if there == request.question else Sent.OTHER
 
     def send_again(self, request: Request, seen: Listed | None) -> Sent:
-        """Write a request's file anew, unless it is not the one that was seen any more.
+        """Rewrite a request's file, unless it has changed since it was seen.
 
-        The sensor takes it for another version.
+        The sensor answers only new content, so the file gets one more line break than it has.
         """
         path = self.root.requests / request.filename
         content = request.to_json().encode()
@@ -240,9 +257,11 @@ class Archive:
         there = next((file for file in files if file.name == request.filename), None)
         if there is None:
             return Sent.NEW if storage.write_new(path, content) else Sent.CHANGED
-        if seen is None or there.fingerprint != seen.fingerprint:
+        if seen is None or there.hint != seen.hint:
             return Sent.CHANGED
-        storage.write_bytes(path, content)
+        before = storage.read_bounded(path, MAX_BYTES)
+        line_breaks = len(before) - len(before.rstrip(b"\n"))
+        storage.write_bytes(path, content + b"\n" * line_breaks)
         return Sent.NEW
 
     def report(self, name: str) -> Report | None:
@@ -268,7 +287,7 @@ class Archive:
             return Refusal(request.filename, str(invalid), 0)
 
     def _entry(self, name: str, file: Listed | None) -> Entry:
-        _, held = self._questions.get(file.name, ("", None)) if file else ("", None)
+        held = self._questions[file.name][1] if file and file.name in self._questions else None
         _, answer = self._answers.get(name, ("", None))
         _, refusal = self._refusals.get(name, ("", None))
         _, failure = self._failures.get(name, ("", None))
@@ -283,17 +302,27 @@ class Archive:
         known = {
             file.name: self._questions[file.name]
             for file in files
-            if self._questions.get(file.name, ("",))[0] == file.fingerprint
+            if file.name in self._questions and self._questions[file.name][0].hint == file.hint
         }
         new = [file for file in files if file.name not in known]
         for outcome in intake.read(self.root.requests, new):
             match outcome:
                 case Accepted(file, request):
-                    known[file.name] = (file.fingerprint, request.question)
+                    known[file.name] = (file, request.question)
                 case Rejected(file, reason):
                     refusal = Refusal(file.name, reason, file.modified, file.run_key)
-                    known[file.name] = (file.fingerprint, refusal)
+                    known[file.name] = (file, refusal)
         self._questions = known
+
+    def _is_of_earlier_release(self, file: Listed) -> bool:
+        """Whether a file's name would be refused today, and its report is shown without it.
+
+        The file is shown once the sensor has refused it, which it does after a change.
+        """
+        if is_request_name(file.name) or not is_stored_name(file.name):
+            return False
+        is_reported = error_name(file.name) in self._refusals
+        return stored_name(file.name) in self._answers and not is_reported
 
     def _read(
         self,
@@ -307,7 +336,7 @@ class Archive:
         new: list[tuple[str, str, Mapping[str, Any]]] = []
         for filename, entry in listing.items():
             name = filename.removesuffix(suffix)
-            if name == filename or name != error_name(f"{name}{SUFFIX}"):
+            if name == filename or not is_stored_name(f"{name}{SUFFIX}"):
                 continue  # not of this kind, or of a name that the platform does not give
             version = storage.version_of(entry)
             if name in before and before[name][0] == version:
@@ -338,7 +367,7 @@ def _answer(content: bytes, written: float) -> Answer:
         report.request.question,
         report.run_key,
         report.pickups.total,
-        levels(report.by_hour),
+        levels(report.pickups.averages),
         written,
     )
 

@@ -17,7 +17,7 @@ import anyio
 from adhoc_reports.lib.available import Available
 from adhoc_reports.lib.intake import Listed
 from adhoc_reports.lib.report import Report
-from adhoc_reports.lib.request import SUFFIX, Problem, Question, Request
+from adhoc_reports.lib.request import SUFFIX, Problem, Question, Request, is_request_name, name_key
 from adhoc_reports.portal.archive import Answer, Archive, Entry, Sent, Snapshot
 from adhoc_reports.portal.kept import Kept, Known
 from adhoc_reports.portal.runs import Dagster, Scene
@@ -164,13 +164,14 @@ class Office:
         if not name and (there := await self._answering(question)):
             return there, Sent.THERE
         request = _request(f"{name or automatic_name(question)}{SUFFIX}", question)
+        if name and known.value.names.get(name_key(name), name) != name:
+            raise _name_taken(name)
         with self._place(known.value, sender):
             sent = await self.storage(self.archive.send, request)
             if sent is Sent.NEW:
                 self._has_sent(request, sender)
         if sent is Sent.OTHER:
-            found = f"name is {request.name!r}, which another request has"
-            raise Refused(409, Problem("name", found, "expected a name that no other request has"))
+            raise _name_taken(request.name)
         if self._entry(known.value, request.name) is None:
             self._snapshot.forget()  # another process has just sent the same
         return request, sent
@@ -197,6 +198,8 @@ class Office:
 
         Reads the report where it is needed and not given.
         """
+        if not is_request_name(view.entry.filename):
+            return False
         available = (await self._files()).value.available
         match view.progress.state:
             case State.FAILED:
@@ -296,6 +299,11 @@ def _view(entry: Entry, scene: Scene, before: View | None) -> View:
 
 def _request(filename: str, question: Question) -> Request:
     return Request.model_validate({"filename": filename, **question.model_dump()})
+
+
+def _name_taken(name: str) -> Refused:
+    found = f"name is {name!r}, which another request has"
+    return Refused(409, Problem("name", found, "expected a name that no other request has"))
 
 
 def automatic_name(question: Question) -> str:

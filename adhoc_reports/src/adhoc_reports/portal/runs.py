@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx2
 
-from adhoc_reports.lib.failure import UNFORESEEN, in_plain_words
+from adhoc_reports.lib.failure import UNEXPECTED, in_plain_words
+from adhoc_reports.lib.intake import version_in
 from adhoc_reports.portal.kept import Kept, Known
 
 SECONDS = 1.0
@@ -55,7 +56,7 @@ class Run:
 class Scene:
     """What goes on in Dagster.
 
-    runs:    by run key: those that have not ended, and the failed ones
+    runs:    by version of the request's file: those that have not ended, and the failed ones
     is_all:  whether there are no more of them than these
     trouble: what keeps requests from being answered, in plain words; empty where nothing does
     """
@@ -103,7 +104,7 @@ class Dagster:
         if time.monotonic() - asked > SECONDS:
             tags = [{"key": "dagster/run_key", "value": run_key}]
             data = await self._ask(_RUN_OF_KEY, tags=tags)
-            run = _by_run_key(data["runsOrError"]).get(run_key)
+            run = _by_version(data["runsOrError"]).get(version_in(run_key))
             if len(self._runs) >= MAX_KEPT:
                 self._runs.clear()
             self._runs[run_key] = time.monotonic(), run
@@ -126,7 +127,7 @@ class Dagster:
         data = await self._ask(_SCENE, statuses=_UNFINISHED, sensor=_SENSOR, limit=RUNS_SHOWN)
         found = data["runsOrError"]
         is_all = len(found.get("results", [])) < RUNS_SHOWN
-        return Scene(_by_run_key(found), is_all, _trouble(data))
+        return Scene(_by_version(found), is_all, _trouble(data))
 
     async def _ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """The data of an answer. Raises NoAnswer."""
@@ -143,12 +144,12 @@ class Dagster:
         return data
 
 
-def _by_run_key(found: Mapping[str, Any]) -> dict[str, Run]:
+def _by_version(found: Mapping[str, Any]) -> dict[str, Run]:
     runs: dict[str, Run] = {}
     for run in reversed(found.get("results", [])):  # newest last: it counts
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-        if key := tags.get("dagster/run_key"):
-            runs[key] = Run(run["runId"], run["status"], run["endTime"])
+        if version := version_in(tags.get("dagster/run_key", "")):
+            runs[version] = Run(run["runId"], run["status"], run["endTime"])
     return runs
 
 
@@ -177,4 +178,4 @@ def _reason(events: list[dict[str, Any]]) -> tuple[str, str]:
         texts = [f"{each['className']}: {each['message']}" for each in chain]
         return in_plain_words(texts), chain[-1]["message"].strip()
     messages = [event["message"] for event in events if event.get("message")]
-    return (in_plain_words(messages), messages[0]) if messages else (UNFORESEEN, "")
+    return (in_plain_words(messages), messages[0]) if messages else (UNEXPECTED, "")

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from adhoc_reports.lib.failure import ENDED
+from adhoc_reports.lib.failure import CANCELLED
 from adhoc_reports.portal.archive import Entry
 from adhoc_reports.portal.runs import AWAY, Dagster, NoAnswer, Run, Scene
 
@@ -28,9 +28,9 @@ class State(StrEnum):
 
 
 WORDS = {
-    State.WAITING: "Waiting to be seen",
+    State.WAITING: "Received",
     State.QUEUED: "Queued",
-    State.RUNNING: "Being made",
+    State.RUNNING: "Generating",
     State.DONE: "Done",
     State.FAILED: "Failed",
     State.REJECTED: "Rejected",
@@ -71,7 +71,7 @@ def progress(entry: Entry, scene: Scene) -> Progress:
         return Progress(State.REJECTED, reason=entry.refusal.reason)
     if entry.is_answered:
         return Progress(State.DONE)
-    run = scene.runs.get(entry.file.run_key) if entry.file else None
+    run = scene.runs.get(entry.file.version) if entry.file else None
     found = _of_run(run) if run else None
     if found and found.on_its_way:  # a run that failed before may have been tried again
         return found
@@ -88,7 +88,7 @@ def progress(entry: Entry, scene: Scene) -> Progress:
 
 def _of_run(run: Run) -> Progress:
     if run.status == "CANCELED":
-        return Progress(State.FAILED, run, ENDED)
+        return Progress(State.FAILED, run, CANCELLED)
     if run.status == "SUCCESS" and time.time() - (run.ended or 0) > SETTLED_SECONDS:
         return Progress(State.FAILED, run, GONE)
     return Progress(_OF_RUN[run.status], run)
