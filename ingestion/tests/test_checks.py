@@ -11,6 +11,7 @@ from ingestion.lib import checks
 from ingestion.lib.checks import Counts
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
+from taxi_shared.tables import TRIP_DAYS
 
 
 def lake(**trips: int) -> dict[str, Counts]:
@@ -46,6 +47,68 @@ def test_months_at_the_turn_of_a_year_are_neighbours():
 
 def test_the_first_month_of_all_is_not_compared():
     assert checks.usual_number("2023-03-01", lake(m2023_03=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "in_place", "others", "expected"),
+    [
+        # The months of the pandemic as TLC published them: real, and loaded for the first time.
+        (237_993, None, {"2019-04-01": 7_433_139, "2020-03-01": 3_007_292}, None),
+        (237_993, 237_990, {"2019-04-01": 7_433_139, "2020-03-01": 3_007_292}, None),
+        (1, None, {}, None),
+        (0, None, {}, "the file of 2020-04 has 0 rows"),
+        (0, None, {"2018-01-01": 7}, "the file of 2020-04 has 0 rows"),
+        (
+            *(29_999, None, {"2020-03-01": 3_000_000}),
+            "the file of 2020-04 has 29,999 rows, 2020-03 has 3,000,000; expected at least 30,000",
+        ),
+        (30_000, None, {"2020-03-01": 3_000_000}, None),
+        (
+            *(0, None, {"2020-03-01": 7}),
+            "the file of 2020-04 has 0 rows, 2020-03 has 7; expected at least 1",
+        ),
+        (50, 100, {}, None),
+        (
+            *(49, 100, {"2020-03-01": 49}),
+            "the file of 2020-04 has 49 rows, the month in the lake has 100; expected at least 50",
+        ),
+        (0, 0, {}, "the file of 2020-04 has 0 rows"),
+        (5, 0, {"2020-05-01": 400}, None),
+    ],
+)
+def test_month_with_far_too_few_rows_is_refused(rows, in_place, others, expected):
+    assert checks.too_few_rows("2020-04-01", rows, in_place, others) == expected
+
+
+@pytest.mark.parametrize(("strays", "is_refused"), [(0, False), (50, False), (51, True)])
+def test_file_with_mostly_strays_is_refused(strays, is_refused):
+    assert (checks.mostly_strays("2023-03-01", strays, 100) is not None) == is_refused
+
+
+@pytest.mark.parametrize(("unknown", "fails"), [(0, False), (100, False), (101, True)])
+def test_totals_are_known_up_to_one_in_ten(unknown, fails):
+    found = checks.unknown_totals("2023-03-01", {"2023-03-01": Counts(1000, 0, 0, unknown)})
+    assert (found is not None) == fails
+
+
+def test_months_without_a_count_of_totals_have_no_finding(tmp_path):
+    database = LakeDatabase(data_root=str(tmp_path))
+    query = "SELECT DATE '2023-01-31' AS pickup_date, 5 AS num_trips"
+    with database.get_connection() as con:
+        database.lake.write(con, TRIP_DAYS, query, {}, "2023-01-01")
+        database.lake.write(con, TRIP_DAYS, query, {}, "2023-02-01")
+    with database.get_connection() as con:
+        assert checks.counts_by_month(con, TRIP_DAYS) == {
+            "2023-01-01": Counts(5, 0, 0, 0),
+            "2023-02-01": Counts(5, 5, 0, 0),
+        }
+    with database.get_connection() as con:
+        query += ", 4 AS num_unknown_totals"
+        database.lake.write(con, TRIP_DAYS, query, {}, "2023-02-01")
+    with database.get_connection() as con:
+        months = checks.counts_by_month(con, TRIP_DAYS)
+    found = [checks.unknown_totals(month, months) is not None for month in sorted(months)]
+    assert found == [False, True]
 
 
 YEAR = [f"2023-{month:02}-01" for month in range(1, 13)]

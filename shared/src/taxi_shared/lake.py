@@ -229,13 +229,10 @@ class Lake:
                 files = self.files(table)
             else:
                 files = self._files_with_pickups(con, table, pickup_dates)
-            if not files:
-                _create_empty_view(con, table)
-                continue
-            try:
+            if files:
                 create_view(con, table, [storage.literal(file) for file in files])
-            except duckdb.Error as error:
-                raise _damage(con, files) or error from None
+            else:
+                _create_empty_view(con, table)
 
     def _files_with_pickups(
         self, con: duckdb.DuckDBPyConnection, table: Table, pickup_dates: tuple[date, date]
@@ -270,7 +267,8 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[
     through `storage.literal`, or `Lake.pattern`.
 
     A file from before a column was described is read beside later ones as if it had it, without
-    values. A column that no file has is not in the view: who asks for it is told so.
+    values. A column that no file has is not in the view: who asks for it is told so. Raises
+    DamagedLakeFile.
     """
     # A view has no parameters: DuckDB itself quotes the paths. It would take `vendor_id=7/` above
     # the data root for a partition too, and overwrite the column with it. Hence the partition is
@@ -279,7 +277,10 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[
         f"read_parquet({duckdb.ConstantExpression(files)}, "
         "hive_partitioning = false, union_by_name = true, filename = true)"
     )
-    found = {name for name, *_ in con.execute(f"DESCRIBE FROM {source}").fetchall()}
+    try:
+        found = {name for name, *_ in con.execute(f"DESCRIBE FROM {source}").fetchall()}
+    except duckdb.Error as error:
+        raise _damage(con, files) or error from None
     columns = [column.name for column in table.columns if column.name in found]
     if by := table.partition_by:
         value = f"regexp_extract(filename, '{by.name}=([^/]*)/[^/]*$', 1)"
@@ -287,9 +288,9 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[
     con.execute(f"CREATE OR REPLACE VIEW {table.name} AS SELECT {', '.join(columns)} FROM {source}")
 
 
-def _damage(con: duckdb.DuckDBPyConnection, files: Sequence[UPath]) -> DamagedLakeFile | None:
+def _damage(con: duckdb.DuckDBPyConnection, files: str | list[str]) -> DamagedLakeFile | None:
     """The first of some files whose footer cannot be read; DuckDB's errors seldom name the file."""
-    for file in files:
+    for (file,) in con.execute("SELECT file FROM glob($files)", {"files": files}).fetchall():
         try:
             parquet_rows(con, file)
         except duckdb.Error as error:

@@ -1,0 +1,312 @@
+"""A month becomes visible as a whole or not at all; what cannot be right keeps what was there."""
+
+import time
+from datetime import date
+from http.server import BaseHTTPRequestHandler
+
+import dagster as dg
+import duckdb
+import pyarrow as pa
+import pytest
+
+from ingestion.defs.resources import TlcSource
+from ingestion.defs.trips import YELLOW
+from ingestion.lib import quality
+from ingestion.lib.download import Receipt
+from taxi_shared import keys, provenance
+from taxi_shared.database import LakeDatabase
+from taxi_shared.lake import Lake, Replacement
+from taxi_shared.partitions import monthly
+from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
+
+from .conftest import body
+from .layouts import yellow
+from .test_trips import MONTHS, Ingestion, checked, failure, picked_up_in
+
+JANUARY, FEBRUARY, MARCH = MONTHS
+SECONDS = 20
+TLC = TlcSource(url="", zones_url="")
+
+
+@pytest.fixture
+def ingestion(publisher, tmp_path, instance):
+    return Ingestion(publisher, tmp_path, instance)
+
+
+def lake(ingestion: Ingestion) -> Lake:
+    return LakeDatabase(data_root=str(ingestion.root)).lake
+
+
+def both_tables(ingestion: Ingestion) -> tuple[dict[str, int], dict[str, int]]:
+    """The trips of each month, and those that its days count."""
+    with LakeDatabase(data_root=str(ingestion.root)).get_connection() as con:
+        counts = [
+            con.execute(f"SELECT partition_date, {count} FROM {table} GROUP BY ALL").fetchall()
+            for table, count in (("trips", "count(*)"), ("trip_days", "sum(num_trips)"))
+        ]
+    trips, days = ({str(day): int(n) for day, n in found} for found in counts)
+    return trips, days
+
+
+def refusal(result: dg.ExecuteInProcessResult) -> str:
+    """What the blocking check of plausible months says."""
+    assert not result.success
+    check = checked(result)["plausible_months"]
+    assert (check.passed, check.severity, check.blocking) == (
+        False,
+        dg.AssetCheckSeverity.ERROR,
+        True,
+    )
+    return check.description
+
+
+def publish_without_trips(ingestion: Ingestion) -> None:
+    ingestion.publish_table("yellow", JANUARY, yellow("2023-01", 0))
+
+
+def test_empty_month_keeps_previous_rows(ingestion):
+    ingestion.publish(JANUARY)
+    assert checked(ingestion.run(JANUARY, JANUARY))["plausible_months"].passed
+    publish_without_trips(ingestion)
+    told = refusal(ingestion.run(JANUARY, JANUARY))
+    assert (
+        "the file of 2023-01 has 0 rows, the month in the lake has 3; expected at least 2" in told
+    )
+    assert '{ops: {yellow_trips: {config: {accept_months: ["2023-01"]}}}}' in told
+    assert both_tables(ingestion) == ({JANUARY: 3}, {JANUARY: 3})
+    recorded = ingestion.instance.fetch_materializations
+    assert len(recorded(keys.TAXI_TRIPS_FILE, limit=9).records) == 2
+    assert len(recorded(keys.TAXI_TRIPS, limit=9).records) == 1
+
+
+def test_accepted_month_replaces_and_is_not_refused_again(ingestion):
+    ingestion.publish(JANUARY)
+    assert ingestion.run(JANUARY, JANUARY).success
+    publish_without_trips(ingestion)
+    assert ingestion.run(JANUARY, JANUARY, accept_months=["2023-01"]).success
+    assert both_tables(ingestion) == ({}, {})
+    assert lake(ingestion).versions(TRIPS).keys() == {JANUARY}
+    lake(ingestion).file(TRIP_DAYS, JANUARY).unlink()  # so that the month is written again
+    assert ingestion.run(JANUARY, JANUARY).success
+    assert lake(ingestion).versions(TRIP_DAYS).keys() == {JANUARY}
+
+
+def test_only_months_of_the_run_can_be_accepted(ingestion):
+    ingestion.publish(JANUARY)
+    result = ingestion.run(JANUARY, JANUARY, accept_months=["2023-1"])
+    assert "accept_months has 2023-1; expected months of this run: 2023-01" in failure(result)
+
+
+def test_first_load_without_trips_is_refused(ingestion):
+    ingestion.publish(FEBRUARY)
+    publish_without_trips(ingestion)
+    told = refusal(ingestion.run(JANUARY, FEBRUARY))
+    assert "the file of 2023-01 has 0 rows" in told
+    assert ingestion.trips() == {FEBRUARY: 3}
+
+
+def test_file_of_another_month_is_refused(ingestion):
+    ingestion.publish(JANUARY)
+    assert ingestion.run(JANUARY, JANUARY).success
+    ingestion.publish_table("yellow", JANUARY, picked_up_in(FEBRUARY, yellow("2023-01")))
+    told = refusal(ingestion.run(JANUARY, JANUARY))
+    assert "3 of the 3 pickups in the file of 2023-01 are outside the month" in told
+    with LakeDatabase(data_root=str(ingestion.root)).get_connection() as con:
+        assert con.execute("SELECT DISTINCT pickup_date FROM trips").fetchall() == [
+            (date(2023, 1, 5),)
+        ]
+
+
+def test_month_without_totals_fails_a_check_and_is_loaded(ingestion):
+    table = picked_up_in(JANUARY, yellow("2023-01"))
+    index = table.column_names.index("total_amount")
+    table = table.set_column(index, "total_amount", pa.nulls(3, pa.float64()))
+    ingestion.publish_table("yellow", JANUARY, table)
+    result = ingestion.run(JANUARY, JANUARY)
+    assert result.success
+    check = checked(result)["totals_known"]
+    assert (check.passed, check.severity, check.blocking) == (
+        False,
+        dg.AssetCheckSeverity.ERROR,
+        False,
+    )
+    assert check.description.startswith("2023-01 has 3 of 3 trips without a total amount")
+
+
+def test_days_that_fail_keep_trips_and_days(ingestion, monkeypatch):
+    ingestion.publish(JANUARY)
+    assert ingestion.run(JANUARY, JANUARY).success
+    ingestion.publish(JANUARY, rows=2)
+
+    def fail(*arguments: object) -> None:
+        raise duckdb.ConversionException("Conversion Error: Date out of range")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quality, "write_days", fail)
+        result = ingestion.run(JANUARY, JANUARY)
+    assert "Date out of range" in failure(result)
+    assert both_tables(ingestion) == ({JANUARY: 3}, {JANUARY: 3})
+    assert not list(ingestion.root.rglob("*.partial"))
+    assert ingestion.run(JANUARY, JANUARY).success
+    assert both_tables(ingestion) == ({JANUARY: 2}, {JANUARY: 2})
+
+
+def test_tables_of_two_loads_are_repaired(ingestion):
+    ingestion.publish(JANUARY)
+    assert ingestion.run(JANUARY, JANUARY).success
+    days = lake(ingestion).file(TRIP_DAYS, JANUARY)
+    before = days.read_bytes()
+    ingestion.publish(JANUARY, rows=2)
+    assert ingestion.run(JANUARY, JANUARY).success
+    days.write_bytes(before)  # as if the process had ended between the two moves
+    assert both_tables(ingestion) == ({JANUARY: 2}, {JANUARY: 3})
+    assert ingestion.run(JANUARY, JANUARY).success
+    assert both_tables(ingestion) == ({JANUARY: 2}, {JANUARY: 2})
+
+
+def test_file_damaged_on_disk_is_fetched_again(ingestion):
+    ingestion.publish(JANUARY)
+    assert ingestion.run(JANUARY, JANUARY, selection=[keys.TAXI_TRIPS_FILE]).success
+    raw = ingestion.root / "raw" / "taxi_trips_2023-01.parquet"
+    good = raw.read_bytes()
+    raw.write_bytes(b"PAR1" + bytes(len(good) - 8) + b"PAR1")
+    result = ingestion.run(JANUARY, JANUARY)
+    assert f"{raw} " in failure(result)
+    assert "damaged" in failure(result)
+    assert "it is fetched again at the next load" in failure(result)
+    assert Receipt.of(YELLOW.source(TLC, lake(ingestion), JANUARY).path) is None
+    assert ingestion.run(JANUARY, JANUARY).success
+    assert raw.read_bytes() == good
+    assert ingestion.fetches() == ["2023-01", "2023-01", "2023-01"]
+
+
+@pytest.mark.parametrize(("table", "damage"), [(TRIPS, slice(4, 200)), (TRIP_DAYS, slice(0))])
+def test_damaged_lake_file_is_written_again(ingestion, table, damage):
+    ingestion.publish(JANUARY)
+    assert ingestion.run(JANUARY, JANUARY).success
+    file = lake(ingestion).file(table, JANUARY)
+    good = file.read_bytes()
+    bad = bytearray(good)
+    bad[damage] = bytes(len(good[damage]))
+    file.write_bytes(bad if damage.start else b"")
+    assert ingestion.run(JANUARY, JANUARY).success
+    assert file.read_bytes() == good
+
+
+def test_damaged_zones_do_not_stop_months_with_zones(ingestion):
+    ingestion.publish(JANUARY)
+    zones = lake(ingestion).file(ZONES)
+    zones.parent.mkdir(parents=True)
+    zones.write_bytes(b"PAR1")
+    result = ingestion.run(JANUARY, JANUARY)
+    assert f"{zones} is damaged" in failure(result)  # once the month is in place
+    assert ingestion.instance.get_materialized_partitions(keys.TAXI_TRIPS) == {JANUARY}
+
+
+def test_full_disk_names_the_folder(ingestion, monkeypatch):
+    ingestion.publish(JANUARY)
+
+    def write(new: Replacement, con: duckdb.DuckDBPyConnection, table: object, *_: object) -> int:
+        text = f'IO Error: Could not write file "{new.file(TRIPS)}": No space left on device'
+        raise duckdb.IOException(text)
+
+    monkeypatch.setattr(Replacement, "write", write)
+    folder = lake(ingestion).file(TRIPS, JANUARY).parent
+    text = failure(ingestion.run(JANUARY, JANUARY))
+    assert f"2023-01 was not loaded: no space left on {folder}" in text
+
+
+def months_in_progress(instance: dg.DagsterInstance) -> bool:
+    """Whether an asset over all months of trips finds one in progress, as analytics' assets do."""
+
+    @dg.asset(
+        deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=dg.AllPartitionMapping())],
+        automation_condition=dg.AutomationCondition.any_deps_in_progress(),
+    )
+    def after() -> None: ...
+
+    defs = dg.Definitions([dg.AssetSpec(keys.TAXI_TRIPS, partitions_def=monthly()), after])
+    return dg.evaluate_automation_conditions(defs, instance).total_requested > 0
+
+
+def test_months_are_recorded_while_the_range_is_in_progress(ingestion):
+    ingestion.publish(*MONTHS)
+    path = f"/trip-data/yellow_tripdata_{MARCH[:7]}.parquet"
+    seen: list[tuple[set[str], bool]] = []
+
+    def answer_when_others_are_recorded(handler: BaseHTTPRequestHandler) -> None:
+        """Send the last month after those before it were recorded."""
+        deadline, found = time.monotonic() + SECONDS, set()
+        while found != {JANUARY, FEBRUARY} and time.monotonic() < deadline:
+            found = ingestion.instance.get_materialized_partitions(keys.TAXI_TRIPS)
+            time.sleep(0.05)
+        seen.append((found, months_in_progress(ingestion.instance)))
+        body(ingestion.publisher.files[path])(handler)
+
+    ingestion.publisher.misbehave[path] = [answer_when_others_are_recorded]
+    assert ingestion.run(JANUARY, MARCH).success
+    assert seen == [({JANUARY, FEBRUARY}, True)]
+    assert ingestion.instance.get_materialized_partitions(keys.TAXI_TRIPS) == {*MONTHS}
+    assert not months_in_progress(ingestion.instance)
+
+
+def test_run_that_ends_early_leaves_its_months_recorded(ingestion, monkeypatch):
+    ingestion.publish(*MONTHS)
+
+    def end(database: LakeDatabase) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(LakeDatabase, "publish", end)
+    assert not ingestion.run(JANUARY, MARCH).success
+    for asset in (keys.TAXI_TRIPS_FILE, keys.TAXI_TRIPS):
+        assert ingestion.instance.get_materialized_partitions(asset) == {*MONTHS}
+
+
+def sources(ingestion: Ingestion) -> tuple[list[str], list[str]]:
+    """The publishers that the lake names for trips and for days."""
+    with duckdb.connect() as con:
+        of = lake(ingestion).publishers
+        return of(con, TRIPS), of(con, TRIP_DAYS)
+
+
+def test_lake_names_the_publisher_of_each_month(ingestion):
+    ingestion.publish(JANUARY)
+    result = ingestion.run(JANUARY, JANUARY)
+    shown = {
+        event.materialization.metadata["source"].value
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == keys.TAXI_TRIPS
+    }
+    copy = f"{provenance.TLC}, as copied to 127.0.0.1"
+    assert shown == {copy}
+    assert sources(ingestion) == ([copy], [copy])
+
+
+def test_invented_trips_are_named_as_such(ingestion):
+    table = picked_up_in(JANUARY, yellow("2023-01"))
+    table = table.replace_schema_metadata({"synthetic": "invented trips"})
+    ingestion.publish_table("yellow", JANUARY, table)
+    assert ingestion.run(JANUARY, JANUARY).success
+    assert sources(ingestion) == ([provenance.SYNTHETIC], [provenance.SYNTHETIC])
+
+
+def test_month_from_another_publisher_is_written_again(ingestion):
+    ingestion.publish(JANUARY)
+    assert ingestion.run(JANUARY, JANUARY).success
+    raw = YELLOW.source(TLC, lake(ingestion), JANUARY).path
+    receipt = raw.with_name(f"{raw.name}.source.json")
+    written = receipt.read_text()
+    address = f"https://{provenance.TLC_HOSTS[0]}/trip-data/yellow_tripdata_2023-01.parquet"
+    receipt.write_text(written.replace(Receipt.kept(raw).address, address))
+    assert ingestion.run(JANUARY, JANUARY, selection=[keys.TAXI_TRIPS]).success
+    assert sources(ingestion) == ([provenance.TLC], [provenance.TLC])
+
+
+def test_month_loads_below_a_folder_named_like_a_partition(publisher, tmp_path, instance):
+    ingestion = Ingestion(publisher, tmp_path / "VendorID=7" / "a [1] b?", instance)
+    ingestion.publish(JANUARY)
+    assert ingestion.run(JANUARY, JANUARY).success
+    assert both_tables(ingestion) == ({JANUARY: 3}, {JANUARY: 3})
+    with LakeDatabase(data_root=str(ingestion.root)).get_connection() as con:
+        found = con.execute("SELECT vendor_id FROM trips ORDER BY ALL").fetchall()
+    assert found == [(1,), (2,), (2,)]
