@@ -45,8 +45,8 @@ def test_a_month_that_loses_rows_is_kept_from_readers(ingestion, monkeypatch):
     ingestion.publish(MONTHS[0])
     assert ingestion.run(MONTHS[0], MONTHS[0]).success
     ingestion.publish(MONTHS[0], rows=2)
-    query = conform.Conformed.query.fget
-    monkeypatch.setattr(conform.Conformed, "query", property(lambda self: f"{query(self)} LIMIT 1"))
+    query = conform.ReadPlan.query.fget
+    monkeypatch.setattr(conform.ReadPlan, "query", property(lambda self: f"{query(self)} LIMIT 1"))
     result = ingestion.run(MONTHS[0], MONTHS[0])
     assert not result.success
     assert "has 2 rows, and 1 came out of it; the lake keeps what it had" in failure(result)
