@@ -31,13 +31,13 @@ def run_keys(office):
     return [request.run_key for request in office.tick().run_requests]
 
 
-def test_it_looks_every_second_from_the_start():
+def test_sensor_runs_every_second_by_default():
     assert adhoc_request_sensor.minimum_interval_seconds == 1
     assert adhoc_request_sensor.default_status == dg.DefaultSensorStatus.RUNNING
     assert adhoc_request_sensor.job_name == adhoc_request_job.name == "adhoc_request_job"
 
 
-def test_a_request_becomes_one_run_with_its_values_and_its_name(office):
+def test_request_becomes_one_run_with_its_values_and_name(office):
     office.put("jan.json")
     (request,) = office.tick().run_requests
     config = request.run_config["ops"]["adhoc_request"]["config"]
@@ -46,7 +46,7 @@ def test_a_request_becomes_one_run_with_its_values_and_its_name(office):
     assert request.run_key.startswith("jan.json ")
 
 
-def test_what_was_requested_is_not_requested_again(office):
+def test_request_is_not_requested_again(office):
     office.put("jan.json")
     assert office.requested() == ["jan.json"]
     for _ in range(3):
@@ -55,7 +55,7 @@ def test_what_was_requested_is_not_requested_again(office):
     assert list(ledger(office)) == ["jan.json"]
 
 
-def test_a_changed_request_is_requested_again_under_another_key(office):
+def test_changed_request_is_requested_under_another_key(office):
     office.put("jan.json")
     (first,) = office.tick().run_requests
     office.tick()
@@ -67,7 +67,7 @@ def test_a_changed_request_is_requested_again_under_another_key(office):
     assert office.requested() == []
 
 
-def test_a_request_is_requested_again_when_it_comes_back(office):
+def test_request_is_answered_again_when_it_comes_back(office):
     office.put("jan.json")
     office.tick()
     office.tick()
@@ -103,7 +103,7 @@ def test_file_of_the_same_content_is_not_answered_again(office, how):
     assert after[1:] == before[1:]
 
 
-def test_chmod_before_the_cursor_reaches_the_ledger_starts_no_run(office):
+def test_chmod_right_after_a_tick_starts_no_run(office):
     office.put("jan.json")
     assert office.requested() == ["jan.json"]
     change_hint(office.root.requests / "jan.json", "chmod")
@@ -172,7 +172,7 @@ def test_old_name_is_refused_once_its_request_changes(office):
     assert "leave out :, which Windows does not allow" in office.skip_message()
 
 
-def test_a_tick_that_is_repeated_requests_the_same_runs_under_the_same_keys(office):
+def test_repeated_tick_requests_the_same_run_keys(office):
     office.put("jan.json")
     office.tick()
     office.put("feb.json")
@@ -182,7 +182,7 @@ def test_a_tick_that_is_repeated_requests_the_same_runs_under_the_same_keys(offi
     assert "feb.json" not in ledger(office)
 
 
-def test_a_tick_whose_runs_may_not_be_launched_leaves_them_out_of_the_ledger(office):
+def test_ledger_holds_only_files_whose_runs_are_launched(office):
     office.put("jan.json")
     office.tick()
     assert not intake.ledger_path(office.root).exists()
@@ -190,7 +190,7 @@ def test_a_tick_whose_runs_may_not_be_launched_leaves_them_out_of_the_ledger(off
     assert "jan.json" in ledger(office)
 
 
-def test_a_cursor_that_is_reset_does_not_change_the_keys(office):
+def test_reset_cursor_does_not_change_the_run_keys(office):
     office.put("jan.json")
     (first,) = office.tick().run_requests
     office.cursor = None
@@ -198,7 +198,7 @@ def test_a_cursor_that_is_reset_does_not_change_the_keys(office):
     assert first.run_key == second.run_key
 
 
-def test_a_new_instance_does_not_answer_again_what_the_ledger_knows(office):
+def test_new_instance_answers_nothing_of_the_ledger_again(office):
     office.put("jan.json")
     office.tick()
     office.tick()
@@ -206,7 +206,7 @@ def test_a_new_instance_does_not_answer_again_what_the_ledger_knows(office):
     assert office.requested() == []
 
 
-def test_a_ledger_that_is_damaged_is_made_anew_with_the_same_keys(office):
+def test_damaged_ledger_is_rewritten_with_the_same_keys(office):
     office.put("jan.json")
     (first,) = office.tick().run_requests
     office.tick()
@@ -216,7 +216,7 @@ def test_a_ledger_that_is_damaged_is_made_anew_with_the_same_keys(office):
     assert office.requested() == []
 
 
-def test_a_folder_that_is_not_there_is_no_error_and_is_not_taken_for_an_empty_one(office):
+def test_missing_folder_is_no_error_and_forgets_nothing(office):
     assert "There is no folder" in office.skip_message()
     office.put("jan.json")
     office.tick()
@@ -228,7 +228,7 @@ def test_a_folder_that_is_not_there_is_no_error_and_is_not_taken_for_an_empty_on
     assert office.requested() == []
 
 
-def test_a_listing_that_fails_fails_the_tick_and_forgets_nothing(office, monkeypatch):
+def test_failed_listing_fails_the_tick_and_forgets_nothing(office, monkeypatch):
     office.put("jan.json")
     office.tick()
     office.tick()
@@ -295,7 +295,7 @@ def bad_files(office):
     }
 
 
-def test_bad_files_of_every_kind_are_reported_and_hold_up_nobody(office):
+def test_bad_files_of_every_kind_hold_up_no_other(office):
     expected = bad_files(office)
     office.put("jan.json")
     assert office.requested() == ["jan.json"]
@@ -307,7 +307,7 @@ def test_bad_files_of_every_kind_are_reported_and_hold_up_nobody(office):
     assert any("another name" in reason for reason in errors.values())
 
 
-def test_a_bad_file_is_reported_once_in_the_tick_and_in_outputs(office):
+def test_bad_file_is_reported_once(office):
     office.put("atlantis.json", {**JANUARY, "borough": "Atlantis"})
     assert "borough is 'Atlantis'; expected one of Bronx" in office.skip_message()
     report = office.root.outputs / "atlantis.error.json"
@@ -317,7 +317,7 @@ def test_a_bad_file_is_reported_once_in_the_tick_and_in_outputs(office):
     assert office.errors() == {}
 
 
-def test_a_bad_file_that_is_changed_is_judged_anew(office):
+def test_bad_file_that_is_changed_is_read_again(office):
     office.put("jan.json", "{}")
     assert office.requested() == []
     office.put("jan.json", {**JANUARY, "borough": "Atlantis"})
@@ -399,6 +399,16 @@ def test_error_of_any_kind_stops_no_other_file(office, monkeypatch, error):
     assert "not JSON" in office.skip_message()
 
 
+def test_request_is_answered_once_access_is_granted(office, monkeypatch):
+    office.put("jan.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "read_all_bounded", lambda *_: [PermissionError("access denied")])
+        assert "jan.json cannot be read; expected a file" in office.skip_message()
+        for _ in range(2):
+            assert office.skip_message() == "No new or changed requests."
+    assert office.requested() == ["jan.json"]
+
+
 def test_unreadable_files_do_not_keep_a_new_request_waiting(office, monkeypatch):
     for number in range(150):
         office.put(f"{number}.json")
@@ -415,7 +425,7 @@ def test_unreadable_files_do_not_keep_a_new_request_waiting(office, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["jan 2023", "Jänner", "一月", "=a", "[a]#%&'", "x" * 100])
-def test_odd_but_valid_names_become_runs_that_dagster_takes(office, name):
+def test_unusual_names_become_runs(office, name):
     office.put(f"{name}.json")
     (request,) = office.tick().run_requests
     assert request.tags["request"] == name
@@ -428,7 +438,7 @@ def test_odd_but_valid_names_become_runs_that_dagster_takes(office, name):
     assert office.instance.get_run_by_id(run.run_id).tags["request"] == name
 
 
-def test_a_report_that_cannot_be_written_holds_up_nobody_and_is_tried_again(office):
+def test_error_that_cannot_be_written_is_retried(office):
     office.put("bad.json", "{}")
     office.put("jan.json")
     (office.root.outputs / "bad.error.json").mkdir(parents=True)
@@ -438,7 +448,7 @@ def test_a_report_that_cannot_be_written_holds_up_nobody_and_is_tried_again(offi
     assert "bad.error.json" in office.errors()
 
 
-def test_a_file_that_cannot_be_read_now_is_read_at_the_next_tick(office, monkeypatch):
+def test_file_that_times_out_is_read_at_the_next_tick(office, monkeypatch):
     office.put("jan.json")
     with monkeypatch.context() as patch:
         patch.setattr(storage, "read_all_bounded", lambda *_: [TimeoutError("slow down")])
@@ -446,7 +456,7 @@ def test_a_file_that_cannot_be_read_now_is_read_at_the_next_tick(office, monkeyp
     assert office.requested() == ["jan.json"]
 
 
-def test_ten_thousand_files_are_requested_a_hundred_a_tick_with_a_small_cursor(office):
+def test_ten_thousand_files_are_requested_100_per_tick(office):
     office.root.requests.mkdir(parents=True)
     content = json.dumps(JANUARY)
     for number in range(10_000):
@@ -473,13 +483,13 @@ def test_the_cursor_stays_bounded_for_the_longest_names(office):
     assert len(office.cursor) < 200_000
 
 
-def test_a_skip_message_is_not_longer_than_a_person_reads(office):
+def test_skip_message_lists_ten_reasons(office):
     for number in range(50):
         office.put(f"{number}.json", "{}")
     assert "and 40 more, see outputs/*.error.json" in office.skip_message()
 
 
-def test_requests_on_s3_are_requested_once_and_again_when_they_change(instance, s3_root):
+def test_request_on_s3_is_answered_once_per_content(instance, s3_root):
     office = Office(DataRoot.at(s3_root), instance)
     requests, outputs_folder = office.root.requests, office.root.outputs
     assert office.skip_message() == f"There is no folder {requests} yet."
@@ -494,6 +504,8 @@ def test_requests_on_s3_are_requested_once_and_again_when_they_change(instance, 
         "bad.json",
         "jan.json",
     ]
+    storage.write_text(requests / "jan.json", json.dumps(JANUARY))
+    assert office.requested() == []
     storage.write_text(requests / "jan.json", json.dumps(QUEENS))
     (second,) = office.tick().run_requests
     assert second.run_key != first.run_key
@@ -502,13 +514,13 @@ def test_requests_on_s3_are_requested_once_and_again_when_they_change(instance, 
     assert list(json.loads(storage.read_text(intake.ledger_path(office.root)))) == ["bad.json"]
 
 
-def test_a_bucket_that_has_vanished_fails_the_tick_and_is_named(instance, s3_root):
+def test_missing_bucket_fails_the_tick_and_is_named(instance, s3_root):
     office = Office(DataRoot.at(s3_root.replace("tests-", "gone-")), instance)
     with pytest.raises(S3Error, match=r"s3://gone-.*there is no such bucket"):
         office.tick()
 
 
-def test_a_tick_that_watches_sees_a_request_as_soon_as_it_is_dropped(office, monkeypatch):
+def test_watching_tick_sees_a_request_as_it_is_dropped(office, monkeypatch):
     monkeypatch.setenv("TAXI_REQUEST_WATCH_SECONDS", "20")
     office.put("first.json")
     office.tick()
@@ -516,7 +528,7 @@ def test_a_tick_that_watches_sees_a_request_as_soon_as_it_is_dropped(office, mon
     assert [request.tags["request"] for request in office.tick().run_requests] == ["second"]
 
 
-def test_a_tick_that_watches_in_vain_ends_with_a_reason(office, monkeypatch):
+def test_watching_tick_without_requests_ends_with_a_reason(office, monkeypatch):
     monkeypatch.setenv("TAXI_REQUEST_WATCH_SECONDS", "0.2")
     office.put("first.json")
     office.tick()

@@ -46,14 +46,14 @@ WATCH_INTERVAL_SECONDS = 0.05
 LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 _DIGEST_BYTES = 16
-_RUN_KEY = re.compile(r"(.+ [0-9a-f]{32}) [0-9a-f]+", re.DOTALL)
+_RUN_KEY = re.compile(r"(.+ [0-9a-f]{32}) [0-9a-f]*", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Listed:
     """A request file in a listing of the folder.
 
-    hint:     differs where the file may have changed
+    hint:     differs where the file may have changed; empty to read the file at every tick
     modified: when it was written, in seconds since 1970
     obstacle: what it is if it is not a file ("a folder"), else empty
     digest:   hash of its content, or of the reason why it was not read; empty before reading
@@ -312,7 +312,10 @@ def _judge(file: Listed, content: bytes | Exception) -> Outcome:
         except InvalidRequest as invalid:
             return _unread(file, str(invalid))
     if isinstance(content, PermissionError | IsADirectoryError):
-        return _unread(file, f"{shown} cannot be read; expected a file that others may read")
+        # Without a hint it is read again at every tick: granting access may change no file.
+        return _unread(
+            replace(file, hint=""), f"{shown} cannot be read; expected a file that others may read"
+        )
     if isinstance(content, Exception):
         return Postponed(file, f"{shown} could not be read: {content}")
     if len(content) != file.size:

@@ -216,7 +216,7 @@ def in_words(day: date) -> str:
 
 
 class Question(BaseModel):
-    """What somebody wants to know: the pickups of an area and of some days."""
+    """The pickups that a request asks for: of an area, on some days."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
