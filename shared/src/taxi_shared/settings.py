@@ -37,6 +37,7 @@ DAGSTER_URL = "DAGSTER_URL"
 DAGSTER_PUBLIC_URL = "DAGSTER_PUBLIC_URL"
 UI_HOSTS = "TAXI_UI_HOSTS"
 PORTAL_HOSTS = "TAXI_PORTAL_HOSTS"
+PORTAL_PATH = "TAXI_PORTAL_PATH"
 
 # Read by `secrets.secret`.
 SOURCE_TOKEN = "TLC_SOURCE_TOKEN"
@@ -74,6 +75,7 @@ DEFAULTS = {
     DAGSTER_PUBLIC_URL: "",
     UI_HOSTS: "",
     PORTAL_HOSTS: "",
+    PORTAL_PATH: "",
 }
 LOCAL, TEST, PRODUCTION = "local", "test", "production"
 # What each environment has instead of DEFAULTS; None: it must be set.

@@ -13,6 +13,7 @@ import os
 import resource
 from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 
@@ -21,6 +22,7 @@ CONNECTIONS: Final = 1_000
 OPEN_FILES: Final = 4 * CONNECTIONS
 
 _OWN_PAGES = (b"same-origin", b"none")
+_ADD_THE_HOST = "Its operator can allow it by TAXI_UI_HOSTS or TAXI_PORTAL_HOSTS."
 
 Scope = dict[str, Any]
 Headers = dict[bytes, bytes]
@@ -28,16 +30,42 @@ Message = dict[str, Any]
 
 
 def allowed_hosts(setting: str) -> tuple[str, ...]:
-    """The names that browsers may reach a server by: those of a setting, separated by commas, and
-    this machine's own."""
-    named = (name.strip().lower() for name in setting.split(","))
-    return tuple(dict.fromkeys((*filter(None, named), *LOOPBACK_HOSTS)))
+    """The names and origins that browsers may reach a server by, separated by commas in a setting,
+    and this machine's own.
+
+    A name is `reports.example.com`. An origin is `https://intranet.example.com`: the address of a
+    proxy that puts another name into the header Host. Raises ValueError for anything else.
+    """
+    named = (_name_or_origin(entry) for entry in setting.split(",") if entry.strip())
+    return tuple(dict.fromkeys((*named, *LOOPBACK_HOSTS)))
+
+
+def origins(hosts: Iterable[str]) -> tuple[str, ...]:
+    """The origins among hosts as of `allowed_hosts`."""
+    return tuple(host for host in hosts if "://" in host)
+
+
+def _name_or_origin(entry: str) -> str:
+    entry = entry.strip().lower()
+    if "://" not in entry and "/" not in entry:
+        return _without_port(entry)
+    address = urlsplit(entry)
+    usual_port = {"http": ":80", "https": ":443"}.get(address.scheme)
+    is_origin = f"{address.scheme}://{address.netloc}" == entry.removesuffix("/")
+    if not (usual_port and address.hostname and is_origin) or "@" in entry:
+        raise ValueError(
+            f"{entry!r} in TAXI_UI_HOSTS or TAXI_PORTAL_HOSTS is not a server's address; expected "
+            "a name such as reports.example.com, or scheme and name without a path, as in "
+            "https://intranet.example.com"
+        )
+    return entry.removesuffix("/").removesuffix(usual_port)
 
 
 class SameSiteGuard:
     """ASGI middleware that refuses requests of other sites' pages, WebSockets included.
 
-    hosts: names that may stand in the header Host, without a port
+    hosts: names that may stand in the header Host, without a port, and the origins of proxies that
+           change that header, as of `allowed_hosts`
 
     From another site only a link may lead here: a GET that opens a page of this server. Clients
     other than browsers send none of these headers and pass. Answers 400 for an unknown host,
@@ -46,6 +74,10 @@ class SameSiteGuard:
 
     def __init__(self, app: Any, hosts: Iterable[str]) -> None:
         self.app, self.hosts = app, frozenset(hosts)
+        self.origins = frozenset(origins(self.hosts))
+        self.names = self.hosts - self.origins | {
+            _without_port(_host_of(origin)) for origin in self.origins
+        }
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -53,12 +85,33 @@ class SameSiteGuard:
             return
         headers: Headers = dict(scope["headers"])  # of a name sent twice, the last
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        if _without_port(host) not in self.hosts or _sent_twice(scope, b"host"):
-            await _refuse(scope, send, 400, f"Unknown host {host!r}.")
-        elif not _is_same_site(scope, headers, host):
+        if _without_port(host) not in self.names or _sent_twice(scope, b"host"):
+            await _refuse(scope, send, 400, f"Unknown host {host!r}. {_ADD_THE_HOST}")
+        elif not self._is_same_site(scope, headers, host):
             await _refuse(scope, send, 403, "This request came from a page of another site.")
         else:
             await self.app(scope, receive, _unframed(send))
+
+    def _is_same_site(self, scope: Scope, headers: Headers, host: str) -> bool:
+        """Whether a request is from a page of this server, from no page, or follows a link to it.
+
+        Current browsers send Sec-Fetch-Site to trustworthy addresses (https, loopback), and Origin
+        to all others unless they load a page or an image (https://www.w3.org/TR/fetch-metadata/).
+        A proxy that changes Host leaves Origin as it is.
+        """
+        site = headers.get(b"sec-fetch-site")
+        if site is not None and site not in _OWN_PAGES:
+            return bool(
+                scope["type"] == "http"
+                and scope["method"] in ("GET", "HEAD")
+                and headers.get(b"sec-fetch-mode") == b"navigate"
+                and headers.get(b"sec-fetch-dest") == b"document"
+            )
+        sent = headers.get(b"origin")
+        if sent is None:
+            return True
+        origin = sent.decode("latin-1").lower()
+        return _host_of(origin) == host or origin in self.origins
 
 
 def _unframed(send: Any) -> Any:
@@ -74,26 +127,8 @@ def _unframed(send: Any) -> Any:
     return send_unframed
 
 
-def _is_same_site(scope: Scope, headers: Headers, host: str) -> bool:
-    """Whether a request is from a page of this server, from no page, or follows a link to it.
-
-    Current browsers send Sec-Fetch-Site to trustworthy addresses (https, loopback), and Origin to
-    all others unless they load a page or an image (https://www.w3.org/TR/fetch-metadata/).
-    """
-    site = headers.get(b"sec-fetch-site")
-    if site is not None and site not in _OWN_PAGES:
-        return bool(
-            scope["type"] == "http"
-            and scope["method"] in ("GET", "HEAD")
-            and headers.get(b"sec-fetch-mode") == b"navigate"
-            and headers.get(b"sec-fetch-dest") == b"document"
-        )
-    origin = headers.get(b"origin")
-    return origin is None or _host_of(origin) == host
-
-
-def _host_of(origin: bytes) -> str:
-    return origin.decode("latin-1").lower().partition("://")[2]
+def _host_of(origin: str) -> str:
+    return origin.partition("://")[2]
 
 
 def _without_port(host: str) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import logging
 
+from adhoc_reports.portal.address import base_path
 from adhoc_reports.portal.app import create_app
 from adhoc_reports.portal.runs import Dagster
 from taxi_shared import settings, web
@@ -21,6 +22,7 @@ def main() -> None:
         DataRoot.at(settings.get(settings.DATA_ROOT)),
         Dagster(url, settings.get(settings.DAGSTER_PUBLIC_URL).rstrip("/") or url),
         hosts=web.allowed_hosts(settings.get(settings.PORTAL_HOSTS)),
+        path=base_path(settings.get(settings.PORTAL_PATH)),
     )
     web.serve(app, arguments.host, arguments.port)
 

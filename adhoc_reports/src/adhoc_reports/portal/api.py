@@ -13,7 +13,7 @@ from adhoc_reports.lib import outputs
 from adhoc_reports.lib.available import LoadedMonth
 from adhoc_reports.lib.pickups import WEEKDAYS
 from adhoc_reports.lib.report import Basis, at_moment
-from adhoc_reports.lib.request import Problem, Question, request_name
+from adhoc_reports.lib.request import Problem, Question, request_name, stored_name
 from adhoc_reports.portal.archive import Sent
 from adhoc_reports.portal.guard import asker
 from adhoc_reports.portal.office import Look, NotThere, Office, Refused, View
@@ -68,7 +68,16 @@ class Result(BaseModel):
 
     made: datetime
     weekdays: tuple[str, ...] = Field(description="Names of the columns of `by_hour`.")
-    by_hour: tuple[tuple[int, ...], ...] = Field(description="24 hours, 7 weekdays each.")
+    by_hour: tuple[tuple[int, ...], ...] = Field(
+        description="Total pickups: 24 hours, 7 weekdays each."
+    )
+    days: tuple[int, ...] = Field(
+        description="How many days of each weekday were counted; totals divided by them are "
+        "the averages of the chart."
+    )
+    publishers: tuple[str, ...] = Field(
+        description="Who published the data; empty where the report does not say so."
+    )
     remark: str
     basis: Basis
 
@@ -95,10 +104,11 @@ class Found(BaseModel):
 
 
 class Data(BaseModel):
-    """Which months and zones can be asked for."""
+    """Which months and zones can be asked for, and who published the data."""
 
     months: tuple[LoadedMonth, ...]
     zones: dict[str, tuple[str, ...]]
+    publishers: tuple[str, ...]
 
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -124,8 +134,8 @@ MISSING: dict[int | str, dict[str, Any]] = {
 Name = Annotated[str, Path(description="Name of a report.", examples=["jan"])]
 
 
-def api(office: Office) -> APIRouter:
-    """The routes of the API."""
+def api(office: Office, path: str = "") -> APIRouter:
+    """The routes of the API; `path` is the portal's at a proxy, see `address`."""
     router = APIRouter(prefix="/api", responses=AWAY)
 
     @router.post(
@@ -141,7 +151,7 @@ def api(office: Office) -> APIRouter:
         sent_request, sent = await office.ask(asked.question, asked.name, asker(request.scope))
         if sent is Sent.THERE:
             response.status_code = status.HTTP_200_OK
-        response.headers["location"] = f"/api/reports/{quote(sent_request.name, safe='')}"
+        response.headers["location"] = f"{path}/api/reports/{quote(sent_request.name, safe='')}"
         return await full(sent_request.name)
 
     @router.get("/reports", response_model=Found, responses={422: MISSING[422]})
@@ -162,7 +172,7 @@ def api(office: Office) -> APIRouter:
 
         def found() -> str:
             views = matching(look, q, state)
-            reports = [brief(office, view) for view in views[offset : offset + limit]]
+            reports = [brief(office, view, path) for view in views[offset : offset + limit]]
             return Found(total=len(views), reports=reports, trouble=look.trouble).model_dump_json()
 
         # A finished response: FastAPI would validate and write 1,000 reports on the event loop.
@@ -195,7 +205,7 @@ def api(office: Office) -> APIRouter:
     async def data() -> Data:
         """Which months and zones can be asked for."""
         available = (await office.look()).available
-        return Data(months=available.months, zones=available.zones)
+        return Data(months=available.months, zones=available.zones, publishers=available.publishers)
 
     async def full(name: str) -> Full:
         view = await office.follow(name)
@@ -205,10 +215,12 @@ def api(office: Office) -> APIRouter:
             made=report.made,
             weekdays=WEEKDAYS,
             by_hour=report.by_hour,
+            days=report.weekdays,
+            publishers=report.publishers,
             remark=report.remark,
             basis=report.basis,
         )
-        known = brief(office, view).model_dump()
+        known = brief(office, view, path).model_dump()
         if report and view.progress.state is State.DONE:
             known["run"] = office.dagster.link(report.run_id)
         return Full.model_validate({**known, "result": result, "trouble": look.trouble})
@@ -230,10 +242,10 @@ def matching(look: Look, words: str, state: State | None = None) -> list[View]:
     return found
 
 
-def brief(office: Office, view: View) -> Brief:
-    """A request in brief."""
+def brief(office: Office, view: View, path: str) -> Brief:
+    """A request in brief; `path` as of `api`."""
     entry, progress = view.entry, view.progress
-    page = f"/reports/{quote(entry.name, safe='')}"
+    report = f"/reports/{quote(entry.name, safe='')}"
     done = progress.state is State.DONE
     return Brief(
         name=entry.name,
@@ -242,9 +254,9 @@ def brief(office: Office, view: View) -> Brief:
         asked=at_moment(entry.asked),
         question=entry.asks,
         trips=entry.answer.trips if done and entry.answer else None,
-        page=page,
-        chart=f"/api{page}/chart.png" if done else None,
-        numbers=f"/api{page}/numbers.csv" if done else None,
+        page=f"{path}{report}",
+        chart=f"{path}/api{report}/chart.png" if done else None,
+        numbers=f"{path}/api{report}/numbers.csv" if done else None,
         run=office.dagster.link(progress.run.run_id) if progress.run else None,
     )
 
@@ -259,7 +271,7 @@ async def file(office: Office, name: str, kind: str) -> Response:
     """A file of a report. Raises NotThere."""
     path_of, media_type, disposition, suffix = KINDS[kind]
     try:
-        path = path_of(office.archive.root, request_name(f"{name}.json"))
+        path = path_of(office.archive.root, stored_name(f"{name}.json"))
     except ValueError:
         raise NotThere from None
     content = await office.storage(_content, path)

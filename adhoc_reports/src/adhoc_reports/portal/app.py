@@ -10,12 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from adhoc_reports.lib.request import EXPECTED, listed, problems
+from adhoc_reports.portal.address import PublicAddress, route_path
 from adhoc_reports.portal.api import api, problems_answer
 from adhoc_reports.portal.archive import Archive
-from adhoc_reports.portal.guard import Guard, RateLimit
+from adhoc_reports.portal.guard import Guard, HeadAsGet, RateLimit
 from adhoc_reports.portal.office import AWAY, MISSING, NotThere, Office, Refused, StorageAway
 from adhoc_reports.portal.pages import Pages
 from adhoc_reports.portal.runs import Dagster
+from taxi_shared import web
 from taxi_shared.storage import DataRoot
 from taxi_shared.web import LOOPBACK_HOSTS, SameSiteGuard
 
@@ -28,21 +30,26 @@ def create_app(
     hosts: Sequence[str] = LOOPBACK_HOSTS,
     rate_limit: RateLimit | None = None,
     look_limit: RateLimit | None = None,
+    path: str = "",
 ) -> FastAPI:
-    """The portal over a data root and a Dagster, for browsers that reach it by one of `hosts`."""
+    """The portal over a data root and a Dagster.
+
+    hosts: by which browsers reach it, as of `web.allowed_hosts`
+    path:  at a proxy that serves it below one, as of `address.base_path`
+    """
     office = Office(Archive(root), dagster)
-    pages = Pages(office)
+    pages = Pages(office, path)
 
     app = FastAPI(
         title="Taxi reports",
         version="1",
-        description="Ask for a chart of taxi pickups, follow it, and fetch it.",
+        description="Request a chart of yellow taxi pickups, follow it, and fetch it.",
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
     )
     app.state.office = office
-    app.include_router(api(office))
+    app.include_router(api(office, path))
     app.include_router(pages.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     # Level 1: of 1,000 reports, the usual level 9 would hold up all others for 40 ms.
@@ -53,12 +60,15 @@ def create_app(
         # A page that waits asks once a second, and a whole company may come from one address.
         look_limit=look_limit or RateLimit(at_once=3_000, a_second=100),
     )
+    origin = next(iter(web.origins(hosts)), "")
+    app.add_middleware(PublicAddress, path=path, origin=origin)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(SameSiteGuard, hosts=hosts)
 
     def wrong(
         request: Request, status: int, reason: str, fields: dict[str, str] | None = None
     ) -> Response:
-        if request.url.path.startswith("/api"):
+        if route_path(request.scope).startswith("/api"):
             return problems_answer(status, reason, fields)
         return pages.problem(request, status, reason)
 

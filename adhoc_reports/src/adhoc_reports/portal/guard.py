@@ -13,6 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adhoc_reports.portal.address import route_path
+
 MAX_BODY_BYTES: Final = 16 * 1024
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEALTH: Final = "/healthz"
@@ -109,6 +111,25 @@ class _Body:
         return message
 
 
+class HeadAsGet:
+    """ASGI middleware that answers HEAD with the headers of GET, which monitoring tools rely on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_without_body)
+
+
 class Guard:
     """Refuses what no honest page of the portal would send, and sets headers on all answers."""
 
@@ -143,7 +164,7 @@ class Guard:
             await refusal(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
-        if scope["path"] == HEALTH:
+        if route_path(scope) == HEALTH:
             return None
         if scope["method"] in SAFE_METHODS:
             return _limited(self.look_limit, asker(scope))
