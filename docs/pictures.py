@@ -94,7 +94,7 @@ def portal(browser: Browser, url: str, data: Path) -> None:
         page.get_by_label("Area").select_option(area)
         page.get_by_label("First day").fill("2023-01-01")
         page.get_by_label("Last day").fill("2023-03-31")
-        page.get_by_role("button", name="Ask for the report").click()
+        page.get_by_role("button", name="Create report").click()
         page.locator("#heatmap").wait_for(timeout=60_000)
     whole_until = _size_until(page, "section[aria-labelledby=chart]")
     page.locator("#heatmap canvas").hover(position={"x": 800, "y": 190})
@@ -114,7 +114,7 @@ def portal(browser: Browser, url: str, data: Path) -> None:
         viewport={"width": 390, "height": 860}, color_scheme="dark", device_scale_factor=2
     ).new_page()
     phone.goto(report)
-    phone.screenshot(path=PICTURES / "portal_phone.png", clip=_size_until(phone, ".legend"))
+    phone.screenshot(path=PICTURES / "portal_phone.png", clip=_size_until(phone, "#heatmap ~ .legend"))
 
 
 def _size_until(page: Page, last: str) -> FloatRect:

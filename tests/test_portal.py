@@ -178,7 +178,7 @@ def colour_at(page: Page, weekday: int, hour: int) -> list[int]:
 
 
 def send(page: Page) -> None:
-    page.get_by_role("button", name="Ask for the report").click()
+    page.get_by_role("button", name="Create report").click()
 
 
 def violations(page: Page) -> list[str]:
@@ -192,7 +192,7 @@ def test_ask_watch_and_look(site, page):
     fill_in(page, "Queens/JFK Airport", "2023-01-10", "2023-02-05", "airport")
     send(page)
     page.wait_for_url(f"{site.url}/reports/airport")
-    expect(page.get_by_role("list", name="How far it is")).to_be_visible()
+    expect(page.get_by_role("list", name="Progress")).to_be_visible()
     page.evaluate("window.sameDocument = true")
     expect(page.locator("#heatmap")).to_be_visible(timeout=ANSWERED)
     assert page.evaluate("window.sameDocument") is True  # it appeared without a reload
@@ -204,14 +204,14 @@ def test_ask_watch_and_look(site, page):
         "start_date": "2023-01-10",
         "end_date": "2023-02-06",
     }
-    expect(page.get_by_role("heading", level=1)).to_have_text("JFK Airport, Queens")
+    heading = "Yellow taxi pickups in JFK Airport, Queens"
+    expect(page.get_by_role("heading", level=1)).to_have_text(heading)
     assert page.locator("img.chart").evaluate("image => image.complete && image.naturalWidth > 0")
     cells = [row.split(",")[1:] for row in _csv(site, "airport").splitlines()[1:]]
-    shown = page.locator("#numbers ~ .scroll tbody tr").all_inner_texts()
-    assert [row.split()[1:] for row in shown] == cells
-    point_at(page, weekday=5, hour=17)
-    expect(page.locator("#readout")).to_have_text(f"Friday, 17 to 18 h: {cells[17][5]}")
-    run = page.locator("dt:has-text('run in Dagster') + dd a").get_attribute("href")
+    page.get_by_role("radio", name="Total of all days").check()
+    shown = page.locator("#numbers ~ .scroll:visible tbody tr").all_inner_texts()
+    assert [row.replace(",", "").split()[1:] for row in shown] == cells
+    run = page.locator("dt:has-text('Run in Dagster') + dd a").get_attribute("href")
     assert run
     assert run.startswith(f"http://127.0.0.1:{site.dagster_port}/runs/")
     with page.expect_download() as download:
@@ -272,7 +272,7 @@ def test_a_run_that_failed_says_why_in_plain_words_and_is_tried_again(site, page
             "A file of the trips is damaged.", timeout=ANSWERED
         )
         assert str(site.data) not in page.locator("main").inner_text()
-        page.get_by_text("What the error says").click()
+        page.get_by_text("Error details").click()
         expect(page.locator("details")).to_contain_text("parquet")
         page.goto(f"{site.url}/reports?q=damaged")
         expect(page.locator(".card")).to_contain_text("A file of the trips is damaged.")
@@ -299,11 +299,45 @@ def test_the_heat_map_follows_light_and_dark_and_the_width_of_the_screen(site, p
         return midnight.x === one.x && midnight.y < one.y; }"""
     wait_for(lambda: page.evaluate(hours_are_rows), "the hours to be rows")
     point_at(page, weekday=5, hour=17)
-    expect(page.locator("#readout")).to_contain_text("Friday, 17 to 18 h: ")
+    expect(page.locator("#readout-averages")).to_contain_text("Friday, 17 to 18 h: ")
     page.locator("#heatmap").focus()
     page.keyboard.press("ArrowDown")
-    expect(page.locator("#readout")).to_contain_text("Friday, 18 to 19 h: ")
-    expect(page.locator("#readout")).to_be_in_viewport()
+    expect(page.locator("#readout-averages")).to_contain_text("Friday, 18 to 19 h: ")
+    expect(page.locator("#readout-averages")).to_be_in_viewport()
+
+
+def test_totals_and_averages_are_switched_by_keyboard(site, page):
+    _report(site)
+    page.goto(f"{site.url}/reports/seen")
+    averages, totals = page.locator("#heatmap"), page.locator("#heatmap-totals")
+    expect(averages).to_be_visible()
+    expect(totals).to_be_hidden()
+    page.get_by_role("radio", name="Average per hour of each weekday").focus()
+    page.keyboard.press("ArrowRight")
+    expect(totals).to_be_visible()
+    expect(averages).to_be_hidden()
+    assert page.locator("#numbers ~ .scroll:visible caption").all_inner_texts() == [
+        "Total of all days"
+    ]
+    while page.evaluate("document.activeElement.id") != "heatmap-totals":
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    cells = _csv(site, "seen").splitlines()[2].split(",")
+    expect(page.locator("#readout-totals")).to_have_text(
+        f"Sunday, 1 to 2 h: {int(cells[1]):,} in total"
+    )
+    assert violations(page) == []
+
+
+def test_one_day_is_shown_as_bars(site, page):
+    question = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-01-11"}
+    requests.post(f"{site.url}/api/requests", json={**question, "name": "day"}, timeout=30)
+    wait_for(lambda: site.api("reports/day")["state"] == "done", "a report")
+    page.goto(f"{site.url}/reports/day")
+    expect(page.locator("#bars")).to_be_visible()
+    assert page.locator("#bars rect").count() == 24
+    assert page.locator(".heatmap").count() == 0
+    assert violations(page) == []
 
 
 def test_a_page_that_waits_tells_of_trouble_and_of_its_end(site, page):
@@ -357,7 +391,7 @@ def test_with_dagster_stopped_a_request_is_kept_and_answered_later(site, page):
         fill_in(page, "Bronx", "2023-01-10", "2023-01-20", "kept")
         send(page)
         page.wait_for_url(f"{site.url}/reports/kept")
-        expect(page.locator("[aria-current=step]")).to_have_text("Waiting to be seen")
+        expect(page.locator("[aria-current=step]")).to_have_text("Received")
         expect(page.locator(".notice")).to_contain_text("Requests are kept")
     finally:
         site.start_dagster()
@@ -389,7 +423,7 @@ def test_by_keyboard_alone(site, page):
         page.keyboard.press("Tab")
     for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
         page.keyboard.press(key)
-    expect(page.locator("#readout")).to_contain_text("Monday, 2 to 3 h: ")
+    expect(page.locator("#readout-averages")).to_contain_text("Monday, 2 to 3 h: ")
     written = json.loads((site.data / "requests" / "by keyboard.json").read_text())
     assert written == {
         "borough": "Manhattan",
@@ -406,7 +440,8 @@ def test_without_script_one_can_ask_watch_and_look(site, browser):
     send(page)
     page.wait_for_url(f"{site.url}/reports/no%20script")
     page.locator("#heatmap").wait_for(timeout=ANSWERED)  # the page loads itself again
-    assert page.locator("#numbers ~ .scroll tbody tr").count() == 24
+    assert page.locator("#numbers ~ .scroll tbody tr").count() == 2 * 24  # averages and totals
+    assert page.get_by_role("radio").count() == 0
     assert page.locator("#heatmap .row i").count() == 168
     page.goto(f"{site.url}/reports?q=no+script")
     assert page.get_by_role("link", name="Manhattan").count() == 1
@@ -434,7 +469,7 @@ def test_pages_are_accessible_and_as_wide_as_the_screen(site, browser, scheme, w
     page.goto(site.url)
     fill_in(page, "Manhattan", "2023-01-10", "2023-01-10", "trips_by_week")
     send(page)
-    expect(page.get_by_role("alert")).to_contain_text("This was not sent")
+    expect(page.get_by_role("alert")).to_contain_text("Your request was not sent")
     assert page.get_by_label("Name").evaluate("field => field.ariaInvalid") == "true"
     assert violations(page) == []
     context.close()
@@ -452,8 +487,8 @@ def test_pages_of_what_waits_has_failed_or_is_not_there_are_accessible(site, bro
         _write_failure(site, "failed")
         wait_for(lambda: site.api("reports/failed")["state"] == "failed", "the failure")
         for path, said in (
-            ("/reports/waits", "Waiting to be seen"),
-            ("/reports/failed", "What the error says"),
+            ("/reports/waits", "Received"),
+            ("/reports/failed", "Error details"),
             ("/reports?q=failed", "The disk is full"),
             ("/reports/nothing", "There is no such report"),
         ):
@@ -537,7 +572,7 @@ def test_an_instance_starts_the_portal_where_it_is_asked_to(tmp_path):
     ) as instance:
         assert instance.portal_url
         page = requests.get(instance.portal_url, timeout=30).text
-        assert "No data are loaded yet" in page
+        assert "No data is loaded yet" in page
         assert "does not answer" not in page
         assert "Uvicorn running" in instance.log_tail("portal")
 

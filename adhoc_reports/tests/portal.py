@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 
 from adhoc_reports.lib import available, intake, outputs
 from adhoc_reports.lib.available import Available, LoadedMonth
+from adhoc_reports.lib.pickups import count_weekdays
 from adhoc_reports.lib.report import Basis, LeftOut, Month, Report
-from adhoc_reports.lib.request import Request
+from adhoc_reports.lib.request import Question, Request
 from adhoc_reports.portal.app import create_app
 from adhoc_reports.portal.guard import RateLimit
 from adhoc_reports.portal.runs import Dagster
@@ -113,13 +114,17 @@ class Portal:
     def answer(self, name: str, **changes: Any) -> Report:
         """Put a report where a run would put it: of the request's file where that is there."""
         path = self.root.requests / f"{name}.json"
-        values = json.loads(path.read_text()) if path.exists() else {**QUESTION, **changes}
+        asked = {field: changes[field] for field in Question.model_fields if field in changes}
+        values = json.loads(path.read_text()) if path.exists() else {**QUESTION, **asked}
+        period = Question.model_validate(values).dates
         report = Report(
             request=Request(filename=f"{name}.json", **values),
             made=changes.get("made", datetime(2026, 2, 1, tzinfo=UTC)),
             run_id="the-run",
             run_key=changes.get("run_key", self.run_key(name) if path.exists() else ""),
-            by_hour=BY_HOUR,
+            by_hour=changes.get("by_hour", BY_HOUR),
+            weekdays=changes.get("weekdays", count_weekdays(period, [date(2023, 1, 1)])),
+            publishers=changes.get("publishers", ()),
             remark="",
             basis=Basis(
                 months=(Month(month=date(2023, 1, 1), loaded=LOADED, trips=1234567),),

@@ -17,7 +17,7 @@ from adhoc_reports.lib import chart
 from adhoc_reports.lib.failure import Failure, in_plain_words
 from adhoc_reports.lib.report import Report
 from adhoc_reports.lib.request import Request
-from taxi_shared import keys
+from taxi_shared import keys, provenance
 from taxi_shared.lake import Lake
 from taxi_shared.tables import TRIPS
 
@@ -120,6 +120,50 @@ def test_the_report_has_the_numbers_and_what_they_rest_on(loaded, lake):
     ]
 
 
+def report_of(office: Office) -> Report:
+    return Report.model_validate_json((office.root.outputs / "jan.report.json").read_bytes())
+
+
+def test_report_says_how_many_of_each_weekday_were_counted(loaded):
+    run(loaded)
+    assert report_of(loaded).weekdays == (2, 2, 3, 2, 2, 2, 2)  # 10 to 24 January 2023
+    run(loaded, start_date="2023-01-25", end_date="2023-02-08")  # February is not loaded
+    assert report_of(loaded).weekdays == (1, 1, 1, 1, 1, 1, 1)
+    assert report_of(loaded).remark == "Not loaded, so not counted: 2023-02."
+
+
+def test_older_report_counts_the_weekdays_of_its_months(loaded):
+    run(loaded)
+    older = report_of(loaded).model_dump(mode="json", exclude={"weekdays", "publishers"})
+    found = Report.model_validate(older)
+    assert found.weekdays == (2, 2, 3, 2, 2, 2, 2)
+    assert found.publishers == ()
+    to_february = {**older["request"], "end_date": "2023-02-08"}  # which was not loaded
+    assert sum(Report.model_validate({**older, "request": to_february}).weekdays) == 31 - 9
+
+
+def test_report_names_the_publishers_of_its_months(loaded, lake):
+    trips = [(4, datetime(2023, 1, 10, 8))]
+    write_trips(lake, "2023-01-01", trips, publisher=provenance.SYNTHETIC)
+    write_trips(lake, "2023-03-01", [(4, datetime(2023, 3, 1))], publisher=provenance.TLC)
+    shown = metadata(run(loaded))
+    assert report_of(loaded).publishers == (provenance.SYNTHETIC,)
+    assert shown["source"] == f"Source: {provenance.SYNTHETIC}"
+
+
+def test_trips_of_months_not_loaded_are_left_out(loaded, lake):
+    february = [(4, datetime(2023, 2, 1, 8)), (264, datetime(2023, 3, 1))]
+    write_trips(lake, "2023-02-01", [*february, (4, datetime(2023, 3, 1, 1)), (7, february[0][1])])
+    run(loaded, start_date="2023-02-01", end_date="2023-03-05")
+    report = report_of(loaded)
+    assert report.pickups.total == 1
+    assert sum(report.weekdays) == 28
+    assert [(each.reason, each.trips) for each in report.basis.left_out] == [
+        ("Picked up elsewhere than in Manhattan.", 1),
+        ("Picked up on days of months that are not loaded.", 2),
+    ]
+
+
 def test_a_zone_and_the_whole_city_are_areas_too(loaded):
     assert metadata(run(loaded, zone="Zone 12"))["num_trips"] == 1
     assert metadata(run(loaded, borough="Queens", zone="Zone 7"))["num_trips"] == 1
@@ -176,7 +220,7 @@ def test_a_run_that_fails_leaves_what_is_told_of_it_and_no_answer(loaded, monkey
     run(loaded, expect_success=False)
     assert answers(loaded) == ["jan.error.json", "jan.failed.json"]
     failure = Failure.model_validate_json((loaded.root.outputs / "jan.failed.json").read_bytes())
-    assert failure.reason.startswith("Something went wrong")
+    assert failure.reason.startswith("Unexpected error.")
     assert failure.details == "ZeroDivisionError: division by zero"
     monkeypatch.undo()
     run(loaded)
@@ -194,8 +238,8 @@ def test_what_went_wrong_is_told_in_plain_words_by_its_kind(loaded):
         ("OutOfMemoryException: failed to allocate", "There was not enough memory"),
         ("OSError: [Errno 28] No space left on device", "The disk is full"),
         ("S3Error: s3://b/x: does not answer", "The storage did not answer"),
-        ("BinderException: no column x", "The data lack something"),
-        ("DagsterExecutionInterruptedError: ", "Somebody ended the run"),
+        ("BinderException: no column x", "The data lacks a column or table"),
+        ("DagsterExecutionInterruptedError: ", "The run was cancelled"),
     ):
         assert in_plain_words(["DagsterExecutionError: x", text]).startswith(reason)
 
@@ -228,11 +272,11 @@ def test_a_second_run_in_the_midst_of_the_first_leaves_a_whole_answer(loaded, mo
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"filename": "../jan.json"}, "expected a name that does not begin with a dot"),
-        ({"filename": "a/jan.json"}, "expected a name without slashes"),
-        ({"filename": "/tmp/jan.json"}, "expected a name without slashes"),
-        ({"filename": ".jan.json"}, "expected a name that does not begin with a dot"),
-        ({"filename": "manhattan_map.json"}, "expected another name"),
+        ({"filename": "../jan.json"}, "use a name that does not begin with a dot"),
+        ({"filename": "a/jan.json"}, "leave out slashes"),
+        ({"filename": "/tmp/jan.json"}, "leave out slashes"),
+        ({"filename": ".jan.json"}, "use a name that does not begin with a dot"),
+        ({"filename": "manhattan_map.json"}, "choose another name"),
         ({"borough": "Atlantis"}, "expected one of Bronx, Brooklyn"),
         ({"start_date": "2023-02-01"}, "2023-02-01 is not before end_date 2023-01-25"),
     ],

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
@@ -27,7 +27,8 @@ from adhoc_reports.portal.app import create_app
 from adhoc_reports.portal.guard import MAX_BODY_BYTES, RateLimit
 from adhoc_reports.portal.office import MAX_WAITING, View
 from adhoc_reports.portal.runs import Dagster
-from taxi_shared import storage
+from taxi_shared import provenance, storage
+from taxi_shared.source_status import SourceStatus
 from taxi_shared.storage import DataRoot
 from taxi_shared.web import allowed_hosts
 
@@ -110,19 +111,23 @@ def test_a_zone_and_a_name_go_into_the_file(portal):
         ({"area": ""}, "area", "Expected one of Bronx"),
         ({"area": "Atlantis"}, "area", "Expected one of Bronx"),
         ({"area": "Bronx"}, "area", "No zones of Bronx are loaded"),
-        ({"area": "Queens/Soho"}, "area", "Queens has no zone 'Soho'; expected one of JFK Airport"),
+        ({"area": "Queens/Soho"}, "area", "Queens has no zone 'Soho'. Choose one of JFK Airport"),
         ({"area": "New York City/Soho"}, "", "expected the borough of the zone"),
         ({"first_day": ""}, "first_day", "Expected a date such as"),
-        ({"first_day": "2022-12-31"}, "first_day", "Expected one of|expected days from 2023-01-01"),
+        (
+            {"first_day": "2022-12-31"},
+            "first_day",
+            "Data covers 1 January to 31 March 2023. Choose a first day in that range.",
+        ),
         ({"last_day": "tomorrow"}, "last_day", "Expected a date such as"),
-        ({"last_day": "2023-04-01"}, "last_day", "expected days from 2023-01-01 to 2023-03-31"),
-        ({"last_day": "9999-12-31"}, "last_day", "expected days from"),
+        ({"last_day": "2023-04-01"}, "last_day", "2023. Choose a last day in that range."),
+        ({"last_day": "9999-12-31"}, "last_day", "2023. Choose a last day in that range."),
         ({"last_day": "2023-01-09"}, "last_day", "The last day is before the first day"),
-        ({"name": "../x"}, "name", "Expected a name that does not begin with a dot"),
-        ({"name": "a/b"}, "name", "Expected a name without slashes"),
-        ({"name": "x" * 101}, "name", "Expected at most 100 characters"),
-        ({"name": "gpj\u202e.x"}, "name", "without characters that change the direction of text"),
-        ({"name": "trips_by_week"}, "name", "Expected another name"),
+        ({"name": "../x"}, "name", "Use a name that does not begin with a dot"),
+        ({"name": "a/b"}, "name", "Leave out slashes"),
+        ({"name": "x" * 101}, "name", "Use at most 100 characters"),
+        ({"name": "gpj\u202e.x"}, "name", "Leave out characters that change the direction of text"),
+        ({"name": "trips_by_week"}, "name", "Choose another name"),
     ],
 )
 def test_what_cannot_be_answered_is_not_sent_and_said_beside_its_field(
@@ -148,7 +153,7 @@ def test_what_was_filled_in_is_kept_when_it_is_refused(local):
 def test_nothing_can_be_asked_before_there_are_data(local):
     available.tell(local.root, Available())
     again()
-    assert "No data are loaded yet" in text(local.client.get("/"))
+    assert "No data is loaded yet" in text(local.client.get("/"))
     assert "<form" not in local.client.get("/").text
     assert local.client.post("/", data=FORM).status_code == 422
 
@@ -157,9 +162,9 @@ def test_a_month_that_is_not_loaded_is_named_and_refused(local):
     told = available.told(local.root)
     available.tell(local.root, told.model_copy(update={"months": told.months[::2]}))
     again()
-    assert "but none of February 2023" in text(local.client.get("/"))
+    assert "31 March 2023 , without February 2023" in text(local.client.get("/"))
     refused = local.client.post("/", data={**FORM, "last_day": "2023-03-01"})
-    assert "No data are loaded of 2023-02" in text(refused)
+    assert "Not loaded: February 2023. Choose other days." in text(refused)
 
 
 def test_the_same_request_again_leads_to_the_report_that_is_there(portal):
@@ -252,7 +257,7 @@ def test_a_run_that_somebody_ended_and_one_whose_files_are_gone_have_failed(loca
     local.dagster.add(local.run_key("a"), "CANCELED")
     local.dagster.add(local.run_key("b"), "SUCCESS", ended=1.0)
     again()
-    assert "Somebody ended the run" in text(local.client.get("/reports/a"))
+    assert "The run was cancelled" in text(local.client.get("/reports/a"))
     assert "its files are gone" in text(local.client.get("/reports/b"))
 
 
@@ -267,12 +272,12 @@ def test_a_report_is_made_again_only_where_there_is_a_reason_to(local):
     _load_again(local, LOADED + timedelta(seconds=1))
     again()
     page = local.client.get(f"/reports/{NAME}")
-    assert "2023-01 came in after this report was made" in text(page)
+    assert "Loaded after this report was generated: 2023-01." in text(page)
     time.sleep(0.05)
     local.client.post(f"/reports/{NAME}/again")
     assert local.run_key(NAME) != before
     page = local.client.get(f"/reports/{NAME}")
-    assert "The report is being renewed. This is the one of 01 Feb 2026" in text(page)
+    assert "The report is being updated. This is the one of 1 February 2026" in text(page)
     assert "1,932,504 pickups" in text(page)
     assert local.client.get(f"/api/reports/{NAME}").json()["result"]["by_hour"][18][5] == 18_005
     local.answer(NAME)
@@ -334,7 +339,7 @@ def test_a_failure_is_known_when_dagster_has_forgotten_it_and_does_not_count_as_
     assert portal.client.get("/api/reports?state=failed").json()["reports"][0]["reason"]
     assert "The disk is full." in text(portal.client.get("/reports"))
     page = portal.client.get("/reports/a")
-    assert "<details><summary>What the error says</summary>" in page.text
+    assert "<details><summary>Error details</summary>" in page.text
     assert "https://public/runs/gone" in page.text
     assert portal.client.post("/", data={**FORM, "name": "b"}).status_code == 303
     assert portal.client.post("/reports/a/again").status_code == 503
@@ -401,7 +406,7 @@ def test_a_request_that_was_written_is_followed_though_the_storage_cannot_be_loo
     assert sent.status_code == 303
     page = local.client.get(sent.headers["location"])
     assert page.status_code == 200
-    assert "Waiting to be seen" in text(page)
+    assert "Received" in text(page)
     assert "The storage does not answer" in text(page)
     sent = local.client.post("/api/requests", json={**QUESTION, "name": "jan"})
     assert (sent.status_code, sent.json()["state"]) == (201, "waiting")
@@ -510,7 +515,7 @@ def test_what_keeps_requests_from_being_answered_is_said_and_they_are_kept(local
         assert sent.status_code == 303
         page = local.client.get(sent.headers["location"])
         assert sentence in text(page)
-        assert "Waiting to be seen" in text(page)
+        assert "Received" in text(page)
     assert len(local.requests()) == 6
     local.dagster.ticks = ("SKIPPED", "FAILURE")
     again()
@@ -571,11 +576,14 @@ def test_a_report_has_map_numbers_files_and_what_it_rests_on(portal):
     page = portal.client.get("/reports/jan")
     said = text(page)
     assert "1,932,504 pickups" in said
-    assert "Busiest: Saturday, 23 to 24 h, with 23,006 pickups" in said
-    assert page.text.count('<i class="c') == 168 + 8
-    assert 'title="Friday, 18 to 19 h: 18,005"' in page.text
-    assert "<td>18,005</td>" in page.text
-    assert "January 2023 02 Jan 2026, 03:04 UTC 1,234,567" in said
+    assert "1,932,504 pickups in 15 days" in said
+    assert "Busiest: Saturday, 23 to 24 h, 11,503 pickups on average" in said
+    assert page.text.count('<i class="c') == 2 * (168 + 8)  # averages, totals and their legends
+    assert 'title="Tuesday, 18 to 19 h: 6,001 on average"' in page.text
+    assert 'title="Tuesday, 18 to 19 h: 18,002 in total"' in page.text
+    assert "<td>6,001</td>" in page.text
+    assert "<td>18,002</td>" in page.text
+    assert "January 2023 2 January 2026, 03:04 UTC 1,234,567" in said
     assert "Picked up elsewhere. 7,654,321" in said
     assert "http://testserver/reports/jan" in said
     assert "https://public/runs/the-run" in said
@@ -584,6 +592,130 @@ def test_a_report_has_map_numbers_files_and_what_it_rests_on(portal):
     numbers = portal.client.get("/reports/jan/numbers.csv")
     assert numbers.text.startswith("hour_of_day,Sunday")
     assert numbers.headers["content-disposition"] == "attachment; filename*=UTF-8''jan.csv"
+
+
+def test_report_page_names_taxis_area_and_days_per_weekday(local):
+    local.answer("jan")
+    page = local.client.get("/reports/jan")
+    assert "<h1>Yellow taxi pickups in Manhattan</h1>" in page.text
+    assert "<title>Done: Yellow taxi pickups in Manhattan" in page.text
+    for day in ("Sun ×2", "Mon ×2", "Tue ×3", "Wed ×2"):
+        assert f'<span class="label">{day}</span>' in page.text
+
+
+def test_toggle_needs_no_script_of_the_page(local):
+    local.answer("jan")
+    page = local.client.get("/reports/jan").text
+    views = re.findall(r'<input type="radio" name="view" value="(\w+)" (checked)?', page)
+    assert views == [("averages", "checked"), ("totals", "")]
+    assert '<fieldset class="views" id="views" hidden>' in page  # until portal.js works
+    tables = re.findall(r'<div class="scroll" data-view="(\w+)"([^>]*)>', page)
+    assert [name for name, _ in tables] == ["averages", "totals"]
+    assert all("hidden" not in attributes for _, attributes in tables)
+    assert not re.search(r"<script(?! src=)|\son\w+=|\sstyle=", page)
+
+
+def test_one_day_is_shown_as_bars(local):
+    local.answer("day", start_date="2023-01-10", end_date="2023-01-11")
+    page = local.client.get("/reports/day")
+    assert 'id="heatmap"' not in page.text
+    heights = [float(each) for each in re.findall(r'<rect [^>]*height="([\d.]+)"', page.text)]
+    assert heights == [round(100 * (1000 * hour + 2) / 23_002, 1) for hour in range(24)]
+    assert "<title>Tuesday, 23 to 24 h: 23,002</title>" in page.text
+    assert page.text.count("<tbody>") == 3  # one table of numbers, two of the data used
+    thumbnail = local.client.get("/reports").text.split("<svg")[1].split("</svg>")[0]
+    assert re.findall(r"M(\d+) (\d)", thumbnail)[::23] == [("0", "6"), ("23", "0")]
+
+
+def test_one_of_each_weekday_has_no_toggle(local):
+    local.answer("week", start_date="2023-01-10", end_date="2023-01-17")
+    page = local.client.get("/reports/week")
+    assert 'name="view"' not in page.text
+    assert 'title="Friday, 18 to 19 h: 18,005"' in page.text
+
+
+def test_report_of_an_earlier_release_is_shown(local):
+    report = local.answer("old").model_dump(mode="json", exclude={"weekdays", "publishers"})
+    storage.write_text(outputs.report_path(local.root, "old"), json.dumps(report))
+    page = local.client.get("/reports/old")
+    assert 'title="Tuesday, 18 to 19 h: 6,001 on average"' in page.text
+    assert "Source: not recorded." in text(page)
+    found = local.client.get("/api/reports/old").json()["result"]
+    assert found["days"] == [2, 2, 3, 2, 2, 2, 2]
+    assert found["publishers"] == []
+
+
+def test_report_without_a_loaded_day_is_shown(local):
+    local.answer("none", weekdays=(0,) * 7, by_hour=((0,) * 7,) * 24)
+    page = local.client.get("/reports/none")
+    assert "0 pickups in 0 days" in text(page)
+    assert "Busiest" not in text(page)
+
+
+# Provenance
+
+
+def test_pages_name_the_publishers_of_their_data(local):
+    local.answer("jan", publishers=(provenance.TLC,))
+    _publish(local, provenance.SYNTHETIC)
+    for path in ("/", "/reports", "/api", "/?last_day=x"):
+        page = text(local.client.get(path))
+        assert "Synthetic sample data" in page
+        assert f"Source: {provenance.SYNTHETIC}" in page
+    page = text(local.client.get("/reports/jan")).replace("&amp;", "&")
+    assert "ynthetic" not in page
+    assert page.count(f"Source: {provenance.TLC}") == 2  # in the section and the footer
+    assert "Source" not in text(local.client.get("/nothing"))
+
+
+def test_report_of_sample_data_says_so_when_the_data_is_real(local):
+    local.answer("jan", publishers=(provenance.SYNTHETIC,))
+    _publish(local, provenance.TLC)
+    assert "Synthetic sample data" in text(local.client.get("/reports/jan"))
+    assert "ynthetic" not in text(local.client.get("/"))
+    assert local.client.get("/api/available").json()["publishers"] == [provenance.TLC]
+    _publish(local, provenance.TLC, provenance.SYNTHETIC)
+    assert "Partly synthetic sample data" in text(local.client.get("/"))
+
+
+def _publish(portal: Portal, *publishers: str) -> None:
+    told = available.told(portal.root)
+    available.tell(portal.root, told.model_copy(update={"publishers": publishers}))
+    again()
+
+
+# The source of new months
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("current", ""),
+        ("pending", "2023-04 is not published yet; next look at 20:02 UTC."),
+        (
+            "unreachable",
+            "The source of the data has been unreachable since 5 May 2023, 14:02 UTC. Could not "
+            "reach TLC for 2023-04; next try at 20:02 UTC.",
+        ),
+    ],
+)
+def test_form_says_when_newer_data_can_be_expected(tmp_path, state, said):
+    moment = datetime(2023, 5, 5, 14, 2, tzinfo=UTC)
+    message = {
+        "unreachable": "Could not reach TLC for 2023-04; next try at 20:02 UTC.",
+        "pending": said,
+    }.get(state, "All 46 published months are loaded and current.")
+    root = DataRoot.at(str(tmp_path))
+    SourceStatus(
+        service="yellow", state=state, since=moment, next_look=moment, message=message
+    ).save(root)
+    with portal_at(root) as portal:
+        page = text(portal.client.get("/"))
+        assert f"last day are counted. {said}".strip() in page
+        available.tell(root, Available())
+        again()
+        nothing = f"no report can be created. {said or 'Come back later.'}"
+        assert nothing in text(portal.client.get("/"))
 
 
 def test_another_team_s_files_are_not_given_out(portal):
@@ -607,7 +739,9 @@ def test_all_are_found_newest_first_with_pictures(portal):
     assert page.text.count("<svg") == 3
     page = portal.client.get("/reports", params={"q": "QUEENS 2023-01"})
     assert re.findall(r'href="/reports/(r\d)"', page.text) == ["r2", "r0"]
-    assert "0 are there" in text(portal.client.get("/reports?q=nothing+like+it"))
+    assert "No reports match “nothing like it”." in text(
+        portal.client.get("/reports?q=nothing+like+it")
+    )
     found = portal.client.get("/api/reports", params={"q": "r1"}).json()
     assert (found["total"], found["reports"][0]["name"]) == (1, "r1")
     found = portal.client.get("/api/reports", params={"limit": 1, "offset": 2}).json()
@@ -633,7 +767,7 @@ def test_rejected_requests_are_found_with_their_reason(portal):
     again()
     page = portal.client.get("/reports?rejected=true")
     said = text(page)
-    assert "3 are there" in said
+    assert "3 rejected requests, newest first." in said
     assert "half.json is not JSON" in said
     assert "cannot be the name of a request" in said
     assert "<script>alert" not in page.text
@@ -716,8 +850,8 @@ def test_the_api_asks_once_follows_and_fetches(portal):
         (json.dumps({**QUESTION, "colour": "red"}), "colour", "'colour' is not known"),
         (json.dumps({**QUESTION, "end_date": "2023-01-10"}), "", "is not before end_date"),
         (json.dumps({**QUESTION, "start_date": 1}), "start_date", "expected text"),
-        (json.dumps({**QUESTION, "name": "a/b"}), "name", "without slashes"),
-        (json.dumps({**QUESTION, "end_date": "2024-01-01"}), "end_date", "to 2023-03-31"),
+        (json.dumps({**QUESTION, "name": "a/b"}), "name", "eave out slashes"),
+        (json.dumps({**QUESTION, "end_date": "2024-01-01"}), "end_date", "to 31 March 2023"),
         ('{"borough": "\\ud800"}', "borough", "expected"),
         ("{}", "start_date", "field start_date is missing"),
     ],
@@ -819,7 +953,8 @@ def test_no_more_than_so_many_wait(local, monkeypatch):
 
 def test_what_people_write_is_text_in_every_page(local):
     name = '<b onclick="x">\'&'
-    sent = local.client.post("/", data={**FORM, "area": "Queens/<b>&'\"", "name": name})
+    local.put(name, json.dumps(QUESTION))  # is rejected, and shown with the reason
+    sent = local.client.post("/", data={**FORM, "area": "Queens/<b>&'\"", "name": "'&"})
     page = local.client.get(sent.headers["location"])
     for path in ("/", "/reports", f"/reports?q={name}", sent.headers["location"]):
         page = local.client.get(path)

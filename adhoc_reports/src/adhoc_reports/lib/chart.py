@@ -72,6 +72,8 @@ def draw(
         )
     _write_title(figure, pickups, request)
     _write_notes(figure, note, publishers)
+    if provenance.SYNTHETIC in publishers:
+        _mark_as_sample(figure, axes)
     return figure
 
 
@@ -208,17 +210,19 @@ def _write_notes(figure: "Figure", note: str, publishers: Sequence[str]) -> None
     ]
     for place, line in enumerate(reversed(lines)):
         figure.text(MARGIN, 0.022 + 0.03 * place, line, color=GREY, fontsize=9.5, parse_math=False)
-    if provenance.SYNTHETIC in publishers:
-        figure.text(
-            RIGHT,
-            0.84,
-            "SYNTHETIC SAMPLE DATA",
-            color="white",
-            fontsize=9,
-            fontweight="bold",
-            ha="right",
-            bbox={"facecolor": ACCENT, "edgecolor": "none", "boxstyle": "round,pad=0.4"},
-        )
+
+
+def _mark_as_sample(figure: "Figure", axes: "Axes") -> None:
+    figure.text(
+        axes.get_position().x1 - 0.005,
+        0.84,
+        "SYNTHETIC SAMPLE DATA",
+        color="white",
+        fontsize=9,
+        fontweight="bold",
+        ha="right",
+        bbox={"facecolor": ACCENT, "edgecolor": "none", "boxstyle": "round,pad=0.4"},
+    )
 
 
 def to_png(figure: "Figure") -> bytes:

@@ -1,6 +1,7 @@
-"""The pages: ask, watch, look, find. They work without script; `portal.js` makes them live."""
+"""The pages: create, follow, read and find reports. They work without script; `portal.js` updates
+them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
@@ -13,7 +14,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 
-from adhoc_reports.lib.pickups import HOURS, WEEKDAYS
+from adhoc_reports.lib.pickups import HOURS, TAXIS, busiest_in_words
 from adhoc_reports.lib.report import Report
 from adhoc_reports.lib.request import (
     MAX_NAME_CHARACTERS,
@@ -26,8 +27,10 @@ from adhoc_reports.lib.request import (
 from adhoc_reports.portal import heatmap
 from adhoc_reports.portal.api import KINDS, MAX_SEARCH_CHARACTERS, Asked, file, matching
 from adhoc_reports.portal.guard import HEALTH, asker
+from adhoc_reports.portal.kept import Kept
 from adhoc_reports.portal.office import (
     AWAY,
+    Look,
     NotThere,
     Office,
     Refused,
@@ -35,11 +38,15 @@ from adhoc_reports.portal.office import (
     View,
     newer_months,
 )
-from adhoc_reports.portal.states import State
+from adhoc_reports.portal.states import WORDS, State
+from taxi_shared import provenance, source_status
+from taxi_shared.source_status import SourceStatus
 
 NEWEST = 6
 A_PAGE = 24
 FOLDER = Path(__file__).parent
+SOURCE_STATUS_SECONDS, SOURCE_STATUS_PATIENCE = 10.0, 1.0
+STEPS = (State.WAITING, State.QUEUED, State.RUNNING, State.DONE)
 SEE_OTHER = 303
 # A field of the form for each of the request's.
 FORM_FIELDS = {
@@ -53,7 +60,7 @@ FORM_FIELDS = {
 
 @dataclass(frozen=True)
 class Filled:
-    """The form, as somebody has filled it in. `area` is a borough, or borough/zone."""
+    """The values of the form. `area` is a borough, or borough/zone."""
 
     area: str = WHOLE_CITY
     first_day: str = ""
@@ -86,11 +93,17 @@ class Filled:
 
 
 class Pages:
-    """The routes of the pages, over an office."""
+    """The routes of the pages; `path` is the portal's at a proxy, see `address`."""
 
-    def __init__(self, office: Office) -> None:
-        self.office = office
+    def __init__(self, office: Office, path: str = "") -> None:
+        self.office, self.path = office, path
         self.router = APIRouter()
+        self._source: Kept[dict[str, SourceStatus]] = Kept(
+            "the status of the source",
+            lambda: office.storage(source_status.load, office.archive.root),
+            SOURCE_STATUS_SECONDS,
+            SOURCE_STATUS_PATIENCE,
+        )
         self.templates = Environment(
             loader=PackageLoader("adhoc_reports.portal"),
             autoescape=True,
@@ -106,9 +119,12 @@ class Pages:
             "path": lambda name: quote(name, safe=""),
         }
         self.templates.globals |= {
+            "root": path,
+            "taxis": TAXIS,
             "version": _version(FOLDER / "static"),
             "thumbnail": heatmap.thumbnail,
             "State": State,
+            "WORDS": WORDS,
         }
         self._add_routes()
 
@@ -116,8 +132,20 @@ class Pages:
         """A page that says what is wrong."""
         return self._page("problem.html", status, reason=reason, status_code=status)
 
-    def _page(self, template: str, status: int = 200, **values: object) -> Response:
+    def _page(
+        self,
+        template: str,
+        status: int = 200,
+        publishers: Sequence[str] | None = None,
+        **values: object,
+    ) -> Response:
+        """A page; `publishers` are those of the data that it shows, None where it shows none."""
+        values["source"] = "" if publishers is None else provenance.source_line(publishers)
+        values["sample"] = _sample_words(publishers or ())
         return HTMLResponse(self.templates.get_template(template).render(values), status)
+
+    def _page_of(self, name: str) -> str:
+        return f"{self.path}/reports/{quote(name, safe='')}"
 
     def _add_routes(self) -> None:
         router, office = self.router, self.office
@@ -151,7 +179,7 @@ class Pages:
                 return page
             except StorageAway:
                 return await ask_page(filled, 503, Problem("", "", AWAY))
-            return RedirectResponse(_page_of(sent.name), SEE_OTHER)
+            return RedirectResponse(self._page_of(sent.name), SEE_OTHER)
 
         @router.get("/reports")
         async def find(
@@ -165,6 +193,7 @@ class Pages:
             shown = found[(page - 1) * A_PAGE : page * A_PAGE]
             return self._page(
                 "reports.html",
+                publishers=_publishers(look),
                 look=look,
                 views=shown,
                 total=len(found),
@@ -182,7 +211,7 @@ class Pages:
         @router.post("/reports/{name}/again")
         async def again(request: Request, name: str) -> Response:
             await office.ask_again(await office.follow(name), asker(request.scope))
-            return RedirectResponse(_page_of(name), SEE_OTHER)
+            return RedirectResponse(self._page_of(name), SEE_OTHER)
 
         @router.get("/reports/{name}/{kind}.{suffix}")
         async def download(name: str, kind: str, suffix: str) -> Response:
@@ -192,7 +221,14 @@ class Pages:
 
         @router.get("/api")
         async def api_page(request: Request) -> Response:
-            return self._page("api.html", base=str(request.base_url).rstrip("/"))
+            base = str(request.base_url).rstrip("/")
+            return self._page("api.html", publishers=await known_publishers(), base=base)
+
+        async def known_publishers() -> Sequence[str] | None:
+            try:
+                return _publishers(await office.look())
+            except StorageAway:  # the page has no data
+                return None
 
         async def ask_page(filled: Filled, status: int = 200, *found: Problem) -> Response:
             look = await office.look()
@@ -203,7 +239,9 @@ class Pages:
             return self._page(
                 "ask.html",
                 status,
+                publishers=_publishers(look),
                 look=look,
+                source_news=_source_news((await self._source.get()).value or {}),
                 filled=asdict(filled),
                 wrong=wrong,
                 whole_city=WHOLE_CITY,
@@ -215,35 +253,55 @@ class Pages:
             look = await office.look()
             found = await office.report(view)
             asks = view.entry.asks
-            by_hour = found.by_hour if found else ()
+            host = str(request.base_url).rstrip("/").removesuffix(self.path)
             return self._page(
                 "report.html",
+                publishers=found.publishers if found else _publishers(look),
                 view=view,
                 look=look,
                 report=found,
-                link=f"{str(request.base_url).rstrip('/')}{_page_of(view.entry.name)}",
+                link=f"{host}{self._page_of(view.entry.name)}",
                 run=_run(office, view, found),
                 again=await office.can_be_made_again(view, found),
                 form=asdict(Filled.like(asks)) if asks else None,
                 newer=newer_months(found, look.available)
                 if found and view.progress.state is State.DONE
                 else [],
-                weekdays=WEEKDAYS,
                 hours=HOURS,
-                levels=heatmap.levels(by_hour) if found else "",
-                legend=heatmap.legend(by_hour),
-                busiest=heatmap.busiest(by_hour) if found else None,
+                steps=STEPS,
+                views=heatmap.views(found.pickups) if found else [],
+                bars=heatmap.bars(found.pickups) if found else [],
+                busiest=busiest_in_words(found.pickups) if found else "",
             )
+
+
+def _publishers(look: Look) -> Sequence[str] | None:
+    """Those of all data that can be asked for; None where there are no data."""
+    return look.available.publishers if look.available.months else None
+
+
+def _sample_words(publishers: Sequence[str]) -> str:
+    """What the badge of sample data says; empty where all data are real."""
+    if provenance.SYNTHETIC not in publishers:
+        return ""
+    return f"{'Synthetic' if len(set(publishers)) == 1 else 'Partly synthetic'} sample data"
+
+
+def _source_news(status: Mapping[str, SourceStatus]) -> str:
+    """What the form says of the source of newer data; empty while all months are loaded."""
+    yellow = status.get("yellow")
+    if yellow is None or yellow.state == "current":
+        return ""
+    if yellow.state == "unreachable":
+        since = _moment(yellow.since)
+        return f"The source of the data has been unreachable since {since}. {yellow.message}"
+    return yellow.message
 
 
 def _run(office: Office, view: View, report: Report | None) -> str:
     if view.progress.run:
         return office.dagster.link(view.progress.run.run_id)
     return office.dagster.link(report.run_id) if report else ""
-
-
-def _page_of(name: str) -> str:
-    return f"/reports/{quote(name, safe='')}"
 
 
 def _day_after(day: str) -> str:
@@ -267,7 +325,8 @@ def _beside_a_field(problem: Problem) -> tuple[str, str]:
 def _moment(moment: datetime | float) -> str:
     if not isinstance(moment, datetime):
         moment = datetime.fromtimestamp(moment, UTC)
-    return f"{moment.astimezone(UTC):%d %b %Y, %H:%M} UTC"
+    moment = moment.astimezone(UTC)
+    return f"{in_words(moment)}, {moment:%H:%M} UTC"
 
 
 def _version(folder: Path) -> str:

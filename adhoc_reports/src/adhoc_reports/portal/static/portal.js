@@ -1,12 +1,12 @@
-// Makes the pages live; all of them work without it.
+// Updates the pages; all of them work without it.
 "use strict";
 
 const POLL_SECONDS = 1;
 const SLOWEST_SECONDS = 15;
 const FAILURES_UNTIL_IT_IS_SAID = 3;
-const NO_ANSWER = "The portal does not answer. This page goes on when it is back.";
+const NO_ANSWER = "The portal does not answer. This page continues when it is back.";
 
-// A request on its way: its state is asked for, and the page's content is replaced when it changes.
+// Polls the state of a pending request, and replaces the page's content when it changes.
 async function follow() {
   let wait = POLL_SECONDS;
   let failures = 0;
@@ -24,7 +24,7 @@ async function follow() {
       wait = document.hidden ? SLOWEST_SECONDS : POLL_SECONDS;
       failures = 0;
     } catch {
-      wait = Math.min(wait * 2, SLOWEST_SECONDS); // the portal is away: it is asked again, later
+      wait = Math.min(wait * 2, SLOWEST_SECONDS); // the portal is away: retry later
       failures += 1;
       if (failures === FAILURES_UNTIL_IT_IS_SAID) say(NO_ANSWER, true);
     }
@@ -44,7 +44,7 @@ async function renew(main) {
   start();
 }
 
-// Said by screen readers; shown too where the page itself does not show it.
+// Read out by screen readers; visible too where the page itself does not show it.
 function say(words, shown = false) {
   const live = document.getElementById("live");
   live.textContent = words;
@@ -71,12 +71,24 @@ function keepDaysPossible() {
   check();
 }
 
-// The heat map: drawn from the cells that the page has. What is under the pointer, or where the
-// arrow keys lead, is said below it.
-function drawHeatmap() {
-  const map = document.getElementById("heatmap");
-  if (!map || !window.Chart) return;
-  const readout = document.getElementById("readout");
+// Averages or totals: the page has both, and shows one of them.
+function offerViews() {
+  const choice = document.getElementById("views");
+  if (!choice) return;
+  const show = () => {
+    const chosen = choice.querySelector("input:checked").value;
+    for (const part of document.querySelectorAll("[data-view]")) part.hidden = part.dataset.view !== chosen;
+  };
+  choice.addEventListener("change", show);
+  choice.hidden = false;
+  show();
+}
+
+// A heat map, drawn from the cells that the page has. The number under the pointer, or where the
+// arrow keys lead, is read out below it.
+function drawHeatmap(map) {
+  if (!window.Chart) return;
+  const readout = document.getElementById(map.getAttribute("aria-describedby"));
   const [hours, ...days] = [...map.querySelectorAll(".row")].map((row) => [...row.children]);
   const dayNames = days.map(([label]) => label.textContent);
   const hourNames = hours.slice(1).map((label) => label.textContent);
@@ -101,7 +113,11 @@ function drawHeatmap() {
     const colour = (name) => style.getPropertyValue(name);
     const axis = (labels, position) => ({
       type: "category", labels, position, offset: true, reverse: false, border: { display: false }, grid: { display: false },
-      ticks: { autoSkip: false, maxRotation: 0, padding: 2, color: colour("--quiet") },
+      ticks: {
+        autoSkip: false, maxRotation: 0, padding: 2, color: colour("--quiet"),
+        // A phone has no room for a weekday and its number of days side by side.
+        callback: (place) => (upright.matches ? labels[place].split(" ") : labels[place]),
+      },
     });
     const [across, down] = upright.matches ? ["day", "hour"] : ["hour", "day"];
     const names = { day: dayNames, hour: hourNames };
@@ -151,13 +167,15 @@ function drawHeatmap() {
     event.preventDefault();
     const [hour, day] = upright.matches ? [step[1], step[0]] : step;
     const [h, d] = [(here ?? 0) % 24, Math.floor((here ?? 0) / 24)];
-    show(((d + day + 7) % 7) * 24 + ((h + hour + 24) % 24));
+    const rows = dayNames.length;
+    show(((d + day + rows) % rows) * 24 + ((h + hour + 24) % 24));
   });
 }
 
 function start() {
   keepDaysPossible();
-  drawHeatmap();
+  document.querySelectorAll(".heatmap").forEach(drawHeatmap);
+  offerViews();
 }
 
 start();
