@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import sys
 import time
@@ -14,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from taxi_platform.graphql import FINISHED, GraphQL
-from taxi_platform.instance import run_instance
+from taxi_platform.instance import run_instance, running_at
+from taxi_platform.problems import failed_checks
 from taxi_platform.sample import write_sample
 from taxi_platform.status import show
 from taxi_platform.workspace import Location, locations
@@ -123,7 +125,7 @@ def test_a_pool_holds_across_locations_and_runs_of_one_month(tmp_path, neighbour
         assert [graphql.run_status(run) for run in waiting] == ["QUEUED", "QUEUED"]
         console = Console(record=True, width=200, file=io.StringIO())
         assert show(graphql, console)
-        assert "2 are queued, some in the pools trips, zones." in console.export_text()
+        assert "2 queued, some in the pools trips, zones." in console.export_text()
         (Path(environment["NEIGHBOUR_FOLDER"]) / "end").touch()
         for run_id in [holder, free, *waiting]:
             wait_for_status(graphql, run_id, *FINISHED)
@@ -243,3 +245,109 @@ def test_every_run_has_its_team_and_location_however_it_was_started(
         assert {tags["team"] for tags in found.values()} == {
             *("ingestion", "analytics", "adhoc_reports", "neighbour")
         }
+
+
+# Runs and a check that fail until a file is there; the check is reported by a sensor, as that of
+# the source of trips is.
+RECOVERING = """
+import os
+from pathlib import Path
+import dagster as dg
+
+FOLDER = Path(os.environ["NEIGHBOUR_FOLDER"])
+FILE = dg.AssetKey("taxi_trips_file")
+
+@dg.asset
+def flaky() -> None:
+    if not (FOLDER / "mended").exists():
+        raise ValueError("[bold] is no markup")
+
+@dg.asset
+def hopeless() -> None:
+    raise ValueError("never")
+
+@dg.asset
+def taxi_trips_file() -> None: ...
+
+@dg.asset_check(asset=FILE)
+def source_reachable() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+@dg.sensor(target=[flaky], minimum_interval_seconds=1,
+           default_status=dg.DefaultSensorStatus.RUNNING)
+def source_sensor(context):
+    tick = int(context.cursor or 0) + 1
+    mended = (FOLDER / "mended").exists()
+    message = "All 46 published months are loaded and current." if mended else (
+        f"Could not reach TLC; try {tick}.")
+    return dg.SensorResult(
+        skip_reason=message, cursor=str(tick),
+        asset_events=[dg.AssetCheckEvaluation(
+            FILE, "source_reachable", passed=mended, description=message)])
+
+defs = dg.Definitions(
+    assets=[flaky, hopeless, taxi_trips_file], asset_checks=[source_reachable],
+    sensors=[source_sensor],
+    jobs=[dg.define_asset_job("flaky_job", [flaky]),
+          dg.define_asset_job("hopeless_job", [hopeless])],
+    executor=dg.in_process_executor,
+)
+"""
+
+
+def test_status_has_a_line_per_problem_and_says_what_is_fixed(tmp_path, neighbour, environment):
+    (neighbour.folder / "neighbour.py").write_text(RECOVERING)
+    home = tmp_path / "home"
+    with run_instance(home, environment=environment, served=[neighbour]) as instance:
+        graphql = instance.graphql
+        assert running_at([tmp_path / "elsewhere", home]) == instance.url
+
+        def run(job: str) -> str:
+            run_id = graphql.launch("neighbour", job)
+            wait_for_status(graphql, run_id, *FINISHED)
+            return run_id
+
+        def look() -> tuple[bool, list[str]]:
+            console = Console(record=True, width=200, file=io.StringIO())
+            return show(graphql, console), console.export_text().splitlines()
+
+        run("flaky_job")
+        newest = run("flaky_job")
+
+        def is_reported() -> bool:  # for alerts, too, it is one problem
+            return any(problem.count >= 3 for problem in failed_checks(graphql, 0.0))
+
+        wait_for(is_reported, "the third evaluation")
+        quiet, lines = look()
+        assert not quiet
+        (flaky,) = (line for line in lines if "flaky_job" in line)
+        assert re.match(
+            rf"✗ flaky_job failed in neighbour, 2 times since \d\d:\d\d UTC: \S+{newest}", flaky
+        )
+        assert any("[bold] is no markup" in line for line in lines)
+        (check,) = (line for line in lines if "did not pass" in line)
+        assert re.match(
+            r"✗ check source_reachable of taxi_trips_file did not pass in neighbour, \d times",
+            check,
+        )
+        (source,) = (line for line in lines if line.startswith("Source of"))
+        assert re.match(
+            r"Source of yellow trips: Could not reach TLC; try \d+\. \(\d+ s ago\)", source
+        )
+        assert len(list(failed_checks(graphql, 0.0))) == 1
+
+        (neighbour.folder / "mended").touch()
+        run("flaky_job")
+        wait_for(lambda: look()[0], "the recovery")
+        _, lines = look()
+        (flaky,) = (line for line in lines if "flaky_job" in line)
+        assert re.match(r"✓ flaky_job failed .* times since .*; fixed since \d\d:\d\d UTC: ", flaky)
+        (check,) = (line for line in lines if "did not pass" in line)
+        assert "; fixed since " in check
+        assert lines[-1] == (
+            "✓ Locations are loaded; every run, check and tick that failed in the last 24 hours "
+            "has succeeded since."
+        )
+        run("hopeless_job")
+        assert not look()[0]
+    assert running_at([home]) is None

@@ -21,7 +21,7 @@ from taxi_platform.alerts.watch import Watch
 from taxi_platform.calendar import MonthRange
 from taxi_platform.deploy import ComposeGraphQL, DeployError, Deployment
 from taxi_platform.graphql import GraphQL, GraphQLError
-from taxi_platform.instance import Instance, InstanceError, check_ports, run_instance
+from taxi_platform.instance import Instance, InstanceError, check_ports, run_instance, running_at
 from taxi_platform.pipeline import Pipeline, PipelineError, request_name
 from taxi_platform.sample import write_sample
 from taxi_platform.status import show
@@ -75,10 +75,9 @@ portal_port = click.option(
 )
 served_port = click.option(
     "--port",
-    default=3000,
-    show_default=True,
-    envvar="TAXI_PORT",
-    help="Port of the UI on 127.0.0.1; TAXI_PORT.",
+    type=int,
+    help="Port of the UI on 127.0.0.1; by default that of `make dev` or `make demo`, else "
+    "TAXI_PORT, else 3000.",
 )
 
 
@@ -160,9 +159,11 @@ def demo(exit_after: bool, port: int, portal_port: int, rows: int) -> None:
 @cli.command()
 @served_port
 @reports_errors
-def status(port: int) -> None:
-    """The running instance at a look; status 1 where something needs attention."""
-    graphql = GraphQL(f"http://127.0.0.1:{port}")
+def status(port: int | None) -> None:
+    """Show the state of the running instance; exits with 1 where an error needs attention."""
+    running = None if port else running_at([HOME, HOME / "demo"])
+    port = port or int(os.environ.get("TAXI_PORT") or 3000)
+    graphql = GraphQL(running or f"http://127.0.0.1:{port}")
     if not graphql.is_up():
         raise InstanceError(f"nothing answers at {graphql.url}: `make dev` starts the platform")
     sys.exit(0 if show(graphql, console) else 1)

@@ -38,6 +38,7 @@ HOST = "127.0.0.1"
 START_SECONDS = 120
 STOP_SECONDS = 15
 PORTAL_LOCATION = "adhoc_reports"
+ADDRESS = "address"  # the file in a home that has the address of its running webserver
 
 
 class InstanceError(Exception):
@@ -162,6 +163,9 @@ def run_instance(
                 cwd=reporting.folder,
             )
         _wait_for(instance, "webserver", instance.graphql.is_up)
+        if daemon:  # the one instance that may have this home
+            stack.callback((home / ADDRESS).unlink, missing_ok=True)
+            (home / ADDRESS).write_text(url)
         if daemon and env.get(settings.ALERTS):
             start(
                 "alerts",
@@ -171,6 +175,18 @@ def run_instance(
         if portal_url:
             _wait_for(instance, "portal", partial(_answers, f"{portal_url}/healthz"))
         yield instance
+
+
+def running_at(homes: Sequence[Path]) -> str | None:
+    """The address of the first running instance on these homes; None where there is none."""
+    for home in homes:
+        try:
+            url = (home / ADDRESS).read_text()
+        except OSError:
+            continue
+        if GraphQL(url).is_up():  # it may have been killed
+            return url
+    return None
 
 
 def free_port() -> int:

@@ -1,19 +1,21 @@
 """What went wrong in any location: failed runs, checks and ticks; a location that does not load."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from taxi_platform.graphql import GraphQL
 
 RUNS_AT_ONCE = 100
+MOST_SUCCESSES = 1000
 CHECKS_AT_ONCE = 50
 
-_FAILED_RUNS = """query ($since: Float!, $limit: Int!, $cursor: String) {
-  runsOrError(filter: { statuses: [FAILURE], updatedAfter: $since }, limit: $limit,
+_RUNS = """query ($status: RunStatus!, $since: Float!, $limit: Int!, $cursor: String) {
+  runsOrError(filter: { statuses: [$status], updatedAfter: $since }, limit: $limit,
               cursor: $cursor) {
-    ... on Runs { results { runId jobName endTime tags { key value }
+    ... on Runs { results { runId jobName endTime tags { key value } assetSelection { path }
       repositoryOrigin { repositoryLocationName } } }
     ... on PythonError { message } } }"""
 
@@ -25,10 +27,12 @@ _CHECK = """check%d: assetCheckExecutions(assetKey: $key%d, checkName: $name%d, 
 
 _FAILED_TICKS = """query ($since: Float!) {
   repositoriesOrError { ... on RepositoryConnection { nodes { location { name }
-    sensors { name sensorState { ticks(afterTimestamp: $since, statuses: [FAILURE]) {
-      timestamp error { message causes { message } } } } }
-    schedules { name scheduleState { ticks(afterTimestamp: $since, statuses: [FAILURE]) {
-      timestamp error { message causes { message } } } } } } } } }"""
+    sensors { name sensorState { ...Ticks } }
+    schedules { name scheduleState { ...Ticks } } } } } }
+fragment Ticks on InstigationState {
+  ticks(afterTimestamp: $since, statuses: [FAILURE]) {
+    timestamp error { message causes { message } } }
+  latest: ticks(limit: 1, statuses: [SUCCESS, SKIPPED]) { timestamp } }"""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class Problem:
     key:         the same at the next look
     first, last: seconds since 1970; of one failure the same; of a location that does not load, 0
     path:        of its page in the UI
+    subject:     of what failed: the same for each failure of one job's partitions, or of one check
+    count:       of the failures
+    fixed:       when the same thing succeeded afterwards; 0 where it did not
     """
 
     key: str
@@ -49,6 +56,13 @@ class Problem:
     path: str
     first: float = 0.0
     last: float = 0.0
+    subject: str = ""
+    count: int = 1
+    fixed: float = 0.0
+
+    @property
+    def title(self) -> str:
+        return f"{self.what}, {self.count} times" if self.count > 1 else self.what
 
 
 def find_problems(graphql: GraphQL, since: float) -> list[Problem]:
@@ -60,6 +74,31 @@ def find_problems(graphql: GraphQL, since: float) -> list[Problem]:
         *failed_ticks(graphql, since),
     ]
     return sorted(found, key=lambda problem: problem.first)
+
+
+def summarize(graphql: GraphQL, problems: Sequence[Problem]) -> list[Problem]:
+    """One problem for each thing that failed, by its newest failure, and when it was fixed."""
+    by_subject = sorted(problems, key=lambda problem: (problem.subject, problem.last))
+    groups = [list(group) for _, group in groupby(by_subject, lambda problem: problem.subject)]
+    merged = [
+        replace(
+            group[-1],
+            first=group[0].first,
+            count=sum(problem.count for problem in group),
+        )
+        for group in groups
+    ]
+    failed = [problem for problem in merged if problem.kind == "run"]
+    succeeded = _successes(graphql, min((run.last for run in failed), default=None))
+    return sorted(
+        (
+            replace(problem, fixed=succeeded.get(problem.subject, 0.0))
+            if problem.kind == "run" and succeeded.get(problem.subject, 0.0) > problem.last
+            else problem
+            for problem in merged
+        ),
+        key=lambda problem: problem.last,
+    )
 
 
 def locations_not_loaded(graphql: GraphQL) -> Iterator[Problem]:
@@ -74,23 +113,48 @@ def locations_not_loaded(graphql: GraphQL) -> Iterator[Problem]:
                 location=name,
                 reason=error.strip(),
                 path="/deployment/locations",
+                subject=f"location {name}",
             )
 
 
 def failed_runs(graphql: GraphQL, since: float) -> Iterator[Problem]:
     """Runs that ended as failed after a moment."""
+    for run in _runs(graphql, "FAILURE", since):
+        yield _failed_run(graphql, run)
+
+
+def _runs(graphql: GraphQL, status: str, since: float) -> Iterator[dict[str, Any]]:
+    """Runs that ended with a status after a moment, newest first."""
     cursor = None
     while True:
-        runs = graphql.ask(_FAILED_RUNS, since=since, limit=RUNS_AT_ONCE, cursor=cursor)[
+        runs = graphql.ask(_RUNS, status=status, since=since, limit=RUNS_AT_ONCE, cursor=cursor)[
             "runsOrError"
         ]["results"]
-        for run in runs:
-            # A run that ended before is found as well when a tag was put on it since.
-            if (run["endTime"] or 0) > since:
-                yield _failed_run(graphql, run)
+        # A run that ended before is found as well when a tag was put on it since.
+        yield from (run for run in runs if (run["endTime"] or 0) > since)
         if len(runs) < RUNS_AT_ONCE:
             return
         cursor = runs[-1]["runId"]
+
+
+def _successes(graphql: GraphQL, since: float | None) -> dict[str, float]:
+    """When runs last succeeded after a moment, by subject; of the newest `MOST_SUCCESSES`."""
+    if since is None:
+        return {}
+    ended: dict[str, float] = {}
+    for run in islice(_runs(graphql, "SUCCESS", since), MOST_SUCCESSES):
+        subject = _run_subject(run)
+        ended[subject] = max(run["endTime"], ended.get(subject, 0.0))
+    return ended
+
+
+def _run_subject(run: dict[str, Any]) -> str:
+    """What a run is of: a location's job or assets, and their partitions."""
+    origin = run["repositoryOrigin"]
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    assets = sorted("/".join(key["path"]) for key in run["assetSelection"] or [])
+    location = origin["repositoryLocationName"] if origin else "unknown"
+    return f"run {location} {_run_name(run['jobName'], tags)} {' '.join(assets)}"
 
 
 def _failed_run(graphql: GraphQL, run: dict[str, Any]) -> Problem:
@@ -98,7 +162,7 @@ def _failed_run(graphql: GraphQL, run: dict[str, Any]) -> Problem:
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
     reason = graphql.run_failure(run_id)
     if tags.get("dagster/will_retry") == "true":
-        reason += "\nIt is tried once more."
+        reason += "\nDagster retries it."
     return Problem(
         key=f"run {run_id}",
         kind="run",
@@ -109,6 +173,7 @@ def _failed_run(graphql: GraphQL, run: dict[str, Any]) -> Problem:
         path=f"/runs/{run_id}",
         first=run["endTime"],
         last=run["endTime"],
+        subject=_run_subject(run),
     )
 
 
@@ -138,27 +203,51 @@ def failed_checks(graphql: GraphQL, since: float) -> Iterator[Problem]:
     }
     answer = graphql.ask(f"query ({declared}) {{ {fields} }}", **variables)
     for n, (location, path, name) in enumerate(checks):
-        for execution in answer[f"check{n}"]:
-            evaluation = execution["evaluation"]
-            if execution["status"] == "FAILED" and evaluation and (evaluation["timestamp"] > since):
-                yield _failed_check(location, path, name, execution["runId"], evaluation)
+        executions = [each for each in answer[f"check{n}"] if each["evaluation"]]
+        newest = executions[0] if executions else None
+        fixed = (
+            newest["evaluation"]["timestamp"] if newest and newest["status"] == "SUCCEEDED" else 0.0
+        )
+        failed = [
+            _failed_check(location, path, name, each["runId"], each["evaluation"], fixed)
+            for each in executions
+            if each["status"] == "FAILED" and each["evaluation"]["timestamp"] > since
+        ]
+        yield from _merge_reports(failed)
 
 
 def _failed_check(
-    location: str, path: list[str], name: str, run_id: str, evaluation: dict[str, Any]
+    location: str,
+    path: list[str],
+    name: str,
+    run_id: str,
+    evaluation: dict[str, Any],
+    fixed: float,
 ) -> Problem:
     asset = "/".join(path)
+    subject = f"check {asset} {name}"
     return Problem(
-        key=f"check {asset} {name} {run_id} {evaluation['timestamp']}",
+        # A sensor reports a check again and again, without a run: that is one problem.
+        key=f"{subject} {run_id} {evaluation['timestamp']}" if run_id else subject,
         kind="check",
         severity="error" if evaluation["severity"] == "ERROR" else "warning",
         what=f"check {name} of {asset} did not pass",
         location=location,
-        reason=evaluation["description"] or "The check says no more.",
+        reason=evaluation["description"] or "The check gives no reason.",
         path=f"/assets/{quote(asset)}?{urlencode({'view': 'checks', 'checkDetail': name})}",
         first=evaluation["timestamp"],
         last=evaluation["timestamp"],
+        subject=subject,
+        fixed=fixed,
     )
+
+
+def _merge_reports(failed: Sequence[Problem]) -> Iterator[Problem]:
+    """A check's failures, newest first, those without a run as one."""
+    reported = [problem for problem in failed if problem.key == problem.subject]
+    if reported:
+        yield replace(reported[0], first=reported[-1].first, count=len(reported))
+    yield from (problem for problem in failed if problem.key != problem.subject)
 
 
 def failed_ticks(graphql: GraphQL, since: float) -> Iterator[Problem]:
@@ -167,32 +256,33 @@ def failed_ticks(graphql: GraphQL, since: float) -> Iterator[Problem]:
     for repository in repositories:
         location = repository["location"]["name"]
         for sensor in repository["sensors"]:
-            yield from _failed_starter("sensor", location, sensor, sensor["sensorState"]["ticks"])
+            yield from _failed_instigator("sensor", location, sensor["name"], sensor["sensorState"])
         for schedule in repository["schedules"]:
-            ticks = schedule["scheduleState"]["ticks"]
-            yield from _failed_starter("schedule", location, schedule, ticks)
+            state = schedule["scheduleState"]
+            yield from _failed_instigator("schedule", location, schedule["name"], state)
 
 
-def _failed_starter(
-    kind: Literal["schedule", "sensor"],
-    location: str,
-    starter: dict[str, Any],
-    ticks: list[dict[str, Any]],
+def _failed_instigator(
+    kind: Literal["schedule", "sensor"], location: str, name: str, state: dict[str, Any]
 ) -> Iterator[Problem]:
-    """A starter with its failed ticks, newest first."""
+    """A schedule or sensor that failed; its ticks come newest first."""
+    ticks = state["ticks"]
     if not ticks:
         return
-    name, error = starter["name"], ticks[0]["error"]
+    error, last = ticks[0]["error"], ticks[0]["timestamp"]
     causes = (error or {}).get("causes") or [error or {"message": "no reason was recorded"}]
-    count = len(ticks)
+    passed = max((tick["timestamp"] for tick in state["latest"]), default=0.0)
     yield Problem(
         key=f"{kind} {location} {name}",
         kind=kind,
         severity="error",
-        what=f"{kind} {name} failed" + (f", {count} times" if count > 1 else ""),
+        what=f"{kind} {name} failed",
         location=location,
         reason=causes[-1]["message"].strip(),
         path=f"/locations/{location}/{kind}s/{name}",
         first=ticks[-1]["timestamp"],
-        last=ticks[0]["timestamp"],
+        last=last,
+        subject=f"{kind} {location} {name}",
+        count=len(ticks),
+        fixed=passed if passed > last else 0.0,
     )

@@ -1,4 +1,4 @@
-"""A running instance at a look: locations, assets, what starts runs, and what went wrong."""
+"""The state of a running instance: locations, assets, sensors, sources, and what went wrong."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -6,15 +6,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from taxi_platform.graphql import GraphQL
-from taxi_platform.problems import find_problems
+from taxi_platform.problems import Problem, find_problems, summarize
+from taxi_shared import keys, source_status
 
 RECENT_SECONDS = 24 * 3600
 PROBLEMS_SHOWN = 20
+SOURCES = {"yellow": keys.TAXI_TRIPS_FILE, "green": keys.GREEN_TRIPS_FILE}
 
-_QUERY = """{
+_KEYS = {service: {"path": asset.path} for service, asset in SOURCES.items()}
+_QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!) {
   assetNodes { isMaterializable groupName assetKey { path } repository { location { name } }
     partitionStats { numPartitions numMaterialized numMaterializing numFailed }
     assetMaterializations(limit: 1) { timestamp } }
@@ -22,46 +26,78 @@ _QUERY = """{
     sensors { name sensorState { status ticks(limit: 1) { timestamp } } }
     schedules { name scheduleState { status ticks(limit: 1) { timestamp } } } } } }
   going: runsOrError(filter: { statuses: [QUEUED, STARTING, STARTED] }) {
-    ... on Runs { results { status allPools } } } }"""
+    ... on Runs { results { status allPools } } }
+  yellow: assetCheckExecutions(assetKey: $yellow, checkName: "source_reachable", limit: 3) {
+    evaluation { timestamp description } }
+  green: assetCheckExecutions(assetKey: $green, checkName: "source_reachable", limit: 3) {
+    evaluation { timestamp description } } }"""
 
 
 def show(graphql: GraphQL, console: Console) -> bool:
-    """Print what there is to know; whether nothing needs anybody's attention."""
+    """Print the state of an instance; False where an error needs attention."""
     now = time.time()
-    found = graphql.ask(_QUERY)
+    found = graphql.ask(_QUERY, **_KEYS)
+    console.print(f"Instance at {graphql.url}", highlight=False)
     console.print(_assets(found["assetNodes"], now))
-    console.print(_starters(found["repositoriesOrError"]["nodes"], now))
+    console.print(_instigators(found["repositoriesOrError"]["nodes"], now))
     console.print(_runs(found["going"]["results"]))
-    problems = find_problems(graphql, now - RECENT_SECONDS)
+    for line in _sources(found, now):
+        console.print(line, highlight=False, soft_wrap=True)
+    problems = summarize(graphql, find_problems(graphql, now - RECENT_SECONDS))
     for problem in problems[-PROBLEMS_SHOWN:]:
-        mark = "[red]✗[/]" if problem.severity == "error" else "[yellow]![/]"
-        when = f", {_ago(problem.last, now)}" if problem.last else ""
-        console.print(
-            f"{mark} {problem.what} in {problem.location}{when}: {graphql.url}{problem.path}\n"
-            f"  {problem.reason}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(_described(problem, graphql.url, now), highlight=False, soft_wrap=True)
     if len(problems) > PROBLEMS_SHOWN:
         console.print(f"and {len(problems) - PROBLEMS_SHOWN} more before these")
-    if any(problem.severity == "error" for problem in problems):
+    if any(problem.severity == "error" and not problem.fixed for problem in problems):
         return False
     console.print(
-        "[green]✓[/] Locations are loaded; no run, check or tick ended with an error in 24 hours."
+        "[green]✓[/] Locations are loaded; every run, check and tick that failed in the last 24 "
+        "hours has succeeded since."
+        if any(problem.severity == "error" for problem in problems)
+        else "[green]✓[/] Locations are loaded; no run, check or tick failed in the last 24 hours."
     )
     return True
+
+
+def _described(problem: Problem, url: str, now: float) -> str:
+    """A problem in one line, and its reason unless it is fixed."""
+    where = f"{escape(problem.what)} in {problem.location}"
+    if problem.count > 1:
+        when = f", {problem.count} times since {_moment(problem.first)}"
+    else:
+        when = f", {_ago(problem.last, now)}" if problem.last else ""
+    link = f"{url}{problem.path}"
+    if problem.fixed:
+        return f"[green]✓[/] {where}{when}; fixed since {_moment(problem.fixed)}: {link}"
+    mark = "[red]✗[/]" if problem.severity == "error" else "[yellow]![/]"
+    return f"{mark} {where}{when}: {link}\n  {escape(problem.reason)}"
+
+
+def _sources(found: Mapping[str, Any], now: float) -> Iterator[str]:
+    """A line for the source of each service that the instance serves."""
+    served = {node["assetKey"]["path"][-1] for node in found["assetNodes"]}
+    for service, asset in SOURCES.items():
+        if asset.path[-1] not in served:
+            continue
+        evaluations = [each["evaluation"] for each in found[service] if each["evaluation"]]
+        if evaluations:
+            text, when = evaluations[0]["description"], evaluations[0]["timestamp"]
+            said = f"{escape(text or 'It can be reached.')} ({_ago(when, now)})"
+        else:
+            said = "not asked yet; its sensor is off or has not ticked"
+        yield f"Source of {service} trips: {said}"
 
 
 def _runs(going: list[dict[str, Any]]) -> str:
     queued = [run for run in going if run["status"] == "QUEUED"]
     pools = sorted({pool for run in queued for pool in run["allPools"] or []})
-    return f"{len(going) - len(queued)} runs are going, {len(queued)} are queued" + (
+    return f"{len(going) - len(queued)} runs in progress, {len(queued)} queued" + (
         f", some in the pools {', '.join(pools)}." if pools else "."
     )
 
 
 def _assets(nodes: list[dict[str, Any]], now: float) -> Table:
-    table = Table("asset", "location", "partitions", "failed", "last made")
+    table = Table("asset", "location", "partitions", "failed", "last materialized")
     for column in table.columns[2:]:
         column.justify = "right"
     made = [node for node in nodes if node["isMaterializable"]]
@@ -78,8 +114,8 @@ def _assets(nodes: list[dict[str, Any]], now: float) -> Table:
     return table
 
 
-def _starters(repositories: list[dict[str, Any]], now: float) -> Table:
-    table = Table("sensor or schedule", "location", "state", "last look")
+def _instigators(repositories: list[dict[str, Any]], now: float) -> Table:
+    table = Table("sensor or schedule", "location", "state", "last tick")
     table.columns[-1].justify = "right"
     for location, name, state in _states(repositories):
         ticks = state["ticks"]
@@ -101,10 +137,19 @@ def _states(repositories: list[dict[str, Any]]) -> Iterator[tuple[str, str, Mapp
             yield location, schedule["name"], schedule["scheduleState"]
 
 
+def _moment(seconds: float) -> str:
+    """A moment of the last days, for people."""
+    return source_status.moment(_utc(seconds), datetime.now(UTC))
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def _ago(moment: float, now: float) -> str:
     """A moment for people: how long ago, or its day."""
     seconds = max(0, now - moment)
     for unit, length, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
         if seconds < most * length:
             return f"{seconds / length:.0f} {unit} ago"
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
+    return f"{_utc(moment):%Y-%m-%d}"

@@ -34,7 +34,7 @@ class Message:
         first, *more = self.problems
         teams = {problem.location for problem in self.problems}
         team = f"[{first.location}] " if len(teams) == 1 else ""
-        return f"{team}{first.severity}: {first.what}" + (f" and {len(more)} more" if more else "")
+        return f"{team}{first.severity}: {first.title}" + (f" and {len(more)} more" if more else "")
 
     @property
     def text(self) -> str:
@@ -61,7 +61,7 @@ class Message:
                 {
                     "kind": problem.kind,
                     "severity": problem.severity,
-                    "what": problem.what,
+                    "what": problem.title,
                     "location": problem.location,
                     "team": problem.location,
                     "since": _moment(problem.first),
@@ -80,7 +80,7 @@ class Message:
 
 def _in_words(problem: Problem, ui: str, escaped: Callable[[str], str]) -> str:
     return (
-        f"{problem.severity}: {escaped(problem.what)}\n"
+        f"{problem.severity}: {escaped(problem.title)}\n"
         f"where: location {escaped(problem.location)}\n"
         f"since: {_moment(problem.first)}\n"
         f"why: {escaped(problem.reason[:MOST_REASON])}\n"
