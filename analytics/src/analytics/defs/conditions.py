@@ -77,17 +77,17 @@ _CHANGED = dg.AutomationCondition.any_deps_updated().replace(
     & ~dg.AutomationCondition.executed_with_root_target(),
 )
 _NEWS = dg.AutomationCondition.newly_missing() | _CHANGED
-# Eager takes what was loaded again and is the same for news; it forgets what was loaded before the
-# sensor's first look, and news that comes in the half minute of a request. Here news is a new
-# version of the data, and counts as handled by what was done after it only.
+# `eager` reacts to every load, even if the data is the same; it ignores loads from before the
+# sensor's first evaluation, and loads right after a request. Here only a new data version counts,
+# and it is handled only by what was requested or made after it.
 AFTER_NEWS = (
     dg.AutomationCondition.eager()
     .replace("any_deps_updated", _CHANGED)
     .replace("handled", _DONE & ~_NEWS)
 )
 
-# Months that TLC has yet to publish are always missing, and eager would wait for all of them: one
-# is enough. A backfill of many is waited for until its end.
+# Months that TLC has yet to publish are always missing, and `eager` would wait for all of them: one
+# loaded month is enough. A load of many months is waited for until its last.
 AFTER_NEW_MONTHS = AFTER_NEWS.replace(
     "any_deps_missing",
     dg.AutomationCondition.any_deps_missing().ignore(MONTHS),
@@ -95,8 +95,8 @@ AFTER_NEW_MONTHS = AFTER_NEWS.replace(
     MONTHS
 ).with_label("a_month_is_loaded")
 
-# A week that is missing, as `on_missing` has it: but every week and not the latest only, one that
-# was missing at the sensor's first look too, and by the months that it touches.
+# `on_missing`, but for every week instead of the latest only, for weeks that were missing at the
+# sensor's first evaluation, and by the months that a week touches.
 _MISSING = (
     dg.AutomationCondition.on_missing()
     .without(dg.AutomationCondition.in_latest_time_window())
@@ -104,8 +104,9 @@ _MISSING = (
     .replace("any_deps_missing", ~MonthsLoaded())
 )
 _REPLACED = TripsReplaced().since((_DONE & ~TripsReplaced()).with_label("handled"))
-# A run records its months one after the other; the weeks wait for the last, to be one run as well.
-# Any month counts: the statistics have all of them before them.
+# A run records each month as soon as it is in place; the months after it stay in progress until they
+# are recorded too, or the run ends. The weeks wait for the last, so that they are one run as well.
+# Any month counts: `manhattan_stats` depends on all of them.
 _LOADING = dg.AutomationCondition.asset_matches(
     keys.MANHATTAN_STATS, dg.AutomationCondition.any_deps_in_progress()
 )

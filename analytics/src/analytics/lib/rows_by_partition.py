@@ -86,9 +86,8 @@ def split(frame: DataFrame, column: str, partitions: Iterable[str]) -> dict[str,
 def assemble(folder: UPath, whole: UPath) -> None:
     """Replace `whole` by the rows of all parts in a folder.
 
-    Whoever moves a file into place last leaves a complete one: it looked at the parts again
-    afterwards and found those that its file was made from. A part that came later brings its own
-    writer here, who would then be the last.
+    The last writer leaves a complete file: it lists the parts again after writing, and writes again
+    unless they are those that its file was made from. The writer of a later part does the same.
     """
     parts = storage.versions_below(folder)
     while True:
