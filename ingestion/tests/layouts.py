@@ -3,6 +3,7 @@
 import io
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,10 +91,15 @@ def yellow(month: str, rows: int = 3, *, null_types: bool = True) -> pa.Table:
     return _table(rows, columns)
 
 
-def parquet(table: pa.Table) -> bytes:
+def parquet(table: pa.Table, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, **options)
     return buffer.getvalue()
+
+
+def with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    """A table whose column of that name, in its place, has these values."""
+    return table.set_column(table.column_names.index(name), name, values)
 
 
 def yellow_2009(rows: int = 4) -> pa.Table:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingestion.lib import conform
-from ingestion.lib.conform import LayoutError
+from ingestion.lib.conform import DamagedFile, LayoutError
 from taxi_shared.tables import TRIPS
 
 from .layouts import DROPOFF, PICKUP, canonical, parquet, without_derived, yellow
@@ -26,8 +26,8 @@ def con():
 
 def read(con, path: Path, table: pa.Table, month: str) -> list[dict[str, object]]:
     path.write_bytes(parquet(table))
-    conformed = conform.conform(str(path), conform.schema_of(con, str(path)), TRIPS, month)
-    return con.execute(conformed.query, {"file": str(path)}).to_arrow_table().to_pylist()
+    plan = conform.plan_read(path, conform.schema_of(con, path), TRIPS, month)
+    return con.execute(plan.query, {"file": str(path)}).to_arrow_table().to_pylist()
 
 
 @pytest.mark.parametrize("null_types", [True, False])
@@ -58,7 +58,7 @@ def test_derived_columns_follow_from_the_time_of_pickup(con, tmp_path):
 def test_the_columns_have_the_declared_names_and_types(con, tmp_path):
     path = tmp_path / "file.parquet"
     path.write_bytes(parquet(yellow("2023-03")))
-    query = conform.conform(str(path), conform.schema_of(con, str(path)), TRIPS, "2023-03").query
+    query = conform.plan_read(path, conform.schema_of(con, path), TRIPS, "2023-03").query
     described = con.execute(f"DESCRIBE {query}", {"file": str(path)}).fetchall()
     assert [(name, kind) for name, kind, *_ in described] == [
         (column.name, column.type) for column in TRIPS.columns
@@ -77,8 +77,8 @@ def test_rows_come_as_in_the_file(con, tmp_path):
 def test_a_column_that_nobody_described_is_told_and_does_not_stop_the_load(con, tmp_path):
     path = tmp_path / "file.parquet"
     path.write_bytes(parquet(yellow("2023-03").append_column("surge", pa.array([1, 2, 3]))))
-    conformed = conform.conform(str(path), conform.schema_of(con, str(path)), TRIPS, "2023-03")
-    assert conformed.unknown_columns == ("surge",)
+    plan = conform.plan_read(path, conform.schema_of(con, path), TRIPS, "2023-03")
+    assert plan.unknown_columns == ("surge",)
 
 
 def test_a_column_that_is_missing_is_named_with_file_expected_and_found(con, tmp_path):
@@ -104,17 +104,19 @@ def test_a_value_that_does_not_fit_is_named_with_its_column(con, tmp_path):
     index = table.column_names.index("total_amount")
     table = table.set_column(index, "total_amount", pa.array([1.0, 1e300, 2e300]))
     path.write_bytes(parquet(table))
-    conformed = conform.conform(str(path), conform.schema_of(con, str(path)), TRIPS, "2023-03")
+    plan = conform.plan_read(path, conform.schema_of(con, path), TRIPS, "2023-03")
     with pytest.raises(duckdb.ConversionException):
-        con.execute(conformed.query, {"file": str(path)}).fetchall()
-    reason = conform.first_unreadable(con, str(path), conformed)
-    assert "f.parquet: 2 value(s) of column total_amount do not fit" in reason
+        con.execute(plan.query, {"file": str(path)}).fetchall()
+    assert str(conform.first_unreadable(con, path, plan)) == (
+        f"{path}: column total_amount, row 2 (the first row is 1): 1e+300 does not fit "
+        "total_amount DECIMAL(12,2); 2 of its values do not"
+    )
 
 
 def test_a_file_that_is_no_parquet_is_named(con, tmp_path):
     path = tmp_path / "broken.parquet"
     path.write_bytes(b"PAR1 nothing PAR1")
-    with pytest.raises(LayoutError, match=r"broken\.parquet cannot be read as Parquet"):
+    with pytest.raises(DamagedFile, match=r"broken\.parquet is damaged .* be fetched again"):
         conform.schema_of(con, str(path))
 
 
@@ -134,7 +136,7 @@ def test_a_file_that_is_no_parquet_is_named(con, tmp_path):
 )
 def test_tlc_s_own_files_load_without_a_loss(con, real_files, name):
     path = str(real_files / "trip-data" / f"yellow_tripdata_{name}.parquet")
-    query = conform.conform(path, conform.schema_of(con, path), TRIPS, name).query
+    query = conform.plan_read(path, conform.schema_of(con, path), TRIPS, name).query
     got = con.execute(
         f"SELECT count(*), sum(total_amount) FROM ({query})", {"file": path}
     ).fetchone()

@@ -78,12 +78,17 @@ def test_every_kind_of_strange_row_is_counted_on_its_day_and_kept(database, tmp_
         "pickups outside the month": 2,
         "negative totals": 1,
         "zero totals": 1,
+        "unknown totals": 1,
         "dropoffs before pickup": 1,
         "over 24 hours": 1,
         "over 200 miles": 1,
         "unknown pickup zones": 3,
         "unknown dropoff zones": 0,
         "exact duplicates": 1,
+        "nan values": 0,
+        "unusable times": 0,
+        "rounded values": 0,
+        "utc offsets": 0,
     }
     assert loaded.quality["nulls in pickup_datetime"] == 1
     assert "nulls in request_source" not in loaded.quality

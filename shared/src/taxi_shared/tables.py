@@ -294,8 +294,9 @@ _DERIVED = (
         "week_start",
         "DATE",
         "The Sunday that begins the week of the pickup.",
-        formula="CAST(pickup_datetime AS DATE) "
-        "- CAST(EXTRACT(DOW FROM pickup_datetime) AS INTEGER)",
+        # 0001-01-01 was a Monday: no date is the Sunday before it.
+        formula="CASE WHEN pickup_datetime >= TIMESTAMP '0001-01-07' THEN CAST(pickup_datetime "
+        "AS DATE) - CAST(EXTRACT(DOW FROM pickup_datetime) AS INTEGER) END",
     ),
 )
 
@@ -338,6 +339,26 @@ def _unknown_zone(event: str, name: str) -> Column:
     )
 
 
+# What loading changes. Counted in TLC's file, as the lake no longer has it.
+NAN_VALUES = Column(
+    "num_nan_values", "BIGINT", "Trips with a number that is NaN in TLC's file; loaded as NULL."
+)
+UNUSABLE_TIMES = Column(
+    "num_unusable_times",
+    "BIGINT",
+    "Trips with a time that is infinite or outside the years 1 to 9999; loaded as NULL.",
+)
+ROUNDED_VALUES = Column(
+    "num_rounded_values",
+    "BIGINT",
+    "Trips with an id or count that is not a whole number in TLC's file; loaded rounded.",
+)
+UTC_OFFSETS = Column(
+    "num_utc_offsets",
+    "BIGINT",
+    "Trips with a time that has a UTC offset in TLC's file; loaded without the offset.",
+)
+LOSSES = (NAN_VALUES, UNUSABLE_TIMES, ROUNDED_VALUES, UTC_OFFSETS)
 DUPLICATES = Column(
     "num_exact_duplicates", "BIGINT", "Trips that equal an earlier one of the file in every column."
 )
@@ -352,6 +373,7 @@ _COUNTS = (
     ),
     _count("num_negative_totals", "Trips with a negative total: refunds.", "total_amount < 0"),
     _count("num_zero_totals", "Trips with a total of zero.", "total_amount = 0"),
+    _count("num_unknown_totals", "Trips without a total.", "total_amount IS NULL"),
     _count(
         "num_dropoffs_before_pickup",
         "Trips whose drop-off is before their pickup.",
@@ -388,6 +410,7 @@ def days_of(name: str, trips: tuple[Column, ...]) -> Table:
             ),
             *(c for c in _COUNTS if not missing.intersection(re.findall(r"\w+", c.formula))),
             DUPLICATES,
+            *LOSSES,
         ),
         PARTITION_DATE,
     )

@@ -1,60 +1,130 @@
-"""TLC's column layouts into the canonical columns of the lake, as SQL.
+"""Map the columns of TLC's files to the canonical columns of the lake, as SQL.
 
-The statement is made from the descriptions in `taxi_shared.tables` and the schema of the file at
-hand, so that every physical type that TLC has used for a column is read the same way.
+The SQL follows from the descriptions in `taxi_shared.tables` and the schema of a file, so that
+every physical type that TLC has used for a column is read the same way.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import duckdb
+from upath import UPath
 
 from ingestion.lib.placement import Placement
-from taxi_shared.tables import Column, Table
+from taxi_shared.storage import literal
+from taxi_shared.tables import (
+    LOSSES,
+    NAN_VALUES,
+    ROUNDED_VALUES,
+    UNUSABLE_TIMES,
+    UTC_OFFSETS,
+    Column,
+    Table,
+)
 
 STRAY_COLUMNS = frozenset({"__index_level_0__"})  # left by pandas in 2010-02 and 2010-03
+# Without hive_partitioning, a folder named `VendorID=7` would be read as a column of the file.
+RAW_FILE = "read_parquet($file, hive_partitioning = false) AS file"
+NO_VALUES = "NULL"
 
 _INTEGERS = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
 ) | {"INTEGER", "UINTEGER"}
-_NUMBERS = _INTEGERS | {"FLOAT", "DOUBLE", "DECIMAL"}
+_FLOATS = frozenset({"FLOAT", "DOUBLE"})
+_FRACTIONS = _FLOATS | {"DECIMAL", "VARCHAR"}
+_NUMBERS = _INTEGERS | _FLOATS | {"DECIMAL"}
 _READABLE_AS: Mapping[str, frozenset[str]] = {
     "INTEGER": _NUMBERS | {"VARCHAR"},
     "DECIMAL": _NUMBERS,
     "DOUBLE": _NUMBERS,
-    "TIMESTAMP": frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "VARCHAR"}),
+    "TIMESTAMP": frozenset({"TIMESTAMP", "TIMESTAMP_NS", "VARCHAR"}),
     "VARCHAR": _NUMBERS | {"VARCHAR"},
 }
+# Python, pandas and most engines have no other years. DuckDB compares the smallest of all 64-bit
+# times, which is NaT written without a null mask, but raises an error where it converts it.
+_USABLE_TIMES = "BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31 23:59:59.999999'"
+_LENGTH_OF_TIME = len("2009-06-07 23:59:59")
+_UTC_OFFSET = r":\d+(\.\d+)?\s*(Z|UTC|[+-]\d+(:\d+)*)\s*$"
 
 
 class LayoutError(Exception):
-    """A file of TLC's does not have the columns that its month must have."""
+    """A file does not have the columns that its month must have."""
+
+
+class DamagedFile(LayoutError):
+    """A file cannot be parsed as Parquet; fetching it again may help."""
 
 
 class ValueNotReadable(Exception):
-    """A value in a file of TLC's does not fit its column."""
+    """A value in a file does not fit its column."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a column is read: from which of the file's columns, by which SQL."""
+class FileColumn:
+    """A column of a Parquet file.
+
+    name:     as the file has it
+    sql_name: as DuckDB has it, which adds `_1` to a name that differs from another by case only
+    type:     its DuckDB type; NO_VALUES for Arrow's null type
+    """
+
+    name: str
+    sql_name: str
+    type: str
+
+    @property
+    def sql(self) -> str:
+        return f'file."{self.sql_name}"'
+
+    @property
+    def kind(self) -> str:
+        """The type without its parameters."""
+        return _kind(self.type)
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """How a column is read: from which of the file's columns, by which SQL.
+
+    Several `sources` have names that differ by case only; a row's value is that of any of them.
+    """
 
     column: Column
-    source: str | None
+    sources: tuple[FileColumn, ...]
     expression: str
 
 
 @dataclass(frozen=True)
-class Conformed:
-    """How to read a file.
+class Loss:
+    """What reading a column may lose.
 
-    readings:        the columns in the table's order, but for those that follow from others
-    placements:      the columns among them that the file's points tell
-    derived:         the columns that follow from others
-    unknown_columns: the file's columns that nobody has described
+    column:    the column that is read
+    kind:      what is lost, by the column of a table of days that counts it
+    condition: SQL that is true for the rows that lose it
     """
 
-    readings: tuple[Reading, ...]
+    column: Column
+    kind: Column
+    condition: str
+
+    @property
+    def leaves_null(self) -> bool:
+        """Whether a value that is lost is NULL in the lake."""
+        return self.kind in (NAN_VALUES, UNUSABLE_TIMES)
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """How to read a file.
+
+    mappings:        the columns in the table's order, except derived ones
+    placements:      the columns among them that follow from the file's points
+    derived:         the columns that are computed from others
+    unknown_columns: the file's columns that `taxi_shared.tables` does not describe
+    """
+
+    mappings: tuple[ColumnMapping, ...]
     placements: tuple[Placement, ...]
     derived: tuple[Column, ...]
     unknown_columns: tuple[str, ...]
@@ -66,29 +136,53 @@ class Conformed:
         Where there are placements, a view `placed` has to have their columns in the same order.
         """
         placed = " POSITIONAL JOIN placed" if self.placements else ""
-        derived = ", ".join(f"CAST({c.formula} AS {c.type}) AS {c.name}" for c in self.derived)
-        rows = f"SELECT {_columns(self.readings)} FROM read_parquet($file) AS file{placed}"
-        return f"SELECT *, {derived} FROM ({rows})"
+        derived = ", ".join(f"{_derived(column)} AS {column.name}" for column in self.derived)
+        return (
+            f"SELECT *, {derived} FROM (SELECT {_columns(self.mappings)} FROM {RAW_FILE}{placed})"
+        )
 
     @property
     def points(self) -> str:
         """The points of the rows from number `$first` to before `$end`, for `placement.place`."""
         names = {name for p in self.placements for name in (p.longitude, p.latitude)}
         return (
-            f"SELECT {_columns(r for r in self.readings if r.column.name in names)} "
-            "FROM read_parquet($file, file_row_number = true) AS file "
+            f"SELECT {_columns(m for m in self.mappings if m.column.name in names)} "
+            "FROM read_parquet($file, hive_partitioning = false, file_row_number = true) AS file "
             "WHERE file_row_number >= $first AND file_row_number < $end"
         )
 
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What reading the file may lose."""
+        return tuple(
+            loss
+            for mapping in self.mappings
+            for source in mapping.sources
+            for loss in _losses(mapping.column, source)
+        )
 
-def conform(file: str, schema: Mapping[str, str], table: Table, month: str) -> Conformed:
-    """How to read the file of a month (`2023-03`) as rows of `table`.
+    def lossy_trips(self, losses: Sequence[Loss]) -> str:
+        """The trips with some of the losses: `pickup_date` and how many lose what, by LOSSES."""
+        day = next(_derived(column) for column in self.derived if column.name == "pickup_date")
+        counts = ", ".join(f"count_if({loss.name}) AS {loss.name}" for loss in LOSSES)
+        flags = ", ".join(
+            f"{any_of(each for each in losses if each.kind == loss)} AS {loss.name}"
+            for loss in LOSSES
+        )
+        read = _columns(m for m in self.mappings if m.sources)
+        rows = f"SELECT {read}, {flags} FROM {RAW_FILE} WHERE {any_of(losses)}"
+        return f"SELECT {day} AS pickup_date, {counts} FROM ({rows}) GROUP BY ALL"
 
-    `schema` is the file's columns and DuckDB types. Raises LayoutError naming file, column,
-    expected and found.
+
+def plan_read(
+    file: UPath | str, schema: Sequence[FileColumn], table: Table, month: str
+) -> ReadPlan:
+    """Plan how to read the file of a month (`2023-03`) as rows of `table`.
+
+    Raises LayoutError naming file, column, expected and found.
     """
     sources = {
-        column.name: _source(file, schema, column, month)
+        column.name: _sources(str(file), schema, column, month)
         for column in table.columns
         if not column.formula
     }
@@ -97,98 +191,276 @@ def conform(file: str, schema: Mapping[str, str], table: Table, month: str) -> C
         for column in table.columns
         if column.placed_by and not sources[column.name] and all(map(sources.get, column.placed_by))
     }
-    readings = tuple(
-        Reading(
+    mappings = tuple(
+        ColumnMapping(
             column,
             sources[column.name],
             f"CAST(NULLIF(placed.{column.name}, 0) AS {column.type})"
             if column.name in placements
-            else _expression(column, sources[column.name], schema),
+            else _expression(column, sources[column.name]),
         )
         for column in table.columns
         if not column.formula
     )
-    return Conformed(
-        readings,
+    known = {source.sql_name for found in sources.values() for source in found}
+    return ReadPlan(
+        mappings,
         tuple(placements.values()),
         derived=tuple(column for column in table.columns if column.formula),
-        unknown_columns=tuple(sorted(set(schema) - set(sources.values()) - STRAY_COLUMNS)),
+        unknown_columns=tuple(
+            sorted(
+                c.name for c in schema if c.sql_name not in known and c.name not in STRAY_COLUMNS
+            )
+        ),
     )
 
 
-def _columns(readings: Iterable[Reading]) -> str:
-    return ", ".join(f"{r.expression} AS {r.column.name}" for r in readings)
+def schema_of(con: duckdb.DuckDBPyConnection, file: UPath | str) -> tuple[FileColumn, ...]:
+    """The columns of a Parquet file.
 
-
-def first_unreadable(con: duckdb.DuckDBPyConnection, file: str, conformed: Conformed) -> str:
-    """Why a file could not be read: its first column with a value that does not fit."""
-    for reading in conformed.readings:
-        if reading.source is None:
-            continue
-        found = con.execute(
-            f'SELECT "{reading.source}", count(*) OVER () FROM read_parquet($file) AS file '
-            f'WHERE TRY({reading.expression}) IS NULL AND "{reading.source}" IS NOT NULL '
-            f"AND TRIM(CAST(\"{reading.source}\" AS VARCHAR)) NOT IN ('', 'nan') LIMIT 1",
-            {"file": file},
-        ).fetchone()
-        if found:
-            return (
-                f"{file}: {found[1]} value(s) of column {reading.source} do not fit "
-                f"{reading.column.name} {reading.column.type}, the first is {found[0]!r}"
-            )
-    return f"{file} cannot be read"
-
-
-def schema_of(con: duckdb.DuckDBPyConnection, file: str) -> dict[str, str]:
-    """The columns and DuckDB types of a Parquet file. Raises LayoutError if it cannot be read."""
+    Raises DamagedFile where the file cannot be parsed, LayoutError where it is encrypted or cannot
+    be opened.
+    """
+    path = {"file": literal(file)}
     try:
-        described = con.execute(
-            "DESCRIBE SELECT * FROM read_parquet($file)", {"file": file}
+        described = con.execute(f"DESCRIBE SELECT * FROM {RAW_FILE}", path).fetchall()
+        nodes = con.execute(
+            "SELECT name, num_children, logical_type FROM parquet_schema($file)", path
         ).fetchall()
     except duckdb.Error as error:
-        raise LayoutError(f"{file} cannot be read as Parquet: {error}") from error
-    return {name: kind for name, kind, *_ in described}
-
-
-def _source(file: str, schema: Mapping[str, str], column: Column, month: str) -> str | None:
-    source = next((name for name in column.sources if name in schema), None)
-    if source is None:
-        if column.is_published_in(month):
-            raise LayoutError(
-                f"{file} has no column for {column.name}: expected one of "
-                f"{', '.join(column.sources)}; found {', '.join(sorted(schema))}"
-            )
-        return None
-    readable = _READABLE_AS[_kind(column.type)]
-    if _kind(schema[source]) not in readable:
-        raise LayoutError(
-            f"{file}: column {source} cannot be read as {column.name} {column.type}: expected "
-            f"one of the types {', '.join(sorted(readable))}; found {schema[source]}"
+        raise _cannot_be_opened(file, error) from error
+    if _has_encrypted_columns(con, path):
+        raise LayoutError(f"{file} is encrypted: expected a Parquet file without encryption")
+    return tuple(
+        FileColumn(name, sql_name, NO_VALUES if logical_type == "NullType()" else kind)
+        for (name, logical_type), (sql_name, kind, *_) in zip(
+            _top_level(nodes), described, strict=True
         )
-    return source
+    )
 
 
-def _expression(column: Column, source: str | None, schema: Mapping[str, str]) -> str:
-    if source is None:
+def first_unreadable(
+    con: duckdb.DuckDBPyConnection, file: UPath | str, plan: ReadPlan
+) -> Exception | None:
+    """Why a file could not be loaded: its first column with a value that does not fit, if any."""
+    for mapping in plan.mappings:
+        for source in mapping.sources:
+            where = f"{file}: column {source.name}"
+            try:
+                found = _first_row(con, file, _does_not_fit(mapping.column, source), source.sql)
+            except duckdb.ConversionException as error:  # by DuckDB's reader, which names no row
+                return ValueNotReadable(f"{where} cannot be read: {first_line(error)}")
+            except duckdb.Error as error:
+                if is_damage(error):
+                    return DamagedFile(
+                        f"{where} is damaged, the file has to be fetched again: {first_line(error)}"
+                    )
+                raise
+            if found:
+                row, count, value = found
+                shown = repr(value) if source.kind == "VARCHAR" else value
+                return ValueNotReadable(
+                    f"{where}, row {row} (the first row is 1): {shown} does not fit "
+                    f"{mapping.column.name} {mapping.column.type}; {count:,} of its values do not"
+                )
+        if len(mapping.sources) > 1 and (found := _first_row(con, file, *_conflict(mapping))):
+            row, count, value = found
+            names = " and ".join(source.name for source in mapping.sources)
+            return ValueNotReadable(
+                f"{file}: columns {names}, row {row} (the first row is 1): {value} are two values "
+                f"of {mapping.column.name}, expected one; the columns differ in {count:,} rows"
+            )
+    return None
+
+
+def is_damage(error: duckdb.Error) -> bool:
+    """Whether an error of reading a Parquet file means that its content is damaged.
+
+    For most of what is wrong inside a file, DuckDB raises its base class.
+    """
+    return type(error) in (
+        duckdb.Error,
+        duckdb.InvalidInputException,
+    ) or "Could not read enough bytes" in str(error)
+
+
+def first_line(error: duckdb.Error) -> str:
+    """DuckDB's message without the statement that it adds."""
+    return str(error).partition("\n")[0]
+
+
+def _cannot_be_opened(file: UPath | str, error: duckdb.Error) -> LayoutError:
+    message = first_line(error)
+    if "is encrypted" in message:
+        return LayoutError(f"{file} is encrypted: expected a Parquet file without encryption")
+    if "too small" in message:
+        size = UPath(file).stat().st_size
+        return DamagedFile(f"{file} is not a whole Parquet file: it has {size} bytes")
+    if is_damage(error):
+        return DamagedFile(f"{file} is damaged and has to be fetched again: {message}")
+    return LayoutError(f"{file} cannot be read: {message}")
+
+
+def _has_encrypted_columns(con: duckdb.DuckDBPyConnection, path: Mapping[str, str]) -> bool:
+    try:
+        found = con.execute(
+            "SELECT encryption_algorithm FROM parquet_file_metadata($file)", path
+        ).fetchall()
+    except duckdb.InvalidInputException:  # DuckDB shows the algorithm's random bytes as text
+        return True
+    return found[0][0] is not None
+
+
+def _top_level(nodes: Iterable[tuple[str, int | None, str | None]]) -> Iterator[tuple[str, str]]:
+    """Names and logical types of a file's columns, from a schema in depth-first order."""
+    inside = 0
+    for name, num_children, logical_type in islice(nodes, 1, None):
+        if inside:
+            inside -= 1
+        else:
+            yield name, logical_type or ""
+        inside += num_children or 0
+
+
+def _sources(
+    file: str, schema: Sequence[FileColumn], column: Column, month: str
+) -> tuple[FileColumn, ...]:
+    by_name: dict[str, list[FileColumn]] = {}
+    for each in schema:
+        by_name.setdefault(each.name.lower(), []).append(each)
+    sources = next((by_name[n.lower()] for n in column.sources if n.lower() in by_name), [])
+    if not sources and column.is_published_in(month):
+        raise LayoutError(
+            f"{file} has no column for {column.name}: expected one of "
+            f"{', '.join(column.sources)}; found {', '.join(sorted(c.name for c in schema))}"
+        )
+    readable = _READABLE_AS[_kind(column.type)]
+    for source in sources:
+        if source.type == NO_VALUES and column.type == "TIMESTAMP":
+            raise LayoutError(
+                f"{file}: column {source.name} has no values; expected times for {column.name}"
+            )
+        if source.type != NO_VALUES and source.kind not in readable:
+            raise LayoutError(
+                f"{file}: column {source.name} cannot be read as {column.name} {column.type}: "
+                f"expected one of the types {', '.join(sorted(readable))}; found {source.type}"
+            )
+    return tuple(sources)
+
+
+def _columns(mappings: Iterable[ColumnMapping]) -> str:
+    return ", ".join(f"{m.expression} AS {m.column.name}" for m in mappings)
+
+
+def _derived(column: Column) -> str:
+    return f"CAST({column.formula} AS {column.type})"
+
+
+def _expression(column: Column, sources: Sequence[FileColumn]) -> str:
+    values = [_usable(column, source) for source in sources if source.type != NO_VALUES]
+    if not values:
         return f"CAST(NULL AS {column.type})"
-    value = f'file."{source}"'
-    kind = _kind(schema[source])
-    if kind in ("FLOAT", "DOUBLE"):
-        value = f"NULLIF({value}, CAST('NaN' AS DOUBLE))"
-    if kind == "VARCHAR":
-        value = f"NULLIF(TRIM({value}), '')"
-    if column.codes and (kind == "VARCHAR" or column.type == "VARCHAR"):
+    if len(values) == 1:
+        return values[0]
+    return (
+        f"CASE WHEN {_differ(values)} THEN error('values differ') "
+        f"ELSE coalesce({', '.join(values)}) END"
+    )
+
+
+def _usable(column: Column, source: FileColumn) -> str:
+    """The value of a column, NULL for a time that is not usable."""
+    value = _cast(column, source)
+    if column.type == "TIMESTAMP":
+        return f"CASE WHEN {value} {_USABLE_TIMES} THEN {value} END"
+    return value
+
+
+def _cast(column: Column, source: FileColumn) -> str:
+    return f"CAST({_value(column, source)} AS {column.type})"
+
+
+def _value(column: Column, source: FileColumn) -> str:
+    """The value in the file, with texts translated to codes; NULL for blanks and NaN."""
+    value = _given(source)
+    if source.kind in _FLOATS:
+        # Not by comparing with NaN, which DuckDB leaves out by the file's statistics.
+        value = f"CASE WHEN isnan({value}) THEN NULL ELSE {value} END"
+    if source.kind == "TIMESTAMP_NS":
+        infinity = "CAST('infinity' AS TIMESTAMP_NS)", "CAST('-infinity' AS TIMESTAMP_NS)"
+        value = f"CASE WHEN {value} < {infinity[0]} AND {value} > {infinity[1]} THEN {value} END"
+    if column.codes and (source.kind == "VARCHAR" or column.type == "VARCHAR"):
         text = f"UPPER(CAST({value} AS VARCHAR))"
         cases = " ".join(f"WHEN '{name}' THEN '{code}'" for name, code in column.codes.items())
         translated = f"CASE {text} {cases} ELSE {text} END"
         # What is a code already, as nearly all values since 2011, is spared the work on texts.
         known = ", ".join(f"'{code}'" for code in dict.fromkeys(column.codes.values()))
-        text = f'CAST(file."{source}" AS VARCHAR)'
+        text = f"CAST({source.sql} AS VARCHAR)"
         value = f"CASE WHEN {text} IN ({known}) THEN {text} ELSE {translated} END"
-    return f"CAST({value} AS {column.type})"
+    return value
+
+
+def _given(source: FileColumn) -> str:
+    return f"NULLIF(TRIM({source.sql}), '')" if source.kind == "VARCHAR" else source.sql
+
+
+def _losses(column: Column, source: FileColumn) -> Iterator[Loss]:
+    value = source.sql
+    if source.kind in _FLOATS:
+        yield Loss(column, NAN_VALUES, f"isnan({value})")
+    if column.type == "TIMESTAMP":
+        usable = _usable(column, source)
+        yield Loss(column, UNUSABLE_TIMES, f"{_given(source)} IS NOT NULL AND {usable} IS NULL")
+    # Matching or casting all texts would take five times as long as the rest of the condition. CASE
+    # spares it; AND does not, DuckDB evaluates both its sides.
+    if column.type == "TIMESTAMP" and source.kind == "VARCHAR":
+        yield Loss(
+            column,
+            UTC_OFFSETS,
+            f"CASE WHEN strlen({value}) <> {_LENGTH_OF_TIME} "
+            f"THEN regexp_matches({value}, '{_UTC_OFFSET}') END",
+        )
+    if column.type == "INTEGER" and source.kind in _FRACTIONS:
+        number = f"TRY_CAST({value} AS DOUBLE)"
+        is_rounded = f"{number} <> trunc({number})"
+        if source.kind == "VARCHAR":
+            may_be = f"contains({value}, '.') OR contains({value}, '-')"  # 1.5, 15e-1
+            is_rounded = f"CASE WHEN {may_be} THEN {is_rounded} END"
+        yield Loss(column, ROUNDED_VALUES, is_rounded)
+
+
+def any_of(losses: Iterable[Loss]) -> str:
+    """The condition of rows with at least one of some losses, as SQL."""
+    return " OR ".join(f"({loss.condition})" for loss in losses) or "false"
+
+
+def _does_not_fit(column: Column, source: FileColumn) -> str:
+    return f"{_value(column, source)} IS NOT NULL AND TRY({_cast(column, source)}) IS NULL"
+
+
+def _conflict(mapping: ColumnMapping) -> tuple[str, str]:
+    """The condition of rows in which a mapping's sources differ, and their values as text."""
+    values = [_usable(mapping.column, s) for s in mapping.sources if s.type != NO_VALUES]
+    return _differ(values), f"concat_ws(' and ', {', '.join(values)})"
+
+
+def _differ(values: Iterable[str]) -> str:
+    return f"len(list_distinct([{', '.join(values)}])) > 1"
+
+
+def _first_row(
+    con: duckdb.DuckDBPyConnection, file: UPath | str, condition: str, value: str
+) -> tuple[int, int, str] | None:
+    """The number of the first row that meets a condition, how many rows do, and its value."""
+    ((row, count, found),) = con.execute(
+        f"SELECT min(row), count(*), CAST(arg_min(value, row) AS VARCHAR) FROM (SELECT "
+        f"row_number() OVER () AS row, {condition} AS is_met, {value} AS value FROM {RAW_FILE}) "
+        "WHERE is_met",
+        {"file": literal(file)},
+    ).fetchall()
+    return (row, count, found) if count else None
 
 
 def _kind(sql_type: str) -> str:
-    """A type without its parameters; that of a column of nothing but nulls is INTEGER."""
-    kind = sql_type.partition("(")[0]
-    return "INTEGER" if kind == '"NULL"' else kind
+    """A type without its parameters."""
+    return sql_type if sql_type.endswith("]") else sql_type.partition("(")[0]

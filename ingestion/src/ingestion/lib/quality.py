@@ -10,9 +10,12 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import duckdb
+from upath import UPath
 
-from taxi_shared.lake import Lake, parquet_rows
-from taxi_shared.tables import DUPLICATES, Table
+from ingestion.lib.conform import RAW_FILE, ReadPlan
+from taxi_shared.lake import Lake, Replacement, parquet_rows
+from taxi_shared.storage import literal
+from taxi_shared.tables import DUPLICATES, LOSSES, Column, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,22 +29,28 @@ NOT_STRANGE = ("pickup_date", "num_trips", "total_amount")
 
 def write_days(
     con: duckdb.DuckDBPyConnection,
-    lake: Lake,
+    new: Replacement,
     trips: Table,
     days: Table,
-    partition: str,
-    note: str,
+    fingerprint: str,
+    publisher: str,
+    raw: UPath,
+    plan: ReadPlan,
 ) -> None:
-    """Replace a month of `days` by the counts of the month's file of `trips` in the lake.
+    """Write a month's new file of `days`, the counts of its new file of `trips`.
+
+    What was lost in reading TLC's file `raw` by `plan` is counted there.
 
     Rows are compared by hashes of 64 bits: the odds that two of 10 million rows agree by chance are
     3 to a million. Equal rows are of one day.
     """
-    path = lake.file(trips, partition)
+    path = new.file(trips)
     parts = 1 + parquet_rows(con, path) // HASHES_AT_ONCE
-    formulas = ", ".join(f"{c.formula} AS {c.name}" for c in days.columns if c != DUPLICATES)
+    formulas = ", ".join(f"{c.formula} AS {c.name}" for c in days.columns if c.formula)
+    nulls = _nulls(con, path, trips)
+    _find_losses(con, raw, plan, {name: count for name, (count, _) in nulls.items()})
     # A column without values makes no difference.
-    filled = [name for name, (_, has_values) in _nulls(con, str(path), trips).items() if has_values]
+    filled = [name for name, (_, has_values) in nulls.items() if has_values]
     row_hash = f"hash({', '.join(filled) or 'NULL'})"
     con.execute("CREATE OR REPLACE TEMP TABLE repeated (pickup_date DATE, number BIGINT)")
     for part in range(parts):
@@ -49,22 +58,68 @@ def write_days(
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE counted AS SELECT {formulas}, "
             f"list({row_hash}) {some} AS hashes "
-            "FROM read_parquet($file) GROUP BY pickup_date",
-            {"file": str(path)},
+            "FROM read_parquet($file, hive_partitioning = false) GROUP BY pickup_date",
+            {"file": literal(path)},
         )
         _find_repeated(con)
-    number = (
-        "(SELECT coalesce(sum(number), 0) FROM repeated "
-        "WHERE repeated.pickup_date IS NOT DISTINCT FROM counted.pickup_date)"
+    columns = ", ".join(f"CAST({_counted(c)} AS {c.type}) AS {c.name}" for c in days.columns)
+    query = f"SELECT {columns} FROM counted ORDER BY pickup_date"
+    new.write(con, days, query, {}, fingerprint, publisher)
+    con.execute("DROP TABLE counted; DROP TABLE repeated; DROP TABLE lossy")
+
+
+def _counted(column: Column) -> str:
+    """A column of days, as SQL over the tables `counted`, `repeated` and `lossy`."""
+    if column == DUPLICATES:
+        counts, number = "repeated", "number"
+    elif column in LOSSES:
+        counts, number = "lossy", column.name
+    else:
+        return column.name
+    return (
+        f"(SELECT coalesce(sum({number}), 0) FROM {counts} "
+        f"WHERE {counts}.pickup_date IS NOT DISTINCT FROM counted.pickup_date)"
     )
-    columns = ", ".join(
-        f"CAST({number if c == DUPLICATES else c.name} AS {c.type}) AS {c.name}"
-        for c in days.columns
-    )
-    lake.write(
-        con, days, f"SELECT {columns} FROM counted ORDER BY pickup_date", {}, partition, note
-    )
-    con.execute("DROP TABLE counted; DROP TABLE repeated")
+
+
+def _find_losses(
+    con: duckdb.DuckDBPyConnection, raw: UPath, plan: ReadPlan, nulls: Mapping[str, int]
+) -> None:
+    """Make the table `lossy`: for each day, how many trips of TLC's file lose what in reading.
+
+    `nulls` are those of each column in the lake. A column that has as many in the file has lost no
+    value to NULL, and is not read again: reading all of them takes a twentieth of the load's time.
+    """
+    file = {"file": literal(raw)}
+    published = _null_counts(con, raw)
+    as_published = {
+        mapping.column.name
+        for mapping in plan.mappings
+        if [published.get(s.name) for s in mapping.sources] == [nulls.get(mapping.column.name)]
+    }
+    possible = [
+        loss for loss in plan.losses if not (loss.leaves_null and loss.column.name in as_published)
+    ]
+    # Each condition by itself: DuckDB evaluates it on a dictionary's few values, which it does not
+    # where conditions are joined by OR.
+    counts = ", ".join(["count(*)", *(f"count_if({loss.condition})" for loss in possible)])
+    ((_, *found),) = con.execute(f"SELECT {counts} FROM {RAW_FILE}", file).fetchall()
+    present = [loss for loss, count in zip(possible, found, strict=True) if count]
+    con.execute(f"CREATE OR REPLACE TEMP TABLE lossy AS {plan.lossy_trips(present)}", file)
+
+
+def _null_counts(con: duckdb.DuckDBPyConnection, file: UPath) -> dict[str, int]:
+    """The number of NULLs in the columns of TLC's file whose footer has it."""
+    try:
+        found = con.execute(
+            "SELECT path_in_schema, CAST(sum(stats_null_count) AS BIGINT) "
+            "FROM parquet_metadata($file) GROUP BY path_in_schema "
+            "HAVING count(stats_null_count) = count(*)",
+            {"file": literal(file)},
+        ).fetchall()
+    except duckdb.Error:  # of statistics that cannot be shown, such as a time of -2**63
+        return {}
+    return dict(found)
 
 
 def _find_repeated(con: duckdb.DuckDBPyConnection) -> None:
@@ -138,8 +193,9 @@ def _sums(
     outside = "pickup_date IS NULL OR date_trunc('month', pickup_date) <> $month"
     found = con.execute(
         f"SELECT sum(num_trips) FILTER ({outside}), "
-        f"{', '.join(f'sum({name})' for name in names)} FROM read_parquet($file)",
-        {"file": str(lake.file(days, partition)), "month": date.fromisoformat(partition)},
+        f"{', '.join(f'sum({name})' for name in names)} "
+        "FROM read_parquet($file, hive_partitioning = false)",
+        {"file": literal(lake.file(days, partition)), "month": date.fromisoformat(partition)},
     ).fetchone()
     labels = ["pickups outside the month"]
     labels += [name.removeprefix("num_").replace("_", " ") for name in names]
@@ -155,7 +211,7 @@ def _nulls(con: duckdb.DuckDBPyConnection, file: str, table: Table) -> dict[str,
         "SELECT path_in_schema, CAST(sum(stats_null_count) AS BIGINT) AS nulls, "
         "sum(num_values) > nulls FROM parquet_metadata($file) "
         "GROUP BY path_in_schema ORDER BY min(column_id)",
-        {"file": file},
+        {"file": literal(file)},
     ).fetchall()
     derived = {column.name for column in table.columns if column.formula}
     return {name: (nulls, values) for name, nulls, values in found if name not in derived}
