@@ -88,6 +88,7 @@ def test_strange_rows_are_counted_as_pandas_counts_them_in_the_source(
         ).sum(),
         "negative totals": (source["total_amount"] < 0).sum(),
         "zero totals": (source["total_amount"] == 0).sum(),
+        "unknown totals": source["total_amount"].isna().sum(),
         "dropoffs before pickup": (dropoff < pickup).sum(),
         "over 24 hours": (dropoff - pickup > pd.Timedelta(hours=24)).sum(),
         "over 200 miles": (source["trip_distance"] > 200).sum(),

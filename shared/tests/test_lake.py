@@ -120,7 +120,7 @@ def test_view_over_a_damaged_file_names_it(tmp_path):
     write_days(database, JANUARY, "2023-01-05")
     write_days(database, FEBRUARY, "2023-02-05")
     database.lake.file(TRIPS, FEBRUARY).write_bytes(b"PAR1")
-    named = r"2023-02-01/trips.parquet is damaged .* load it again"
+    named = r"2023-02-01/trips.parquet is damaged .* materialize it again"
     with pytest.raises(DamagedLakeFile, match=named), database.get_connection():
         pass
 

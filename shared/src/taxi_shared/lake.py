@@ -294,7 +294,7 @@ def _damage(con: duckdb.DuckDBPyConnection, files: str | list[str]) -> DamagedLa
         try:
             parquet_rows(con, file)
         except duckdb.Error as error:
-            return DamagedLakeFile(f"{file} is damaged ({error}): load it again")
+            return DamagedLakeFile(f"{file} is damaged ({error}): materialize it again")
     return None
 
 

@@ -187,7 +187,7 @@ def load(
     The month is left alone where it was made from the same content by the same SQL, and by the same
     zones where its trips have points instead of zones. Raises LayoutError where the file's columns
     are not those of its month, DamagedFile, ValueNotReadable for a value that does not fit,
-    Implausible, SchemaMismatch, ZonesMissing and LoadError; readers then keep what they had.
+    Implausible, UnlikeDescribed, ZonesMissing and LoadError; readers then keep what they had.
     """
     lake.root.attach(con)  # the keys of a role may end within a long range
     work = _prepare(con, lake, table, source, sha256, fetched_from)
