@@ -230,6 +230,17 @@ def test_month_that_always_fails_holds_up_no_other(sensor, publisher, instance, 
     assert "HTTP 500" in sensor.status.message
 
 
+def test_file_url_is_a_source(sensor, tmp_path):
+    folder = tmp_path / "a source" / "trip-data"
+    uri = folder.parent.as_uri()
+    sensor.tick(url=uri)
+    assert f"there is no folder {folder.parent}" in sensor.status.message
+    folder.mkdir(parents=True)
+    (folder / "yellow_tripdata_2023-01.parquet").write_bytes(b"PAR1PAR1")
+    assert sensor.tick(2 * MINUTES, url=uri) == ["2023-01-01"]
+    assert "2023-02, 2023-03 and 2023-04 are not published yet" in sensor.status.message
+
+
 def test_cursor_of_another_form_is_begun_again(sensor, publisher):
     publish(publisher, "2023-01", "2023-02", "2023-03", "2023-04")
     sensor.cursor = json.dumps({"2023-01-01": {"next": 9e9, "wait": 1.0, "due": 0}})

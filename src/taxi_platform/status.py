@@ -1,7 +1,7 @@
 """The state of a running instance: locations, assets, sensors, sources, and what went wrong."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,10 +15,11 @@ from taxi_shared import keys, source_status
 
 RECENT_SECONDS = 24 * 3600
 PROBLEMS_SHOWN = 20
+CHECK = "source_reachable"
 SOURCES = {"yellow": keys.TAXI_TRIPS_FILE, "green": keys.GREEN_TRIPS_FILE}
 
 _KEYS = {service: {"path": asset.path} for service, asset in SOURCES.items()}
-_QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!) {
+_QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!, $check: String!) {
   assetNodes { isMaterializable groupName assetKey { path } repository { location { name } }
     partitionStats { numPartitions numMaterialized numMaterializing numFailed }
     assetMaterializations(limit: 1) { timestamp } }
@@ -27,23 +28,24 @@ _QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!) {
     schedules { name scheduleState { status ticks(limit: 1) { timestamp } } } } } }
   going: runsOrError(filter: { statuses: [QUEUED, STARTING, STARTED] }) {
     ... on Runs { results { status allPools } } }
-  yellow: assetCheckExecutions(assetKey: $yellow, checkName: "source_reachable", limit: 3) {
+  yellow: assetCheckExecutions(assetKey: $yellow, checkName: $check, limit: 3) {
     evaluation { timestamp description } }
-  green: assetCheckExecutions(assetKey: $green, checkName: "source_reachable", limit: 3) {
+  green: assetCheckExecutions(assetKey: $green, checkName: $check, limit: 3) {
     evaluation { timestamp description } } }"""
 
 
 def show(graphql: GraphQL, console: Console) -> bool:
     """Print the state of an instance; False where an error needs attention."""
     now = time.time()
-    found = graphql.ask(_QUERY, **_KEYS)
+    found = graphql.ask(_QUERY, check=CHECK, **_KEYS)
     console.print(f"Instance at {graphql.url}", highlight=False)
     console.print(_assets(found["assetNodes"], now))
     console.print(_instigators(found["repositoriesOrError"]["nodes"], now))
     console.print(_runs(found["going"]["results"]))
-    for line in _sources(found, now):
-        console.print(line, highlight=False, soft_wrap=True)
     problems = summarize(graphql, find_problems(graphql, now - RECENT_SECONDS))
+    failing = {problem.subject for problem in problems if not problem.fixed}
+    for line in _sources(found, failing, now):
+        console.print(line, highlight=False, soft_wrap=True)
     for problem in problems[-PROBLEMS_SHOWN:]:
         console.print(_described(problem, graphql.url, now), highlight=False, soft_wrap=True)
     if len(problems) > PROBLEMS_SHOWN:
@@ -73,11 +75,11 @@ def _described(problem: Problem, url: str, now: float) -> str:
     return f"{mark} {where}{when}: {link}\n  {escape(problem.reason)}"
 
 
-def _sources(found: Mapping[str, Any], now: float) -> Iterator[str]:
-    """A line for the source of each service that the instance serves."""
+def _sources(found: Mapping[str, Any], failing: Set[str], now: float) -> Iterator[str]:
+    """A line for the source of each service of the instance; what fails is among the problems."""
     served = {node["assetKey"]["path"][-1] for node in found["assetNodes"]}
     for service, asset in SOURCES.items():
-        if asset.path[-1] not in served:
+        if asset.path[-1] not in served or f"check {asset.path[-1]} {CHECK}" in failing:
             continue
         evaluations = [each["evaluation"] for each in found[service] if each["evaluation"]]
         if evaluations:

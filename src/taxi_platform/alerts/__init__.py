@@ -1,6 +1,6 @@
-"""Alerts: what went wrong in any location, told by webhook and by e-mail.
+"""Alerts: failures in any location, sent by webhook and e-mail.
 
-A process of its own beside the daemon asks the webserver's API. A sensor could not tell of its own
-location that does not load, nor of failures to evaluate it; and Dagster's sensor of failed runs
-knows neither checks nor ticks.
+A process beside the daemon polls the webserver's API. A sensor cannot report that its own location
+does not load or that its own ticks fail, and Dagster's run failure sensor covers neither checks nor
+ticks.
 """

@@ -1,4 +1,4 @@
-"""Ways to tell people: a webhook and e-mail, each on where it is configured."""
+"""Channels for alerts: a webhook and e-mail, each on where it is configured."""
 
 import logging
 import smtplib
@@ -27,7 +27,7 @@ class NotSent(Exception):
 
 
 class Channel(Protocol):
-    """A way to tell people."""
+    """A channel that sends messages to people."""
 
     @property
     def name(self) -> str: ...

@@ -1,4 +1,4 @@
-"""What an alert says: as JSON, and in words."""
+"""The message of an alert, as JSON and as text."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ MOST_REASON = 1500
 
 @dataclass(frozen=True)
 class Message:
-    """Problems that are told at once. `ui` is the address of the UI.
+    """Problems that are sent together. `ui` is the address of the UI.
 
-    The same problems make the same `id`: by it a receiver can tell a message that came twice.
+    The same problems make the same `id`, by which a receiver recognizes a duplicate.
     """
 
     problems: Sequence[Problem]

@@ -1,4 +1,4 @@
-"""The watch: looks for problems, remembers what was told, and keeps what could not be sent."""
+"""The watch: polls for problems, sends each once, and keeps what could not be sent."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger("taxi_platform.alerts")
 LOOK_SECONDS = 15.0
 # A failed event may be stored a little after its time.
 OVERLAP_SECONDS = 300.0
-# A sensor that goes on failing is told of once, and again after an hour without failure.
+# A sensor that keeps failing is reported once, and again after an hour without failure.
 QUIET_SECONDS = 3600.0
 # What comes within this time of a message goes into the next one.
 GATHER_SECONDS = 60.0
@@ -34,11 +34,11 @@ LONGEST_WAIT_SECONDS = 600.0
 
 @dataclass
 class State:
-    """What is known between two looks, kept in a file.
+    """The state between two polls, kept in a file.
 
-    looked: the time of the last look
-    told:   by its key, when a problem was last seen
-    outbox: by channel, what it has yet to send
+    looked: the time of the last poll
+    told:   when each reported problem was last seen, by key
+    outbox: the problems that each channel has yet to send
     """
 
     looked: float
@@ -47,7 +47,7 @@ class State:
 
     @classmethod
     def load(cls, path: Path, now: float) -> "State":
-        """The state of a file; without one, what happened before `now` is nobody's news."""
+        """The state of a file; without one, what happened before `now` is not reported."""
         if not path.exists():
             return cls(looked=now)
         values = json.loads(path.read_text())
@@ -66,7 +66,7 @@ class State:
             json.dump(asdict(self), file)
 
     def take(self, found: Sequence[Problem], channels: Sequence[str], now: float) -> None:
-        """Put into every channel's outbox what has not been told yet."""
+        """Put the problems that were not reported yet into every channel's outbox."""
         news = [problem for problem in found if not self._is_told(problem, now)]
         for problem in found:
             self.told[problem.key] = problem.last or now
@@ -86,7 +86,7 @@ class State:
 
 @dataclass
 class Watch:
-    """Looks at an instance and tells its problems; `ui` is the UI's address in links."""
+    """Polls an instance and sends its problems; `ui` is the UI's address in links."""
 
     graphql: GraphQL
     channels: Sequence[Channel]
@@ -111,7 +111,7 @@ class Watch:
             time.sleep(LOOK_SECONDS)
 
     def look(self) -> None:
-        """Find what is new. If the webserver does not answer, the next look goes further back."""
+        """Find new problems. If the webserver does not answer, the next poll goes further back."""
         now = time.time()
         try:
             found = find_problems(self.graphql, self.state.looked - OVERLAP_SECONDS)
