@@ -94,7 +94,8 @@ def _answer(ours: Platform, names: Sequence[str]) -> list[float]:
 def _answered_twice(ours: Platform) -> int:
     """Requests that have more than one run."""
     runs = ours.instance.graphql.ask(
-        """{ runsOrError(filter: {pipelineName: "adhoc_request_job"}, limit: 1000) { ... on Runs {
+        """{ runsOrError(limit: 1000, filter: {pipelineName: "adhoc_request_job",
+            tags: [{key: "dagster/code_location", value: "adhoc_reports"}]}) { ... on Runs {
             results { status tags { key value } } } } }"""
     )["runsOrError"]["results"]
     names = Counter(tag["value"] for run in runs for tag in run["tags"] if tag["key"] == "request")

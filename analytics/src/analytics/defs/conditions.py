@@ -104,8 +104,8 @@ _MISSING = (
     .replace("any_deps_missing", ~MonthsLoaded())
 )
 _REPLACED = TripsReplaced().since((_DONE & ~TripsReplaced()).with_label("handled"))
-# A run records each month as soon as it is in place; the months after it stay in progress until they
-# are recorded too, or the run ends. The weeks wait for the last, so that they are one run as well.
+# A run records each month as soon as it is in place; the others stay in progress until they are
+# recorded too, or the run ends. The weeks wait for the last, so that they are one run as well.
 # Any month counts: `manhattan_stats` depends on all of them.
 _LOADING = dg.AutomationCondition.asset_matches(
     keys.MANHATTAN_STATS, dg.AutomationCondition.any_deps_in_progress()
