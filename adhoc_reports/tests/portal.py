@@ -46,9 +46,18 @@ class FakeDagster:
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     error: str = ""
 
-    def add(self, run_key: str, status: str, ended: float | None = None) -> str:
+    def add(
+        self,
+        run_key: str,
+        status: str,
+        ended: float | None = None,
+        location: str = "adhoc_reports",
+    ) -> str:
         run_id = f"run-{len(self.runs)}"
-        tags = [{"key": "dagster/run_key", "value": run_key}]
+        tags = [
+            {"key": "dagster/code_location", "value": location},
+            {"key": "dagster/run_key", "value": run_key},
+        ]
         self.runs[run_id] = {"runId": run_id, "status": status, "endTime": ended, "tags": tags}
         return run_id
 
@@ -62,11 +71,16 @@ class FakeDagster:
             cause = {"className": "OSError", "message": self.error}
             event = {"error": {"className": "X", "message": "wrapped", "causes": [cause]}}
             return _data(logsForRun={"events": [event]})
-        if "tags" in variables:
-            (tag,) = variables["tags"]
-            return _data(runsOrError={"results": self._with(lambda run: tag in run["tags"])})
+
+        def is_asked_for(run: dict[str, Any]) -> bool:
+            in_status = run["status"] in variables.get("statuses", [run["status"]])
+            return in_status and all(tag in run["tags"] for tag in variables["tags"])
+
+        runs = {"results": [run for run in reversed(self.runs.values()) if is_asked_for(run)]}
+        if "statuses" not in variables:
+            return _data(runsOrError=runs)
         return _data(
-            runsOrError={"results": self._with(lambda r: r["status"] in variables["statuses"])},
+            runsOrError=runs,
             sensorOrError={
                 "__typename": "Sensor",
                 "sensorState": {
@@ -90,9 +104,6 @@ class FakeDagster:
                 }
             },
         )
-
-    def _with(self, condition: Any) -> list[dict[str, Any]]:
-        return [run for run in reversed(self.runs.values()) if condition(run)]
 
 
 def _data(**data: Any) -> httpx2.Response:

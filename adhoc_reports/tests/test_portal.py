@@ -261,6 +261,13 @@ def test_a_run_that_somebody_ended_and_one_whose_files_are_gone_have_failed(loca
     assert "its files are gone" in text(local.client.get("/reports/b"))
 
 
+def test_run_of_another_location_is_none_of_the_portal(local):
+    local.client.post("/", data={**FORM, "name": "a"})
+    local.dagster.add(local.run_key("a"), "CANCELED", location="another")
+    again()
+    assert "The run was cancelled" not in text(local.client.get("/reports/a"))
+
+
 def test_a_report_is_made_again_only_where_there_is_a_reason_to(local):
     local.client.post("/", data=FORM)
     local.answer(NAME)

@@ -21,8 +21,10 @@ JOB = "adhoc_request_job"
 _UNFINISHED = ["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING", "FAILURE", "CANCELED"]
 _RUN = "runId status endTime tags { key value }"
 _SCENE = f"""
-query ($statuses: [RunStatus!], $sensor: SensorSelector!, $limit: Int!) {{
-  runsOrError(filter: {{pipelineName: "{JOB}", statuses: $statuses}}, limit: $limit) {{
+query ($statuses: [RunStatus!], $sensor: SensorSelector!, $limit: Int!, $tags: [ExecutionTag!]) {{
+  runsOrError(
+    filter: {{pipelineName: "{JOB}", statuses: $statuses, tags: $tags}}, limit: $limit
+  ) {{
     ... on Runs {{ results {{ {_RUN} }} }} }}
   sensorOrError(sensorSelector: $sensor) {{
     __typename ... on Sensor {{ sensorState {{ status ticks(limit: 2) {{ status }} }} }} }}
@@ -36,8 +38,11 @@ _FAILURE = """
 query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { __typename
   ... on ExecutionStepFailureEvent { error { className message causes { className message } } }
   ... on RunFailureEvent { message error { className message } } } } } }"""
+LOCATION = "adhoc_reports"
+# Another location may have a job of the same name, and the same run keys.
+_OF_LOCATION = {"key": "dagster/code_location", "value": LOCATION}
 _SENSOR = {
-    "repositoryLocationName": "adhoc_reports",
+    "repositoryLocationName": LOCATION,
     "repositoryName": "__repository__",
     "sensorName": "adhoc_request_sensor",
 }
@@ -102,7 +107,7 @@ class Dagster:
         """
         asked, run = self._runs.get(run_key, (float("-inf"), None))
         if time.monotonic() - asked > SECONDS:
-            tags = [{"key": "dagster/run_key", "value": run_key}]
+            tags = [_OF_LOCATION, {"key": "dagster/run_key", "value": run_key}]
             data = await self._ask(_RUN_OF_KEY, tags=tags)
             run = _by_version(data["runsOrError"]).get(version_in(run_key))
             if len(self._runs) >= MAX_KEPT:
@@ -124,7 +129,9 @@ class Dagster:
         return f"{self.public_url}/runs/{run_id}"
 
     async def _look(self) -> Scene:
-        data = await self._ask(_SCENE, statuses=_UNFINISHED, sensor=_SENSOR, limit=RUNS_SHOWN)
+        data = await self._ask(
+            _SCENE, statuses=_UNFINISHED, sensor=_SENSOR, limit=RUNS_SHOWN, tags=[_OF_LOCATION]
+        )
         found = data["runsOrError"]
         is_all = len(found.get("results", [])) < RUNS_SHOWN
         return Scene(_by_version(found), is_all, _trouble(data))
