@@ -87,8 +87,10 @@ class Site:
         """How many runs each request has had."""
         assert self.instance
         found = self.instance.graphql.ask(
-            """{ runsOrError(filter: {pipelineName: "adhoc_request_job"}, limit: 1000) {
-                  ... on Runs { results { tags { key value } } } } }"""
+            """query ($tags: [ExecutionTag!]) {
+                runsOrError(filter: {pipelineName: "adhoc_request_job", tags: $tags}, limit: 1000) {
+                  ... on Runs { results { tags { key value } } } } }""",
+            tags=[{"key": "dagster/code_location", "value": "adhoc_reports"}],
         )["runsOrError"]["results"]
         tags = (tag for run in found for tag in run["tags"])
         return Counter(tag["value"] for tag in tags if tag["key"] == "request")
