@@ -22,7 +22,7 @@ from ingestion.lib.download import Receipt, download
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 
-from .conftest import Publisher, status
+from .conftest import Publisher
 
 NOW = datetime(2023, 5, 5, tzinfo=UTC)
 
@@ -149,13 +149,17 @@ def test_a_source_that_cannot_be_asked_is_told(instance, tmp_path, elsewhere):
     assert data.skip_message.endswith("Connection refused).")
 
 
+def test_schedule_loads_what_is_published_in_spite_of_a_block(tick, publisher):
+    requests = tick("2023-01", "2023-03").run_requests  # 403 for the others
+    assert [request.partition_key for request in requests] == ["2023-01-01", "2023-03-01"]
+
+
 def test_schedule_tells_a_block_from_a_month_to_come(tick, publisher, instance):
-    publisher.misbehave[path("2023-02")] = [status(403)]
-    data = tick("2023-01", "2023-02", "2023-03")
-    assert not data.run_requests or data.run_requests[0].partition_key == "2023-01-01"
-    (request, *_) = data.run_requests
-    assert "2023-02-01" not in str(data.run_requests)
-    assert request.partition_key == "2023-01-01"
+    load(instance, "2023-01-01", "2023-03-01")
+    assert tick().skip_message == (
+        f"{publisher.url} refuses requests (HTTP 403) for 2023-02 although 2023-03 is published: "
+        "it is probably limiting this address."
+    )
 
 
 def test_the_jobs_are_a_service_each_and_the_zones_come_with_yellow_trips():
