@@ -95,6 +95,10 @@ def test_strange_rows_are_counted_as_pandas_counts_them_in_the_source(
         "unknown pickup zones": (~source["PULocationID"].between(1, 263)).sum(),
         "unknown dropoff zones": (~source["DOLocationID"].between(1, 263)).sum(),
         "exact duplicates": source.duplicated().sum(),
+        "nan values": 0,
+        "unusable times": 0,
+        "rounded values": 0,
+        "utc offsets": 0,
     }
     for ours, theirs in (
         ("passenger_count", "passenger_count"),

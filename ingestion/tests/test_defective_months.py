@@ -121,6 +121,14 @@ def test_unusable_pickup_time_loads_as_null_and_is_counted(database, pickup):
     assert days == [(None, 1, 1), (date(1970, 1, 1), 2, 0)]
 
 
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_time_of_any_unit_is_the_same(database, unit):
+    second = int(PICKUP.replace(tzinfo=UTC).timestamp())
+    scale = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[unit]
+    load(database, march(tpep_pickup_datetime=times(*[second * scale] * 3, unit=unit)))
+    assert column(database, "pickup_datetime") == [PICKUP.replace(microsecond=0)] * 3
+
+
 def test_first_and_last_years_load_as_they_are(database):
     march_5 = int(PICKUP.replace(tzinfo=UTC).timestamp()) * 1_000_000
     table = pa.concat_tables([march(), march()])

@@ -451,9 +451,12 @@ def _differ(values: Iterable[str]) -> str:
 def _first_row(
     con: duckdb.DuckDBPyConnection, file: UPath | str, condition: str, value: str
 ) -> tuple[int, int, str] | None:
-    """The number of the first row that meets a condition, how many rows do, and its value."""
+    """The number of the first row that meets a condition, how many rows do, and its value.
+
+    The value is at most 100 characters of its text.
+    """
     ((row, count, found),) = con.execute(
-        f"SELECT min(row), count(*), CAST(arg_min(value, row) AS VARCHAR) FROM (SELECT "
+        "SELECT min(row), count(*), left(CAST(arg_min(value, row) AS VARCHAR), 100) FROM (SELECT "
         f"row_number() OVER () AS row, {condition} AS is_met, {value} AS value FROM {RAW_FILE}) "
         "WHERE is_met",
         {"file": literal(file)},

@@ -220,8 +220,9 @@ def _prepare(
     zones = ZoneShapes.of(con, lake) if plan.placements else None
     publisher = provenance.publisher(fetched_from, _is_synthetic(con, source.path))
     days = table.days.logic if table.days else ""
+    sql = f"{plan.query} {conform.any_of(plan.losses)}"
     version = hashlib.sha256(
-        f"{sha256} {plan.query} {zones.fingerprint if zones else ''} {days} {publisher}".encode()
+        f"{sha256} {sql} {zones.fingerprint if zones else ''} {days} {publisher}".encode()
     ).hexdigest()
     return _Load(
         source,
