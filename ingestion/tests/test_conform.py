@@ -116,7 +116,7 @@ def test_a_value_that_does_not_fit_is_named_with_its_column(con, tmp_path):
 def test_a_file_that_is_no_parquet_is_named(con, tmp_path):
     path = tmp_path / "broken.parquet"
     path.write_bytes(b"PAR1 nothing PAR1")
-    with pytest.raises(DamagedFile, match=r"broken\.parquet is damaged .* be fetched again"):
+    with pytest.raises(DamagedFile, match=r"broken\.parquet is damaged: "):
         conform.schema_of(con, str(path))
 
 

@@ -384,7 +384,7 @@ def test_damaged_footer_is_named(database, footer):
     content = bytearray(parquet(march()))
     start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     content[start : start + 100] = bytes(100) if footer == "zeros" else b"\xff" + bytes(99)
-    with pytest.raises(DamagedFile, match=r"march\.parquet is damaged and has to be fetched again"):
+    with pytest.raises(DamagedFile, match=r"march\.parquet is damaged: "):
         load(database, bytes(content))
 
 

@@ -252,9 +252,7 @@ def first_unreadable(
                 return ValueNotReadable(f"{where} cannot be read: {first_line(error)}")
             except duckdb.Error as error:
                 if is_damage(error):
-                    return DamagedFile(
-                        f"{where} is damaged, the file has to be fetched again: {first_line(error)}"
-                    )
+                    return DamagedFile(f"{where} is damaged: {first_line(error)}")
                 raise
             if found:
                 row, count, value = found
@@ -297,7 +295,7 @@ def _cannot_be_opened(file: UPath | str, error: duckdb.Error) -> LayoutError:
         size = UPath(file).stat().st_size
         return DamagedFile(f"{file} is not a whole Parquet file: it has {size} bytes")
     if is_damage(error):
-        return DamagedFile(f"{file} is damaged and has to be fetched again: {message}")
+        return DamagedFile(f"{file} is damaged: {message}")
     return LayoutError(f"{file} cannot be read: {message}")
 
 
