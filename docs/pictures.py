@@ -114,7 +114,9 @@ def portal(browser: Browser, url: str, data: Path) -> None:
         viewport={"width": 390, "height": 860}, color_scheme="dark", device_scale_factor=2
     ).new_page()
     phone.goto(report)
-    phone.screenshot(path=PICTURES / "portal_phone.png", clip=_size_until(phone, "#heatmap ~ .legend"))
+    phone.screenshot(
+        path=PICTURES / "portal_phone.png", clip=_size_until(phone, "#heatmap ~ .legend")
+    )
 
 
 def _size_until(page: Page, last: str) -> FloatRect:
