@@ -21,7 +21,7 @@ PATH = "/trip-data/yellow_tripdata_2023-02.parquet"
 def judged(refused: list[str], exists: list[str], today: date = TODAY) -> Exception | None:
     refusals = Refusals("TLC", lambda: [f"{month}-01" for month in exists], today)
     errors = [refusals.judge(f"{month}-01", Forbidden("HTTP 403", 7)) for month in refused]
-    return refusals.block or errors[-1]
+    return refusals.block(is_final=True) or errors[-1]
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_other_errors_are_no_refusals():
     refusals = Refusals("TLC", lambda: ["2023-02-01"], TODAY)
     for error in (NotPublished("HTTP 404"), TransientError("HTTP 503"), None):
         assert refusals.judge("2023-01-01", error) is error
-    assert refusals.block is None
+    assert refusals.block(is_final=True) is None
 
 
 def test_month_found_after_a_refusal_makes_it_a_block():
     refusals = Refusals("TLC", list, TODAY)
     assert not isinstance(refusals.judge("2023-03-01", Forbidden("HTTP 403")), Blocked)
     refusals.judge("2023-04-01", None)
-    assert "2023-03 although 2023-04 is published" in str(refusals.block)
+    assert "2023-03 although 2023-04 is published" in str(refusals.block(is_final=True))
 
 
 def test_few_months_are_asked_for_at_once(monkeypatch):
@@ -136,7 +136,7 @@ def test_run_passes_a_block_that_ends(ingestion):  # noqa: F811
 def test_blocked_run_stops_fetching(ingestion):  # noqa: F811
     months = [f"2023-{month:02}-01" for month in range(1, 13)]
     result = ingestion.run(months[0], months[-1], FILE)  # 403 for each of them
-    assert "refuses requests (HTTP 403) for 2023-0" in failure(result)
+    assert "refuses requests (HTTP 403) for " in failure(result)
     assert "12 of 12 partitions failed" in failure(result)
     assert len(ingestion.publisher.requests) <= 3 * FETCHED_AT_ONCE  # of the three tries
 
@@ -182,3 +182,12 @@ def test_polls_survive_the_cursor():
     assert Polls.from_cursor(polls.to_cursor(), "there") == Polls("there")
     for cursor in (None, "", "[]", "{", '{"months": 7}'):
         assert Polls.from_cursor(cursor, "here") == Polls("here")
+
+
+def test_old_month_is_no_block_while_others_are_asked():
+    refusals = Refusals("TLC", list, TODAY)
+    error = Forbidden("HTTP 403")
+    assert refusals.judge("2001-01-01", error) is error
+    assert refusals.block(is_final=False) is None
+    refusals.judge("2000-12-01", None)
+    assert refusals.block(is_final=True) is None

@@ -58,7 +58,7 @@ def _ask(
     except DownloadError as raised:
         refusals = Refusals(tlc.publisher, lambda: loaded, now.date())
         error = refusals.judge(month, raised)
-        return None if isinstance(error, NotPublished) else error
+        return refusals.block(is_final=True) or (None if isinstance(error, NotPublished) else error)
     return None
 
 

@@ -163,11 +163,12 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
             for month in months.side_by_side(sources, fetch, load):
                 _report(con, report, service, month)
                 brought.append(month)
-        if block := refusals.block:  # a month may have been refused before a newer one was found
+        block = refusals.block(is_final=True)
+        if block:  # a month may have been refused before a newer one was found
             for month in brought:
                 if isinstance(month.fetched.error, Forbidden | Blocked):
                     report.failed(month.source.partition, block)
-        tlc.retry_what_may_pass(context, [refusals.block, *(m.fetched.error for m in brought)])
+        tlc.retry_what_may_pass(context, [block, *(m.fetched.error for m in brought)])
         if service.table_asset in selected:
             database.publish()
         if selected_checks := context.selected_asset_check_keys:
@@ -194,7 +195,7 @@ def _fetch(
     """
     if service.file_asset not in selected:
         return months.fetched_before(source)
-    if block := refusals.block:
+    if block := refusals.block(is_final=False):
         return Fetched(None, block, 0.0, changed=False)
     fetched = months.fetch(source, tlc.patience, stop)
     return replace(fetched, error=refusals.judge(source.partition, fetched.error))

@@ -52,7 +52,7 @@ class Refusals:
         self._lock = threading.Lock()
 
     def judge(self, partition: str, error: Exception | None) -> Exception | None:
-        """Record the outcome of a request for a month; its error, Blocked where it is a block."""
+        """Record the outcome of a request for a month; its error, Blocked where that is certain."""
         with self._lock:
             if error is None:
                 self._found.add(partition)
@@ -60,16 +60,19 @@ class Refusals:
                 if not self._refused:
                     self._found.update(self._exists())
                 self._refused[partition] = error
-                return self._block() or error
+                return self._block(is_final=False) or error
             return error
 
-    @property
-    def block(self) -> Blocked | None:
-        """Why the publisher counts as blocking this address; None while it does not."""
-        with self._lock:
-            return self._block()
+    def block(self, *, is_final: bool) -> Blocked | None:
+        """Why the publisher counts as blocking this address; None while it does not.
 
-    def _block(self) -> Blocked | None:
+        While requests are on their way (`is_final` false), an old month may be refused before
+        another one is found.
+        """
+        with self._lock:
+            return self._block(is_final)
+
+    def _block(self, is_final: bool) -> Blocked | None:
         if not self._refused:
             return None
         oldest = min(self._refused)
@@ -80,7 +83,7 @@ class Refusals:
             text = f"{oldest[:7]} although {newer[:7]} is published"
         elif len(self._refused) >= MANY_REFUSED:
             text = _named(self._refused)
-        elif not self._found and date.fromisoformat(oldest) + LONG_AGO < self._today:
+        elif is_final and not self._found and date.fromisoformat(oldest) + LONG_AGO < self._today:
             text = f"{oldest[:7]}, which ended long ago"
         else:
             return None
@@ -156,7 +159,7 @@ def plan(
             error = refusals.judge(partition, None)
         except DownloadError as raised:
             error = refusals.judge(partition, raised)
-        if error and not isinstance(error, NotPublished):
+        if error and (not isinstance(error, NotPublished) or refusals.block(is_final=True)):
             stop.set()
             return "failed", error
         stop.wait(PAUSE_SECONDS)
@@ -168,7 +171,9 @@ def plan(
 
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         answers = dict(zip(partitions, pool.map(ask, partitions), strict=True))
-    if block := refusals.block:  # of months, too, that were refused before it was known
+    if block := refusals.block(
+        is_final=True
+    ):  # of months, too, that were refused before it was known
         for partition, (_, error) in answers.items():
             if isinstance(error, Forbidden | Blocked):
                 answers[partition] = "failed", block
