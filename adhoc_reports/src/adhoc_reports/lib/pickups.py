@@ -84,7 +84,7 @@ def number_format(numbers: Iterable[float | None]) -> str:
     """The format specification for numbers that are shown together: 0, 1 or 2 decimals."""
     known = [number for number in numbers if number is not None]
     largest = max(known, default=0)
-    if largest >= 1000 or all(float(number).is_integer() for number in known):
+    if largest >= 100 or all(float(number).is_integer() for number in known):
         return ",.0f"
     return ",.1f" if largest >= 10 else ",.2f"
 
