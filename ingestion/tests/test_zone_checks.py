@@ -267,3 +267,22 @@ def test_broken_rows_cannot_be_accepted():
         "zones.csv (from https://x.test/zones.csv), row 300: 2 fields, the header has 7. "
         "Expected as many fields as the header.",
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "what"),
+    [("zone", "another name"), ("borough", "another borough"), ("geometry", "another place")],
+)
+def test_column_sorted_by_itself_is_refused_until_accepted(field, what):
+    values = [getattr(row, field) for row in ROWS]
+    moved = [
+        replace(row, **{field: value})
+        for row, value in zip(ROWS, values[50:] + values[:50], strict=True)
+    ]
+    assert f"has {what} than the lake" in "\n".join(check(moved)[ZONES_COMPLETE].errors)
+    assert not errors(check(moved, accept=True)).get(ZONES_COMPLETE)
+
+
+def test_few_corrected_zones_are_no_change():
+    corrected = [replace(row, zone=f"New {row.zone}") for row in ROWS[:20]]
+    assert check([*corrected, *ROWS[20:]])[ZONES_COMPLETE].errors == ()

@@ -21,6 +21,7 @@ from taxi_shared.versions import made_from
 
 LOCATION = "ingestion"
 SENSOR_SECONDS = 60
+REPORT_SECONDS = 3600
 # No publisher's version is the same as this one.
 NOT_LOADED = Version(etag="not loaded", bytes=-1)
 
@@ -101,11 +102,14 @@ def publication_sensor(name: str, service: Service, job_name: str) -> dg.SensorD
             polls = polls.after(months, plan, seconds)
         requests = run_requests(plan.due, months, now.isoformat(timespec="seconds"))
         status = save_status(service, tlc, database.lake.root, polls, months, now)
-        is_new = status.message != polls.reported
+        # Each hour too: a person may have executed the check while the source was away.
+        is_new = status.message != polls.reported or seconds > polls.reported_at + REPORT_SECONDS
+        if is_new:
+            polls = replace(polls, reported=status.message, reported_at=seconds)
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else status.message,
-            cursor=replace(polls, reported=status.message).to_cursor(),
+            cursor=polls.to_cursor(),
             asset_events=[evaluation(service, status)] if is_new else [],
         )
 

@@ -169,14 +169,16 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
                 if isinstance(month.fetched.error, Forbidden | Blocked):
                     report.failed(month.source.partition, block)
         tlc.retry_what_may_pass(context, [block, *(m.fetched.error for m in brought)])
-        if service.table_asset in selected:
-            database.publish()
         if selected_checks := context.selected_asset_check_keys:
             days = [service.table.days] if service.table.days else []
             with database.get_connection(tables=days) as con:  # which has what was loaded
                 undescribed = _undescribed_at_hand(con, service, database.lake)
                 yield from check_results(con, service.table, brought, undescribed, selected_checks)
-        report.raise_failures()
+        try:
+            if service.table_asset in selected:
+                database.publish()
+        finally:  # a damaged file of another month hides no month's failure
+            report.raise_failures()
 
     return assets
 

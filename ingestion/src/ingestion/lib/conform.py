@@ -333,11 +333,11 @@ def _sources(
             f"{', '.join(column.sources)}; found {', '.join(sorted(c.name for c in schema))}"
         )
     readable = _READABLE_AS[_kind(column.type)]
+    if column.type == "TIMESTAMP" and {source.type for source in sources} == {NO_VALUES}:
+        raise LayoutError(
+            f"{file}: column {sources[0].name} has no values; expected times for {column.name}"
+        )
     for source in sources:
-        if source.type == NO_VALUES and column.type == "TIMESTAMP":
-            raise LayoutError(
-                f"{file}: column {source.name} has no values; expected times for {column.name}"
-            )
         if source.type != NO_VALUES and source.kind not in readable:
             raise LayoutError(
                 f"{file}: column {source.name} cannot be read as {column.name} {column.type}: "

@@ -84,10 +84,14 @@ class Version:
     bytes: int | None = None
 
     def is_same_as(self, other: "Version") -> bool:
-        """By the ETag where both have one, otherwise by time and length."""
+        """By the ETag where both have one, otherwise by time, and by length where both have one.
+
+        The answers to HEAD and to GET may differ in what they say.
+        """
         if self.etag and other.etag:
             return self.etag == other.etag
-        return (self.last_modified, self.bytes) == (other.last_modified, other.bytes)
+        lengths = {self.bytes, other.bytes} - {None}
+        return self.last_modified == other.last_modified and len(lengths) < 2
 
 
 @dataclass(frozen=True)
@@ -423,7 +427,7 @@ def _retry_after(value: str) -> float | None:
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):  # no date, or one without a zone
+    except (ValueError, TypeError, OverflowError):  # no date, or one without a zone
         return None
 
 

@@ -83,7 +83,7 @@ class Refusals:
             text = f"{oldest[:7]} although {newer[:7]} is published"
         elif len(self._refused) >= MANY_REFUSED:
             text = _named(self._refused)
-        elif is_final and not self._found and date.fromisoformat(oldest) + LONG_AGO < self._today:
+        elif is_final and not self._found and self._ended_long_ago(oldest):
             text = f"{oldest[:7]}, which ended long ago"
         else:
             return None
@@ -93,6 +93,9 @@ class Refusals:
             "address",
             max(waits) or None,
         )
+
+    def _ended_long_ago(self, partition: str) -> bool:
+        return date.fromisoformat(partition) + LONG_AGO < self._today
 
 
 @dataclass(frozen=True)
@@ -222,13 +225,14 @@ class Polls:
     source: a hash of the publisher's address: another publisher is asked at once
     months: by partition
     retry:  while the publisher cannot be asked: until then, no month is
-    reported: the last message that the check `source_reachable` was given
+    reported: the last message that the check `source_reachable` was given, and when
     """
 
     source: str = ""
     months: Mapping[str, PollState] = field(default_factory=dict)
     retry: SourceRetry | None = None
     reported: str = ""
+    reported_at: float = 0.0
 
     @classmethod
     def from_cursor(cls, cursor: str | None, source: str) -> Self:
@@ -244,12 +248,13 @@ class Polls:
 
     def is_waiting(self, now: float) -> bool:
         """Whether the publisher is not to be asked for anything yet."""
-        return self.retry is not None and now < self.retry.next
+        return self.retry is not None and now < self.retry.next <= now + DAY
 
     def due(self, partitions: Iterable[str], now: float) -> list[str]:
         """The months to ask for now; first those that have waited longest."""
         next_polls = {key: self.months[key].next if key in self.months else 0 for key in partitions}
-        due = [key for key, next_poll in next_polls.items() if next_poll <= now]
+        # A time that is further away than the longest wait was set by a clock that was wrong.
+        due = [key for key, poll in next_polls.items() if poll <= now or poll > now + DAY]
         return sorted(due, key=lambda key: (next_polls[key], key))
 
     def after(self, partitions: Iterable[str], asked: LoadPlan, now: float) -> Self:

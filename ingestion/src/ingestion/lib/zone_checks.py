@@ -57,6 +57,7 @@ EXPECTED_FIELDS = "as many fields as the header"
 # Files, each with what is wrong with its rows.
 FileErrors = Sequence[tuple[ZonesFile, Sequence[RowError]]]
 
+MOST_CHANGED = 0.1
 ROWS_SHOWN, IDS_SHOWN, LONGEST_TEXT = 3, 10, 100
 
 
@@ -139,6 +140,8 @@ def _check_complete(
     if not file.rows:
         broken.append(f"{file} has no zones.")
     changes = _changes(file, lookup, in_lake) if file.rows else []
+    if not (broken or shape_errors(file.rows)):
+        changes += _moved(file, in_lake)
     accepted = [f"Accepted: {change}" for change in changes] if accept_changes else []
     absent = [borough for borough in BOROUGHS if borough not in _boroughs(file.zones)]
     is_first = not _with_shape(in_lake)
@@ -176,6 +179,39 @@ def _changes(file: ZonesFile, lookup: ZonesFile, in_lake: Sequence[Zone]) -> lis
             f"{lookup} has no service_zone for LocationID {_ids(unserved)}; the lake has."
         )
     return changes
+
+
+def _moved(file: ZonesFile, in_lake: Sequence[Zone]) -> list[str]:
+    """Many zones that have another borough, name or place than in the lake.
+
+    TLC corrects a name or a border now and then. A column that was sorted by itself changes most.
+    """
+    import shapely
+
+    if len(_with_shape(in_lake)) < len(PUBLISHED_SHAPES) * (1 - MOST_CHANGED):
+        return []  # no map to compare with
+    before = {zone.zone_id: zone for zone in in_lake if zone.geometry}
+    both = [
+        (before[zone.zone_id], zone)
+        for zone in file.zones
+        if zone.geometry and zone.zone_id in before
+    ]
+    shapes = [shapely.from_wkt([pair[i].geometry for pair in both]) for i in (0, 1)]
+    changed = {
+        "another borough": [new.zone_id for old, new in both if old.borough != new.borough],
+        "another name": [new.zone_id for old, new in both if old.zone != new.zone],
+        "another place": [
+            new.zone_id
+            for (_, new), stays in zip(both, shapely.intersects(*shapes), strict=True)
+            if not stays
+        ],
+    }
+    return [
+        f"{file} has {what} than the lake for {len(ids)} of {len(both)} zones: LocationID "
+        f"{_ids(sorted(ids))}."
+        for what, ids in changed.items()
+        if len(ids) > MOST_CHANGED * len(both)
+    ]
 
 
 def _outcome_of_rows(
