@@ -217,7 +217,7 @@ def test_ask_watch_and_look(site, page):
     assert run
     assert run.startswith(f"http://127.0.0.1:{site.dagster_port}/runs/")
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download as CSV").click()
+        page.get_by_role("link", name="Download totals as CSV").click()
     assert Path(download.value.path()).read_text() == _csv(site, "airport")
 
 

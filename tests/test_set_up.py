@@ -152,3 +152,16 @@ def test_settings_keep_dollars_as_they_are_written(tmp_path, monkeypatch):
     monkeypatch.delenv("TAXI_ALERT_SMTP_PASSWORD", raising=False)
     load_settings(file)
     assert os.environ["TAXI_ALERT_SMTP_PASSWORD"] == "p$a${HOME}#s"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--port", "99999"), "99999 is no port"),
+        (("--port", "3912", "--portal-port", "3912"), "cannot both have port 3912"),
+    ],
+)
+def test_ports_that_cannot_be_used_are_named(options, reason):
+    result = CliRunner().invoke(cli, ["demo", *options])
+    assert result.exit_code == 1
+    assert reason in result.output

@@ -29,7 +29,7 @@ def test_months_and_zones_are_told_when_they_change_and_not_otherwise(office, la
     assert "told last" in look(office)  # an empty lake is what is told by no file
     write_zones(lake)
     write_trips(lake, "2023-01-01", [(4, datetime(2023, 1, 10, 8)), (4, datetime(2023, 1, 11, 8))])
-    assert look(office) == "Told of 1 months and zones of 6 boroughs."
+    assert look(office) == "Published 1 months and the zones of 6 boroughs."
     told = available.told(office.root)
     assert [(month.month, month.trips) for month in told.months] == [(date(2023, 1, 1), 2)]
     assert told.zones["Manhattan"] == ("Zone 12", "Zone 4")

@@ -190,7 +190,7 @@ def test_a_name_that_another_request_has_is_refused(portal):
     portal.client.post("/", data={**FORM, "name": "jan"})
     refused = portal.client.post("/", data={**FORM, "name": "jan", "area": "Queens"})
     assert refused.status_code == 409
-    assert "Expected a name that no other request has" in text(refused)
+    assert "Another report already has this name" in text(refused)
     assert portal.requests() == {"jan": QUESTION}
     portal.put("bad", "{")
     assert portal.client.post("/", data={**FORM, "name": "bad"}).status_code == 409
@@ -284,7 +284,9 @@ def test_a_report_is_made_again_only_where_there_is_a_reason_to(local):
     local.client.post(f"/reports/{NAME}/again")
     assert local.run_key(NAME) != before
     page = local.client.get(f"/reports/{NAME}")
-    assert "The report is being updated. This is the one of 1 February 2026" in text(page)
+    assert "The report is being updated. This version was generated on 1 February 2026" in text(
+        page
+    )
     assert "1,932,504 pickups" in text(page)
     assert local.client.get(f"/api/reports/{NAME}").json()["result"]["by_hour"][18][5] == 18_005
     local.answer(NAME)
@@ -376,7 +378,7 @@ def test_a_request_whose_run_was_deleted_has_failed_and_does_not_wait_for_ever(l
     again()
     found = local.client.get("/api/reports/a").json()
     assert found["state"] == "failed"
-    assert "Dagster does not know of it any more" in found["reason"]
+    assert "No run found" in found["reason"]
     local.dagster.loaded = False  # then it may only not have been seen yet
     again()
     assert state(local, "a") == "waiting"

@@ -30,3 +30,11 @@ def test_usual_port_of_an_origin_is_left_out_as_browsers_do(entry, origin):
 def test_entry_that_is_no_server_is_named(entry):
     with pytest.raises(ValueError, match=f"'{entry}' in TAXI_UI_HOSTS or TAXI_PORTAL_HOSTS"):
         allowed_hosts(entry)
+
+
+@pytest.mark.parametrize(
+    "entry", ["*", "https://*.example.com", "https://x y", "https://x:99999", "https://[::1", "x:0"]
+)
+def test_entry_that_no_browser_sends_is_refused(entry):
+    with pytest.raises(ValueError, match="expected a name such as"):
+        allowed_hosts(entry)

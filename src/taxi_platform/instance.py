@@ -197,13 +197,17 @@ def free_port() -> int:
 
 
 def check_ports(port: int | None, portal_port: int | None) -> None:
-    """Raise InstanceError where a port of 127.0.0.1 is busy; None is none."""
+    """Raise InstanceError where a port of 127.0.0.1 is busy or cannot be one; None is none."""
+    if port and port == portal_port:
+        raise InstanceError(f"the UI and the portal cannot both have port {port}: change one")
     for number, another in ((port, "PORT=3001"), (portal_port, "PORTAL_PORT=8001")):
         if number:
             _check_port(number, another)
 
 
 def _check_port(port: int, another: str) -> None:
+    if not 0 < port < 65536:
+        raise InstanceError(f"{port} is no port; expected a number up to 65535, as in {another}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

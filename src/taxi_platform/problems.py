@@ -154,7 +154,9 @@ def _run_subject(run: dict[str, Any]) -> str:
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
     assets = sorted("/".join(key["path"]) for key in run["assetSelection"] or [])
     location = origin["repositoryLocationName"] if origin else "unknown"
-    return f"run {location} {_run_name(run['jobName'], tags)} {' '.join(assets)}"
+    name = _run_name(run["jobName"], tags)
+    # The runs of a job without partitions are told apart by the request that each answers.
+    return f"run {location} {name} {' '.join(assets)} {tags.get('request', '')}"
 
 
 def _failed_run(graphql: GraphQL, run: dict[str, Any]) -> Problem:

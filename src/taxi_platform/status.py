@@ -19,13 +19,18 @@ CHECK = "source_reachable"
 SOURCES = {"yellow": keys.TAXI_TRIPS_FILE, "green": keys.GREEN_TRIPS_FILE}
 
 _KEYS = {service: {"path": asset.path} for service, asset in SOURCES.items()}
-_QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!, $check: String!) {
+# Named, statuses are looked up by the instigator that runs now. Without them Dagster looks ticks up
+# by the address that its code server had when it was first started.
+TICKS = ["STARTED", "SKIPPED", "SUCCESS", "FAILURE"]
+_QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!, $check: String!,
+    $ticks: [InstigationTickStatus!]) {
   assetNodes { isMaterializable groupName assetKey { path } repository { location { name } }
     partitionStats { numPartitions numMaterialized numMaterializing numFailed }
     assetMaterializations(limit: 1) { timestamp } }
   repositoriesOrError { ... on RepositoryConnection { nodes { location { name }
-    sensors { name sensorState { status ticks(limit: 1) { timestamp } } }
-    schedules { name scheduleState { status ticks(limit: 1) { timestamp } } } } } }
+    sensors { name sensorState { status ticks(limit: 1, statuses: $ticks) { timestamp } } }
+    schedules { name scheduleState {
+      status ticks(limit: 1, statuses: $ticks) { timestamp } } } } } }
   going: runsOrError(filter: { statuses: [QUEUED, STARTING, STARTED] }) {
     ... on Runs { results { status allPools } } }
   yellow: assetCheckExecutions(assetKey: $yellow, checkName: $check, limit: 3) {
@@ -37,7 +42,7 @@ _QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!, $check: Stri
 def show(graphql: GraphQL, console: Console) -> bool:
     """Print the state of an instance; False where an error needs attention."""
     now = time.time()
-    found = graphql.ask(_QUERY, check=CHECK, **_KEYS)
+    found = graphql.ask(_QUERY, check=CHECK, ticks=TICKS, **_KEYS)
     console.print(f"Instance at {graphql.url}", highlight=False)
     console.print(_assets(found["assetNodes"], now))
     console.print(_instigators(found["repositoriesOrError"]["nodes"], now))
@@ -86,7 +91,7 @@ def _sources(found: Mapping[str, Any], failing: Set[str], now: float) -> Iterato
             text, when = evaluations[0]["description"], evaluations[0]["timestamp"]
             said = f"{escape(text or 'It can be reached.')} ({_ago(when, now)})"
         else:
-            said = "not asked yet; its sensor is off or has not ticked"
+            said = "not checked yet; the sensor is off or has not run"
         yield f"Source of {service} trips: {said}"
 
 

@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import json
 import os
+import re
 import resource
 from collections.abc import Iterable
 from typing import Any, Final
@@ -21,6 +22,7 @@ REQUEST_SECONDS: Final = 20.0
 CONNECTIONS: Final = 1_000
 OPEN_FILES: Final = 4 * CONNECTIONS
 
+_HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
 _OWN_PAGES = (b"same-origin", b"none")
 _ADD_THE_HOST = "Its operator can allow it by TAXI_UI_HOSTS or TAXI_PORTAL_HOSTS."
 
@@ -47,18 +49,22 @@ def origins(hosts: Iterable[str]) -> tuple[str, ...]:
 
 def _name_or_origin(entry: str) -> str:
     entry = entry.strip().lower()
-    if "://" not in entry and "/" not in entry:
-        return _without_port(entry)
-    address = urlsplit(entry)
-    usual_port = {"http": ":80", "https": ":443"}.get(address.scheme)
-    is_origin = f"{address.scheme}://{address.netloc}" == entry.removesuffix("/")
-    if not (usual_port and address.hostname and is_origin) or "@" in entry:
+    is_name = "://" not in entry and "/" not in entry
+    try:
+        address = urlsplit(f"http://{entry}" if is_name else entry)
+        usual_port = {"http": ":80", "https": ":443"}.get(address.scheme, "")
+        is_origin = f"{address.scheme}://{address.netloc}" == entry.removesuffix("/")
+        is_valid = bool(usual_port and (is_name or is_origin) and _HOST.fullmatch(address.netloc))
+        is_valid = is_valid and address.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
         raise ValueError(
             f"{entry!r} in TAXI_UI_HOSTS or TAXI_PORTAL_HOSTS is not a server's address; expected "
             "a name such as reports.example.com, or scheme and name without a path, as in "
             "https://intranet.example.com"
         )
-    return entry.removesuffix("/").removesuffix(usual_port)
+    return _without_port(entry) if is_name else entry.removesuffix("/").removesuffix(usual_port)
 
 
 class SameSiteGuard:

@@ -71,7 +71,7 @@ def available_data_sensor(
         found = available.find(con, lake, versions)
     available.tell(lake.root, found)
     return dg.SkipReason(
-        f"Told of {len(found.months)} months and zones of {len(found.zones)} boroughs."
+        f"Published {len(found.months)} months and the zones of {len(found.zones)} boroughs."
     )
 
 

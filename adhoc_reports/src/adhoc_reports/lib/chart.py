@@ -62,7 +62,7 @@ def draw(
         axes.text(
             0.5,
             0.5,
-            f"No pickups in {request.area} in this period",
+            "No pickups in this period" if pickups.counted else "No data for this period",
             transform=axes.transAxes,
             ha="center",
             va="center",
@@ -188,7 +188,7 @@ def _counted(pickups: Pickups) -> str:
     """What the colours or bars are, and of how many trips and days."""
     trips, days = pickups.total, sum(pickups.weekdays)
     if not days:
-        return "none of these days is loaded"
+        return "no data is loaded for these days"
     numbers = f"{_many(trips, 'trip')} in {_many(days, 'day')}"
     if days == 1:
         return f"pickups per hour, {numbers}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.resources import files
 from itertools import chain
+from math import floor, log10
 from typing import TYPE_CHECKING
 
 from adhoc_reports.lib.request import Question
@@ -81,12 +82,12 @@ class Pickups:
 
 
 def number_format(numbers: Iterable[float | None]) -> str:
-    """The format specification for numbers that are shown together: 0, 1 or 2 decimals."""
+    """The format specification for numbers that are shown together: three digits of the largest."""
     known = [number for number in numbers if number is not None]
     largest = max(known, default=0)
-    if largest >= 100 or all(float(number).is_integer() for number in known):
+    if largest >= 100 or largest <= 0 or all(float(number).is_integer() for number in known):
         return ",.0f"
-    return ",.1f" if largest >= 10 else ",.2f"
+    return f",.{2 - floor(log10(largest))}f"
 
 
 def busiest_in_words(pickups: Pickups) -> str:

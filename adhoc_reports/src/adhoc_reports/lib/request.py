@@ -109,6 +109,8 @@ def stored_name(filename: str) -> str:
     too_long = f"use at most {MAX_NAME_CHARACTERS} characters, {MAX_NAME_BYTES} bytes in UTF-8"
     if len(name) > MAX_NAME_CHARACTERS:  # first: a URL may hold 64,000
         raise ValueError(too_long)
+    if any(category(c) == "Cs" for c in name):  # what stands for a byte that is not UTF-8
+        raise ValueError("use a name in UTF-8")
     if any(c in "/\\" or category(c) in _CONTROL_CATEGORIES for c in name):
         raise ValueError("leave out slashes, backslashes and control characters")
     if any(c in _BIDI_CONTROLS for c in name):
@@ -125,11 +127,10 @@ def stored_name(filename: str) -> str:
 def looks_like_request(filename: str) -> bool:
     """Whether a file is meant as a request: `jan.json`, but also `jan.JSON` and `jan.json.txt`.
 
-    A hidden file is still being written.
+    A hidden file is still being written, and one such as `jan.json~` is an editor's or a copy's.
     """
-    return not filename.startswith(".") and (
-        filename.endswith(SUFFIX) or SUFFIX in filename.casefold()
-    )
+    ending = filename.casefold().rstrip()
+    return not filename.startswith(".") and ending.endswith((SUFFIX, f"{SUFFIX}.txt"))
 
 
 def _suffix_instruction(filename: str) -> str:

@@ -18,12 +18,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     url = settings.get(settings.DAGSTER_URL).rstrip("/")
-    app = create_app(
-        DataRoot.at(settings.get(settings.DATA_ROOT)),
-        Dagster(url, settings.get(settings.DAGSTER_PUBLIC_URL).rstrip("/") or url),
-        hosts=web.allowed_hosts(settings.get(settings.PORTAL_HOSTS)),
-        path=base_path(settings.get(settings.PORTAL_PATH)),
-    )
+    try:
+        app = create_app(
+            DataRoot.at(settings.get(settings.DATA_ROOT)),
+            Dagster(url, settings.get(settings.DAGSTER_PUBLIC_URL).rstrip("/") or url),
+            hosts=web.allowed_hosts(settings.get(settings.PORTAL_HOSTS)),
+            path=base_path(settings.get(settings.PORTAL_PATH)),
+        )
+    except ValueError as error:  # of a setting
+        parser.error(str(error))
     web.serve(app, arguments.host, arguments.port)
 
 

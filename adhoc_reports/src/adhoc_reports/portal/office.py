@@ -302,8 +302,9 @@ def _request(filename: str, question: Question) -> Request:
 
 
 def _name_taken(name: str) -> Refused:
-    found = f"name is {name!r}, which another request has"
-    return Refused(409, Problem("name", found, "expected a name that no other request has"))
+    found = f"name is {name!r}"
+    expected = "another report already has this name; choose another one"
+    return Refused(409, Problem("name", found, expected))
 
 
 def automatic_name(question: Question) -> str:

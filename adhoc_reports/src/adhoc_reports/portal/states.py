@@ -12,7 +12,7 @@ from adhoc_reports.portal.runs import AWAY, Dagster, NoAnswer, Run, Scene
 SETTLED_SECONDS = 15.0
 # A request is seen within seconds, and has a run as long as nobody deletes that.
 LOST_SECONDS = 3600.0
-LOST = "It was never made, and Dagster does not know of it any more. Try again."
+LOST = "No run found. Try again."
 GONE = "The report was made, but its files are gone. Try again."
 
 
