@@ -1,4 +1,4 @@
-"""A refusal is told from a month to come; waits double and end."""
+"""A refusal and a month that is not published yet differ; waits double and end."""
 
 import threading
 from datetime import date

@@ -267,7 +267,7 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[
     through `storage.literal`, or `Lake.pattern`.
 
     A file from before a column was described is read beside later ones as if it had it, without
-    values. A column that no file has is not in the view: who asks for it is told so. Raises
+    values. A column that no file has is not in the view: a query of it fails. Raises
     DamagedLakeFile.
     """
     # A view has no parameters: DuckDB itself quotes the paths. It would take `vendor_id=7/` above

@@ -56,7 +56,7 @@ COUNT_CHECKS = (
         "beside it and the same month a year before.",
         checks.usual_number,
     ),
-    # Not blocking: the trips are right, and where sums are NULL nobody takes them for known.
+    # Not blocking: the trips are right, and sums that are NULL show as unknown.
     CountCheck(
         "totals_known",
         UNKNOWN_TOTALS,

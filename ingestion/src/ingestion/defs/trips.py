@@ -191,7 +191,7 @@ def _fetch(
     source: Source,
     stop: threading.Event,
 ) -> Fetched:
-    """A month's file: fetched if that is selected, otherwise the one at hand.
+    """A month's file: fetched if that is selected, otherwise the one in `raw/`.
 
     Nothing more is fetched from a publisher that blocks this address.
     """

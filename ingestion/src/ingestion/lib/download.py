@@ -56,7 +56,7 @@ class NotPublished(DownloadError):
 
 class Forbidden(NotPublished):
     """HTTP 403. TLC's server answers it for a file that does not exist, and to an address that it
-    limits: `publication.Refusals` tells the two apart. `wait_seconds` is its Retry-After."""
+    limits: `publication.Refusals` distinguishes the two. `wait_seconds` is its Retry-After."""
 
     def __init__(self, message: str, wait_seconds: float | None = None) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
 """Which months to load now, when to ask for each again, and what to tell people meanwhile.
 
 TLC's server answers 403 for a month that it does not have, and for every month to an address that
-it limits (public reports of June 2026). `Refusals` tells the two apart.
+it limits (public reports of June 2026). `Refusals` distinguishes the two.
 """
 
 import threading
@@ -100,7 +100,7 @@ class Refusals:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What there is to do, by partition. A month that was not asked for is in none of the groups.
+    """The months by what they need. A month that was not asked for is in none of the groups.
 
     published:     missing months that the publisher has
     replaced:      loaded months of which the publisher has another version now
