@@ -222,10 +222,16 @@ def test_listing_has_what_is_meant_as_a_request(requests):
         "f.JSON",
         "g.json.txt",
         "h.json ",
+    )
+    for name in (
+        *meant,
+        ".c.json",
+        ".d.json.0.partial",
+        "e.txt",
+        "README",
         "i.json~",
         "j.json.part",
-    )
-    for name in (*meant, ".c.json", ".d.json.0.partial", "e.txt", "README"):
+    ):
         (requests / name).write_text("{}")
     for name in ("folder", "old.json.d"):
         (requests / name).mkdir()
@@ -319,9 +325,9 @@ def test_chmod_touch_and_copy_keep_the_digest(tmp_path):
 
 def test_file_that_is_not_read_keeps_its_digest_as_it_grows(tmp_path):
     folder = UPath(tmp_path)
-    (tmp_path / "a.json.part").write_text("{")
+    (tmp_path / "a.json.txt").write_text("{")
     first = read_one(folder)
-    (tmp_path / "a.json.part").write_text("{}")
+    (tmp_path / "a.json.txt").write_text("{}")
     assert read_one(folder).digest == first.digest
     assert read_one(folder).hint != first.hint
 
