@@ -183,12 +183,12 @@ def test_folder_below_a_file_is_named_before_a_load(tmp_path):
 def test_folder_that_cannot_be_written_is_named():
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o555)
-        user = os.geteuid()
+        root, user = DataRoot.at(f"{folder}/data"), os.geteuid()
         try:
             if user == 0:  # who may write everywhere
                 os.seteuid(65534)
             with pytest.raises(ValueError, match=f"{folder} is not a folder that this user can"):
-                DataRoot.at(f"{folder}/data").check()
+                root.check()
         finally:
             os.seteuid(user)
 

@@ -172,7 +172,7 @@ def locate(path_or_url: str) -> str:
         path = Path(path_or_url).expanduser()
     except RuntimeError:
         raise ValueError(f"{path_or_url!r} begins with a user who has no home folder") from None
-    return str((_monorepo_root() / path).resolve())
+    return str((path if path.is_absolute() else _monorepo_root() / path).resolve())
 
 
 def _path_of_file_url(url: str) -> str:
