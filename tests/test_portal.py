@@ -343,7 +343,7 @@ def test_one_day_is_shown_as_bars(site, page):
 
 
 def test_a_page_that_waits_tells_of_trouble_and_of_its_end(site, page):
-    question = {"borough": "Bronx", "start_date": "2023-01-01", "end_date": "2023-01-02"}
+    question = {"borough": "Bronx", "start_date": "2023-01-01", "end_date": "2023-01-03"}
     site.stop_dagster()
     try:
         requests.post(f"{site.url}/api/requests", json={**question, "name": "w"}, timeout=30)
