@@ -350,7 +350,7 @@ def test_a_page_that_waits_tells_of_trouble_and_of_its_end(site, page):
         page.route("**/api/reports/w", lambda route: route.abort())
         page.goto(f"{site.url}/reports/w")
         expect(page.locator("#live")).to_have_text(
-            "The portal does not answer. This page goes on when it is back.", timeout=30_000
+            "The portal does not answer. This page continues when it is back.", timeout=30_000
         )
         page.unroute("**/api/reports/w")
         expect(page.locator("#live")).to_be_empty(timeout=30_000)
