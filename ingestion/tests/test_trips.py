@@ -341,6 +341,18 @@ def checked(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluat
     return {each.check_name: each for each in result.get_asset_check_evaluations()}
 
 
+def blocked_by(result: dg.ExecuteInProcessResult, name: str) -> str:
+    """What a blocking check says that has failed the run."""
+    assert not result.success
+    check = checked(result)[name]
+    assert (check.passed, check.severity, check.blocking) == (
+        False,
+        dg.AssetCheckSeverity.ERROR,
+        True,
+    )
+    return check.description
+
+
 def test_a_month_that_would_lose_rows_fails_its_check_and_readers_keep_the_old_data(
     ingestion, monkeypatch
 ):
@@ -351,14 +363,8 @@ def test_a_month_that_would_lose_rows_fails_its_check_and_readers_keep_the_old_d
     query = ReadPlan.query.fget
     monkeypatch.setattr(ReadPlan, "query", property(lambda self: f"{query(self)} LIMIT 1"))
     result = ingestion.run(*MONTHS[:2])
-    assert not result.success
-    check = checked(result)["rows_as_published"]
-    assert (check.passed, check.severity, check.blocking) == (
-        False,
-        dg.AssetCheckSeverity.ERROR,
-        True,
-    )
-    assert "taxi_trips_2023-01.parquet has 2 rows, and 1 came out of it" in check.description
+    reason = blocked_by(result, "rows_as_published")
+    assert "taxi_trips_2023-01.parquet has 2 rows, and 1 came out of it" in reason
     assert ingestion.trips() == {MONTHS[0]: 3, MONTHS[1]: 3}
 
 
@@ -401,15 +407,9 @@ def test_a_month_with_other_columns_than_described_fails_its_check_and_is_not_re
     altered = "SELECT * REPLACE (CAST(passenger_count AS BIGINT) AS passenger_count), 1 AS one FROM"
     monkeypatch.setattr(ReadPlan, "query", property(lambda self: f"{altered} ({query(self)})"))
     result = ingestion.run(MONTHS[1], MONTHS[1])
-    assert not result.success
-    check = checked(result)["columns_as_described"]
-    assert (check.passed, check.severity, check.blocking) == (
-        False,
-        dg.AssetCheckSeverity.ERROR,
-        True,
-    )
-    assert "one is INTEGER, described as nothing" in check.description
-    assert "passenger_count is BIGINT, described as INTEGER" in check.description
+    reason = blocked_by(result, "columns_as_described")
+    assert "one is INTEGER, described as nothing" in reason
+    assert "passenger_count is BIGINT, described as INTEGER" in reason
     recorded = ingestion.instance.get_materialized_partitions
     assert recorded(keys.TAXI_TRIPS_FILE) == {*MONTHS[:2]}
     assert recorded(keys.TAXI_TRIPS) == {MONTHS[0]}

@@ -21,7 +21,7 @@ from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
 
 from .conftest import body
 from .layouts import yellow
-from .test_trips import MONTHS, Ingestion, checked, failure, picked_up_in
+from .test_trips import MONTHS, Ingestion, blocked_by, checked, failure, picked_up_in
 
 JANUARY, FEBRUARY, MARCH = MONTHS
 SECONDS = 20
@@ -50,14 +50,7 @@ def both_tables(ingestion: Ingestion) -> tuple[dict[str, int], dict[str, int]]:
 
 def refusal(result: dg.ExecuteInProcessResult) -> str:
     """What the blocking check of plausible months says."""
-    assert not result.success
-    check = checked(result)["plausible_months"]
-    assert (check.passed, check.severity, check.blocking) == (
-        False,
-        dg.AssetCheckSeverity.ERROR,
-        True,
-    )
-    return check.description
+    return blocked_by(result, "plausible_months")
 
 
 def publish_without_trips(ingestion: Ingestion) -> None:

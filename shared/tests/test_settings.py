@@ -96,7 +96,7 @@ def test_file_address_is_a_path_of_this_machine(url, path):
     assert settings.locate(url) == path
 
 
-@pytest.mark.parametrize("address", ["file://data", "file://server/data", "~nobody-here/data"])
+@pytest.mark.parametrize("address", ["file://data", "file://server/data", "~no-such-user/data"])
 def test_path_that_cannot_be_is_named(address):
     with pytest.raises(ValueError, match=f"'{address}' "):
         settings.locate(address)

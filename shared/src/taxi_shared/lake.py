@@ -50,7 +50,7 @@ class Replacement:
         """
         ((rows,),) = con.execute(
             # zstd's first level saves up to a sixth of the time that its third takes, for a
-            # sixteenth more disk. Bloom filters are for single values, which nobody looks for;
+            # sixteenth more disk. Bloom filters are for single values, which no query selects;
             # times have too many values for a dictionary, which DuckDB sees the sooner: a
             # twentieth saved by each of the two.
             f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, "

@@ -43,7 +43,7 @@ _NOT_IN_FOLDERS = frozenset("\\")
 
 _PARTIAL_NAME = re.compile(r"\..+\.[0-9a-f]{32}\.partial")
 SPILL_PREFIX = "taxi-duckdb-"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 log = logging.getLogger(__name__)
 
@@ -222,11 +222,11 @@ def _disk_full_explained(path: UPath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL or error.filename is not None:
+        if error.errno not in DISK_FULL or error.filename is not None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     except Exception as error:
-        number = next((each for each in _FULL if os.strerror(each) in str(error)), None)
+        number = next((each for each in DISK_FULL if os.strerror(each) in str(error)), None)
         if number is None:
             raise
         raise OSError(number, str(error), str(path)) from error

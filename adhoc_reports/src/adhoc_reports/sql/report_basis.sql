@@ -1,7 +1,7 @@
 -- The trips of a period, wherever they were picked up, by the month of the file that holds them.
 -- Grain: one row for each month whose file has a pickup in the period. A file has a few trips of
 -- days of other months; where these months are not loaded, such trips are not counted. Trips
--- without a pickup time are of no period; they are told with each month whose file has them.
+-- without a pickup time are of no period; each month whose file has them counts them.
 SELECT
     trip_days.partition_date AS month,
     SUM(CASE WHEN trip_days.pickup_date IS NULL THEN 0 ELSE trip_days.num_trips END) AS num_trips,

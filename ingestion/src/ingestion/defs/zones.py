@@ -58,8 +58,8 @@ NO_LOOKUP = "not published: service_zone is NULL, names of zones without a shape
 CHECKS = {
     NO_ZONE_TWICE: f"Each row has {EXPECTED_IDS}.",
     ZONES_COMPLETE: "The file can be read, and has every zone, borough and service zone that the "
-    "lake has; for the first load, every zone that TLC publishes. The run config "
-    "`accept_changed_zones: true` accepts missing ones.",
+    "lake has, of which at most a tenth change name, borough or place; for the first load, every "
+    "zone that TLC publishes. The run config `accept_changed_zones: true` accepts changes.",
     ZONES_IN_NEW_YORK: f"Each shape is {EXPECTED_SHAPES}.",
     KNOWN_BOROUGHS: f"Each borough is {EXPECTED_BOROUGHS}.",
 }
@@ -76,8 +76,8 @@ class ZonesConfig(dg.Config):
 
     accept_changed_zones: bool = Field(
         default=False,
-        description="Load zones that lack zones, boroughs or service zones of the lake. The other "
-        "checks still hold.",
+        description="Load zones that lack zones, boroughs or service zones of the lake, or change "
+        "many of them. The other checks still hold.",
     )
 
 

@@ -3,7 +3,6 @@
 A publisher is an http(s) address, a local path or a file:// URL; all answer the same questions.
 """
 
-import errno
 import hashlib
 import json
 import threading
@@ -41,7 +40,6 @@ HEAD_SECONDS = 20
 FORBIDDEN, NOT_FOUND, TOO_MANY_REQUESTS = 403, 404, 429
 TRANSIENT = (408, 425, 500, 502, 503, 504)
 NO_HEAD = (405, 501)
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 PARQUET, ENCRYPTED_PARQUET = b"PAR1", b"PARE"
 SMALLEST_PARQUET = 12  # the magic twice, and the length of the footer
 
@@ -484,7 +482,7 @@ def _disk_full_explained(path: UPath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno not in storage.DISK_FULL:
             raise
         raise DownloadError(
             f"no space left on {path.parent} for {path.name}; free some, then try again"

@@ -4,7 +4,6 @@ A month that fails does not hold up the others, and a month that is already done
 A month replaces the one in the lake as a whole, after it has passed its checks.
 """
 
-import errno
 import hashlib
 import re
 import threading
@@ -24,7 +23,7 @@ from ingestion.lib.download import Patience, Receipt, download, is_parquet
 from ingestion.lib.placement import ZoneShapes, place
 from taxi_shared import provenance
 from taxi_shared.lake import Lake, parquet_rows
-from taxi_shared.storage import literal
+from taxi_shared.storage import DISK_FULL, literal
 from taxi_shared.tables import Table
 
 # While two months are loaded, each by one core, the next ones are fetched. Of large months there is
@@ -314,7 +313,7 @@ def _errors_explained(con: duckdb.DuckDBPyConnection, work: _Load) -> Iterator[N
         text = f"{source.path} could not be loaded into {work.table.name}: {error}"
         raise reason or LoadError(text) from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
         named = re.search(r'"([^"]+)"', error.strerror or "")  # DuckDB may spill elsewhere
         folder = PurePath(named[1] if named else str(error.filename)).parent

@@ -82,9 +82,10 @@ def check_zones(
 ) -> list[CheckOutcome]:
     """Check the zones of `file`, and TLC's `lookup` of their names and service zones.
 
-    `accept_changes` turns what the zones in the lake would lose from errors into warnings.
+    `accept_changes` turns what the zones in the lake would lose, or how they would change, from
+    errors into warnings.
     """
-    files = (file, lookup)
+    files, wrong_shapes = (file, lookup), shape_errors(file.rows)
     return [
         _outcome_of_rows(
             NO_ZONE_TWICE,
@@ -92,14 +93,14 @@ def check_zones(
             EXPECTED_IDS,
             rows=len(file.rows),
         ),
-        _outcome_of_rows(ZONES_IN_NEW_YORK, [(file, shape_errors(file.rows))], EXPECTED_SHAPES),
+        _outcome_of_rows(ZONES_IN_NEW_YORK, [(file, wrong_shapes)], EXPECTED_SHAPES),
         _outcome_of_rows(
             KNOWN_BOROUGHS,
             [(f, borough_errors(f.rows)) for f in files],
             EXPECTED_BOROUGHS,
             boroughs=sorted({row.borough for row in file.rows}),
         ),
-        _check_complete(file, lookup, in_lake, accept_changes),
+        _check_complete(file, lookup, in_lake, accept_changes, has_valid_shapes=not wrong_shapes),
     ]
 
 
@@ -134,13 +135,17 @@ def shape_errors(rows: Iterable[ZoneRow]) -> list[RowError]:
 
 
 def _check_complete(
-    file: ZonesFile, lookup: ZonesFile, in_lake: Sequence[Zone], accept_changes: bool
+    file: ZonesFile,
+    lookup: ZonesFile,
+    in_lake: Sequence[Zone],
+    accept_changes: bool,
+    has_valid_shapes: bool,
 ) -> CheckOutcome:
     broken = _row_sentences([(f, f.broken) for f in (file, lookup)], EXPECTED_FIELDS)
     if not file.rows:
         broken.append(f"{file} has no zones.")
     changes = _changes(file, lookup, in_lake) if file.rows else []
-    if not (broken or shape_errors(file.rows)):
+    if has_valid_shapes and not broken:
         changes += _moved(file, in_lake)
     accepted = [f"Accepted: {change}" for change in changes] if accept_changes else []
     absent = [borough for borough in BOROUGHS if borough not in _boroughs(file.zones)]
