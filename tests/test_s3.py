@@ -170,7 +170,7 @@ def test_a_bucket_that_vanishes_fails_runs_and_ticks_with_its_name(
 def test_what_a_run_prints_is_kept_on_s3_by_the_configuration_in_the_docs(
     tmp_path, s3_root, object_store
 ):
-    shutil.copyfile(ROOT / "docs" / "compute-logs-on-s3.yaml", tmp_path / "dagster.yaml")
+    shutil.copyfile(ROOT / "docs" / "reference" / "compute-logs-on-s3.yaml", tmp_path / "dagster.yaml")
     name = object_store.new_bucket().removeprefix("s3://")
     script = """
 import dagster as dg

@@ -124,7 +124,7 @@ def test_text_files_have_line_feeds_on_every_machine(tmp_path):
     subprocess.run(
         ["git", *options, "clone", "-q", "--depth=1", f"file://{ROOT}", clone], check=True
     )
-    for name in ("Makefile", "deploy/version.sh", "deploy/backup.sh", "docs/columns.md"):
+    for name in ("Makefile", "deploy/version.sh", "deploy/backup.sh", "docs/reference/columns.md"):
         assert b"\r" not in (clone / name).read_bytes(), name
 
 

@@ -206,5 +206,5 @@ def test_tlc_s_own_files_lose_no_row_and_no_cent(
 
 
 def test_the_page_of_columns_is_up_to_date():
-    written = Path(__file__).resolve().parents[2] / "docs" / "columns.md"
+    written = Path(__file__).resolve().parents[2] / "docs" / "reference" / "columns.md"
     assert written.read_text() == page(), "run: python -m taxi_shared.columns"

@@ -1,13 +1,13 @@
 """The lake's columns as a page of documentation, made from their descriptions.
 
-`python -m taxi_shared.columns` writes `docs/columns.md`.
+`python -m taxi_shared.columns` writes `docs/reference/columns.md`.
 """
 
 from pathlib import Path
 
 from taxi_shared.tables import TABLES, Column, Table
 
-PAGE = Path("docs/columns.md")
+PAGE = Path("docs/reference/columns.md")
 HEADINGS = ("Column", "Type", "Meaning", "In TLC's files", "First month", "Last month")
 INTRODUCTION = """# Columns of the lake
 
