@@ -19,8 +19,8 @@ from ingestion.lib.download import (
     DownloadError,
     Forbidden,
     NotPublished,
-    Patience,
-    Receipt,
+    Backoff,
+    SourceMetadata,
     TransientError,
     download,
     fetch_version,
@@ -30,7 +30,7 @@ from ingestion.lib.download import (
 from .conftest import Publisher, body, status
 
 PARQUET = b"PAR1" + bytes(range(256)) * 40 + b"PAR1"
-QUICK = Patience(attempts=4, first_wait_seconds=0.01)
+QUICK = Backoff(attempts=4, first_wait_seconds=0.01)
 PATH = "/trip-data/yellow_tripdata_2023-03.parquet"
 
 
@@ -40,7 +40,7 @@ def target(tmp_path: Path) -> UPath:
 
 
 def fetch(publisher: Publisher, target: UPath) -> bool:
-    return download(publisher.url + PATH, target, check=is_parquet, patience=QUICK).fetched
+    return download(publisher.url + PATH, target, check=is_parquet, backoff=QUICK).fetched
 
 
 def names(target: UPath) -> list[str]:
@@ -52,9 +52,9 @@ def test_a_published_file_arrives_whole_with_its_receipt(publisher, target):
     publisher.etags[PATH] = '"one"'
     assert fetch(publisher, target)
     assert target.read_bytes() == PARQUET
-    receipt = Receipt.of(target)
-    assert receipt is not None
-    assert (receipt.version.etag, receipt.bytes) == ('"one"', len(PARQUET))
+    metadata = SourceMetadata.load_verified(target)
+    assert metadata is not None
+    assert (metadata.version.etag, metadata.bytes) == ('"one"', len(PARQUET))
 
 
 @pytest.mark.parametrize("code", [403, 404])
@@ -94,9 +94,9 @@ def test_a_failure_that_stays_is_told_after_the_last_attempt(publisher, target):
 
 def test_the_server_says_how_long_to_wait(publisher, target):
     publisher.misbehave[PATH] = [status(429, Retry_After="7")] * 9
-    patience = Patience(attempts=2, first_wait_seconds=0.01, longest_wait_seconds=0.2)
+    backoff = Backoff(attempts=2, first_wait_seconds=0.01, longest_wait_seconds=0.2)
     with pytest.raises(TransientError) as raised:
-        download(publisher.url + PATH, target, patience=patience)
+        download(publisher.url + PATH, target, backoff=backoff)
     assert raised.value.wait_seconds == 7
 
 
@@ -254,9 +254,9 @@ def test_mirror_that_compresses_all_the_same_is_decoded(publisher, target):
     ]
     assert fetch(publisher, target)
     assert target.read_bytes() == PARQUET
-    receipt = Receipt.of(target)
-    assert receipt is not None
-    assert (receipt.bytes, receipt.version.bytes) == (len(PARQUET), None)
+    metadata = SourceMetadata.load_verified(target)
+    assert metadata is not None
+    assert (metadata.bytes, metadata.version.bytes) == (len(PARQUET), None)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"address": "x"}', b"\xff"])
@@ -265,7 +265,7 @@ def test_unreadable_receipt_is_none(publisher, target, content):
     publisher.etags[PATH] = '"one"'
     fetch(publisher, target)
     target.with_name(f"{target.name}.source.json").write_bytes(content)
-    assert Receipt.kept(target) is None
+    assert SourceMetadata.load(target) is None
     assert fetch(publisher, target)
     assert not fetch(publisher, target)
 
@@ -312,7 +312,7 @@ def test_a_stop_ends_a_download_between_two_attempts(publisher, target):
 
 def test_a_server_that_is_down_is_a_failure_that_may_pass(target):
     with pytest.raises(TransientError):
-        download("http://127.0.0.1:9/x.parquet", target, patience=Patience(2, 0.01))
+        download("http://127.0.0.1:9/x.parquet", target, backoff=Backoff(2, 0.01))
 
 
 def test_announced_size_over_the_limit_is_refused_unread(publisher, target, monkeypatch):
@@ -488,9 +488,9 @@ def test_user_in_an_address_is_used_and_never_shown(publisher, target):
     assert publisher.authorizations == ["Basic bWU6aHVudGVyMg=="]
     for file in target.parent.iterdir():
         assert b"hunter2" not in file.read_bytes()
-    receipt = Receipt.of(target)
-    assert receipt is not None
-    assert receipt.address == f"{publisher.url}{PATH}?token=***"
+    metadata = SourceMetadata.load_verified(target)
+    assert metadata is not None
+    assert metadata.address == f"{publisher.url}{PATH}?token=***"
 
 
 @pytest.mark.parametrize(
@@ -510,7 +510,7 @@ def test_no_error_shows_the_secrets_of_an_address(publisher, target, answer):
     path = f"{PATH}?token=hunter2"
     publisher.misbehave[path] = [answer]
     with pytest.raises(DownloadError) as raised:
-        download(address, target, check=is_parquet, patience=Patience(1))
+        download(address, target, check=is_parquet, backoff=Backoff(1))
     assert "hunter2" not in str(raised.value)
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
@@ -519,7 +519,7 @@ def test_no_error_shows_the_secrets_of_an_address(publisher, target, answer):
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "127.0.0.1:port", "no such host", ""])
 def test_no_error_of_a_connection_shows_secrets(target, host):
     with pytest.raises(DownloadError) as raised:
-        download(f"https://me:hunter2@{host}/a?token=hunter2", target, patience=Patience(1))
+        download(f"https://me:hunter2@{host}/a?token=hunter2", target, backoff=Backoff(1))
     assert "hunter2" not in str(raised.value)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ingestion.lib import conform
-from ingestion.lib.download import Receipt
+from ingestion.lib.download import SourceMetadata
 from taxi_shared import storage
 
 from .test_trips import MONTHS, Ingestion, failure, materialized
@@ -25,9 +25,11 @@ def test_months_are_fetched_and_loaded_once_and_again_when_they_are_replaced(ing
     assert ingestion.run(*MONTHS[:2]).success
     assert ingestion.trips() == dict.fromkeys(MONTHS[:2], 3)
     before = files(ingestion.root, "")
-    receipt = Receipt.of(storage.at(ingestion.root) / "raw" / "taxi_trips_2023-01.parquet")
-    assert receipt
-    assert receipt.address.endswith("yellow_tripdata_2023-01.parquet")
+    metadata = SourceMetadata.load_verified(
+        storage.at(ingestion.root) / "raw" / "taxi_trips_2023-01.parquet"
+    )
+    assert metadata
+    assert metadata.address.endswith("yellow_tripdata_2023-01.parquet")
 
     result = ingestion.run(*MONTHS[:2])
     assert materialized(result) == sorted(

@@ -18,7 +18,7 @@ from ingestion.defs.jobs import (
 )
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.trips import YELLOW
-from ingestion.lib.download import Receipt, download
+from ingestion.lib.download import SourceMetadata, download
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 
@@ -275,8 +275,10 @@ def test_a_replaced_file_whose_load_failed_is_loaded_again(
     publish(publisher, "2023-01", "2023-02", "2023-03", "2023-04")
     load_published(publisher, instance, tmp_path)
     for month in (1, 2, 3, 4):
-        receipt = Receipt.kept(UPath(tmp_path / "raw" / f"taxi_trips_2023-0{month}.parquet"))
-        for version in ("an older one", "another" if month == 2 else receipt.sha256):
+        metadata = SourceMetadata.load(
+            UPath(tmp_path / "raw" / f"taxi_trips_2023-0{month}.parquet")
+        )
+        for version in ("an older one", "another" if month == 2 else metadata.sha256):
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(
                     keys.TAXI_TRIPS,

@@ -12,7 +12,7 @@ import pytest
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.trips import YELLOW
 from ingestion.lib import quality
-from ingestion.lib.download import Receipt
+from ingestion.lib.download import SourceMetadata
 from taxi_shared import keys, provenance
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, Replacement
@@ -167,7 +167,7 @@ def test_file_damaged_on_disk_is_fetched_again(ingestion):
     assert f"{raw} " in failure(result)
     assert "damaged" in failure(result)
     assert "it is fetched again at the next load" in failure(result)
-    assert Receipt.of(YELLOW.source(TLC, lake(ingestion), JANUARY).path) is None
+    assert SourceMetadata.load_verified(YELLOW.source(TLC, lake(ingestion), JANUARY).path) is None
     assert ingestion.run(JANUARY, JANUARY).success
     assert raw.read_bytes() == good
     assert ingestion.fetches() == ["2023-01", "2023-01", "2023-01"]
@@ -287,10 +287,10 @@ def test_month_from_another_publisher_is_written_again(ingestion):
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success
     raw = YELLOW.source(TLC, lake(ingestion), JANUARY).path
-    receipt = raw.with_name(f"{raw.name}.source.json")
-    written = receipt.read_text()
+    metadata = raw.with_name(f"{raw.name}.source.json")
+    written = metadata.read_text()
     address = f"https://{provenance.TLC_HOSTS[0]}/trip-data/yellow_tripdata_2023-01.parquet"
-    receipt.write_text(written.replace(Receipt.kept(raw).address, address))
+    metadata.write_text(written.replace(SourceMetadata.load(raw).address, address))
     assert ingestion.run(JANUARY, JANUARY, selection=[keys.TAXI_TRIPS]).success
     assert sources(ingestion) == ([provenance.TLC], [provenance.TLC])
 

@@ -11,7 +11,7 @@ from ingestion.defs.source_checks import evaluation, save_status, source_reachab
 from ingestion.defs.trip_checks import up_to_date
 from ingestion.defs.trips import GREEN, YELLOW, Service
 from ingestion.lib import download, publication
-from ingestion.lib.download import Receipt, Version
+from ingestion.lib.download import SourceMetadata, Version
 from ingestion.lib.publication import LoadPlan, Polls, Refusals
 from taxi_shared import keys, settings
 from taxi_shared.database import LakeDatabase
@@ -126,17 +126,17 @@ def _plan(
 ) -> LoadPlan:
     """What there is to do for these months.
 
-    A loaded month's receipt says what it was made from, unless the load of a newer file failed:
+    A loaded month's metadata says what it was made from, unless the load of a newer file failed:
     such a month counts as replaced.
     """
     loaded = instance.get_materialized_partitions(service.table_asset)
     files = made_from(instance, service.table_asset, service.file_asset, loaded & set(months))
 
     def known(month: str) -> Version | None:
-        receipt = Receipt.kept(service.source(tlc, lake, month).path)
-        if receipt and files.get(month, receipt.sha256) != receipt.sha256:
+        metadata = SourceMetadata.load(service.source(tlc, lake, month).path)
+        if metadata and files.get(month, metadata.sha256) != metadata.sha256:
             return NOT_LOADED
-        return receipt.version if receipt else None
+        return metadata.version if metadata else None
 
     return publication.plan(
         months,

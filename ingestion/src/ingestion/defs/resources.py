@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import Field
 
-from ingestion.lib.download import Patience, TransientError
+from ingestion.lib.download import Backoff, TransientError
 from taxi_shared import settings
 from taxi_shared.addresses import without_secrets
 from taxi_shared.database import lake_database
@@ -62,8 +62,8 @@ class TlcSource(SetByEnvironment, dg.ConfigurableResource):
         return settings.locate(self.url).rstrip("/")
 
     @property
-    def patience(self) -> Patience:
-        return Patience(self.attempts, self.first_wait_seconds)
+    def backoff(self) -> Backoff:
+        return Backoff(self.attempts, self.first_wait_seconds)
 
     def retry_what_may_pass(
         self, context: dg.AssetExecutionContext, errors: Iterable[Exception | None]

@@ -18,7 +18,7 @@ from ingestion.defs.resources import TlcSource
 from ingestion.defs.trip_checks import check_results, check_specs, not_described
 from ingestion.lib import conform, download, months, placement, quality, shapes
 from ingestion.lib.conform import DamagedFile, LayoutError
-from ingestion.lib.download import Blocked, Forbidden, NotPublished, Receipt
+from ingestion.lib.download import Blocked, Forbidden, NotPublished, SourceMetadata
 from ingestion.lib.months import Fetched, Implausible, Loaded, Month, Source
 from ingestion.lib.publication import Refusals
 from taxi_shared import keys, storage
@@ -199,7 +199,7 @@ def _fetch(
         return months.fetched_before(source)
     if block := refusals.block(is_final=False):
         return Fetched(None, block, 0.0, changed=False)
-    fetched = months.fetch(source, tlc.patience, stop)
+    fetched = months.fetch(source, tlc.backoff, stop)
     return replace(fetched, error=refusals.judge(source.partition, fetched.error))
 
 
@@ -213,15 +213,15 @@ def _load(
     fetched: Fetched,
 ) -> Month:
     """A month's rows, if they are selected and the file is there."""
-    receipt = fetched.receipt
-    if receipt is None or service.table_asset not in selected:
+    metadata = fetched.metadata
+    if metadata is None or service.table_asset not in selected:
         return Month(source, fetched)
     is_accepted = source.month in config.accept_months
     try:
         with con.cursor() as cursor:
             loaded = months.load(
                 *(cursor, lake, service.table, source),
-                *(receipt.sha256, receipt.address, is_accepted),
+                *(metadata.sha256, metadata.address, is_accepted),
             )
     except DamagedFile as error:
         return Month(source, fetched, error=_discarded(source, error))
@@ -253,7 +253,7 @@ def _report(
 ) -> None:
     """Report a month's file and rows."""
     partition, fetched, loaded = month.source.partition, month.fetched, month.loaded
-    if fetched.receipt is None:
+    if fetched.metadata is None:
         report.failed(partition, _explained(service, month))
         return
     if service.file_asset in report.context.selected_asset_keys:
@@ -263,7 +263,7 @@ def _report(
             damaged = DamagedFile(f"{month.source.path} is damaged: {error}")
             report.failed(partition, month.error or _discarded(month.source, damaged))
             return
-        _report_file(report, service, month.source, fetched, fetched.receipt, rows)
+        _report_file(report, service, month.source, fetched, fetched.metadata, rows)
     if month.error:
         report.failed(partition, month.error)
     if loaded:
@@ -275,23 +275,23 @@ def _report_file(
     service: Service,
     source: Source,
     fetched: Fetched,
-    receipt: Receipt,
+    metadata: SourceMetadata,
     rows: int,
 ) -> None:
     report.context.log.info(
-        f"{source.path.name}: {receipt.bytes / 1e6:.1f} MB "
+        f"{source.path.name}: {metadata.bytes / 1e6:.1f} MB "
         f"{'fetched' if fetched.changed else 'unchanged'} in {fetched.seconds:.1f} s"
     )
     report.done(
         service.file_asset,
         source.partition,
-        receipt.sha256,
+        metadata.sha256,
         {
             "dagster/row_count": rows,
-            "bytes": receipt.bytes,
+            "bytes": metadata.bytes,
             "seconds": round(fetched.seconds, 3),
-            "sha256": receipt.sha256,
-            "source": receipt.address,
+            "sha256": metadata.sha256,
+            "source": metadata.address,
         },
     )
 

@@ -19,7 +19,7 @@ from ingestion.defs.trip_checks import columns_result, columns_spec
 from ingestion.lib import download as downloads
 from ingestion.lib import shapes, zone_csv
 from ingestion.lib.checks import UnlikeDescribed, check_columns
-from ingestion.lib.download import NotPublished, Receipt, TransientError, download
+from ingestion.lib.download import NotPublished, SourceMetadata, TransientError, download
 from ingestion.lib.shapes import Zone, merge_duplicate_zones
 from ingestion.lib.zone_checks import (
     EXPECTED_BOROUGHS,
@@ -105,7 +105,7 @@ def taxi_zones_file(
             tlc.zones_address(),
             path,
             check=is_zones_csv,
-            patience=tlc.patience,
+            backoff=tlc.backoff,
             size_setting=settings.ZONES_MAX_MB,
         )
         lookup = _fetch_lookup(context, tlc, database.lake)
@@ -113,15 +113,15 @@ def taxi_zones_file(
         tlc.retry_what_may_pass(context, [error])
         raise
     context.log.info(f"{path.name} {'fetched' if done.fetched else 'unchanged'}")
-    known = Receipt.kept(lookup_csv(database.lake))
+    known = SourceMetadata.load(lookup_csv(database.lake))
     return dg.MaterializeResult(
-        data_version=data_version(f"{done.receipt.sha256} {known.sha256 if known else ''}"),
+        data_version=data_version(f"{done.metadata.sha256} {known.sha256 if known else ''}"),
         metadata={
             "dagster/row_count": len(storage.read_bytes(path).splitlines()) - 1,
-            "bytes": done.receipt.bytes,
+            "bytes": done.metadata.bytes,
             "seconds": round(time.perf_counter() - begin, 3),
-            "sha256": done.receipt.sha256,
-            "source": done.receipt.address,
+            "sha256": done.metadata.sha256,
+            "source": done.metadata.address,
             "lookup": lookup,
         },
     )
@@ -135,13 +135,13 @@ def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake)
             tlc.zone_lookup_address(),
             path,
             check=is_zone_lookup_csv,
-            patience=tlc.patience,
+            backoff=tlc.backoff,
             size_setting=settings.ZONES_MAX_MB,
         )
     except NotPublished as error:
         context.log.warning(f"TLC's zone lookup: {error}")
         return f"the one fetched before: {error}" if path.is_file() else NO_LOOKUP
-    return done.receipt.address
+    return done.metadata.address
 
 
 @dg.asset(

@@ -93,10 +93,10 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Receipt:
+class SourceMetadata:
     """Where a file of the data root came from: kept beside it as `<name>.source.json`.
 
-    The address is without secrets; that of a receipt by an older version may have some.
+    The address is without secrets; that of a metadata by an older version may have some.
     """
 
     address: str
@@ -105,37 +105,37 @@ class Receipt:
     sha256: str
 
     @classmethod
-    def of(cls, path: UPath) -> "Receipt | None":
-        """The receipt of a file; None where there is none or the file is not as it says."""
-        receipt = cls.kept(path)
-        if receipt is None or not path.is_file() or path.stat().st_size != receipt.bytes:
+    def load_verified(cls, path: UPath) -> "SourceMetadata | None":
+        """The metadata of a file; None where there is none or the file is not as it says."""
+        metadata = cls.load(path)
+        if metadata is None or not path.is_file() or path.stat().st_size != metadata.bytes:
             return None
-        return receipt
+        return metadata
 
     @classmethod
-    def kept(cls, path: UPath) -> "Receipt | None":
-        """The receipt beside a file, whether the file is still there or not.
+    def load(cls, path: UPath) -> "SourceMetadata | None":
+        """The metadata beside a file, whether the file is still there or not.
 
         None where there is none, or none that can be read: the file is then fetched again.
         """
         from pydantic import TypeAdapter, ValidationError
 
         try:
-            return TypeAdapter(cls).validate_json(storage.read_bytes(_receipt_path(path)))
+            return TypeAdapter(cls).validate_json(storage.read_bytes(_metadata_path(path)))
         except (FileNotFoundError, ValidationError):
             return None
 
 
 @dataclass(frozen=True)
 class Download:
-    """The outcome: the receipt, and whether the file was fetched or had not changed."""
+    """The outcome: the metadata, and whether the file was fetched or had not changed."""
 
-    receipt: Receipt
+    metadata: SourceMetadata
     fetched: bool
 
 
 @dataclass(frozen=True)
-class Patience:
+class Backoff:
     """How often to try, and how long to wait: doubling from `first_wait_seconds`."""
 
     attempts: int = 5
@@ -177,7 +177,7 @@ def download(
     path: UPath,
     *,
     check: Callable[[str, bytes, bytes], None] = lambda address, head, tail: None,
-    patience: Patience = Patience(),
+    backoff: Backoff = Backoff(),
     stop: threading.Event | None = None,
     size_setting: str = settings.DOWNLOAD_MAX_MB,
 ) -> Download:
@@ -192,13 +192,13 @@ def download(
     """
     import tenacity
 
-    known = Receipt.of(path)
+    known = SourceMetadata.load_verified(path)
     if known and without_secrets(known.address) != without_secrets(address):
         known = None
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(TransientError),
-        stop=tenacity.stop_after_attempt(patience.attempts),
-        wait=_wait(patience),
+        stop=tenacity.stop_after_attempt(backoff.attempts),
+        wait=_wait(backoff),
         sleep=tenacity.sleep_using_event(stop or threading.Event()),
         reraise=True,
     )
@@ -223,10 +223,10 @@ def fetch_version(address: str) -> Version:
 def discard(path: UPath) -> None:
     """Have the next download fetch a file again, though its publisher has not changed it.
 
-    The receipt stays, as one of other content: the sensor then finds the month not loaded.
+    The metadata stays, as one of other content: the sensor then finds the month not loaded.
     """
-    if receipt := Receipt.kept(path):
-        _write_receipt(path, replace(receipt, bytes=-1, sha256=""))
+    if metadata := SourceMetadata.load(path):
+        _write_metadata(path, replace(metadata, bytes=-1, sha256=""))
 
 
 def is_parquet(address: str, head: bytes, tail: bytes) -> None:
@@ -251,7 +251,7 @@ def is_parquet(address: str, head: bytes, tail: bytes) -> None:
 def _attempt(
     address: str,
     path: UPath,
-    known: Receipt | None,
+    known: SourceMetadata | None,
     check: Callable[[str, bytes, bytes], None],
     limits: Limits,
     stop: threading.Event,
@@ -262,7 +262,7 @@ def _attempt(
         if chunks is None and known:
             if known.address != shown:
                 known = replace(known, address=shown)
-                _write_receipt(path, known)
+                _write_metadata(path, known)
             return Download(known, fetched=False)
         limits.check(shown, version.bytes or 0)
         digest, size, head, tail = hashlib.sha256(), 0, b"", b""
@@ -279,17 +279,17 @@ def _attempt(
             if version.bytes not in (None, size):
                 raise TransientError(f"{shown}: got {size} of {version.bytes} bytes")
             check(shown, head, tail)
-            # Without a receipt the file counts as unknown, so none may be there for the old one.
-            storage.remove(_receipt_path(path))
-    receipt = Receipt(shown, version, size, digest.hexdigest())
+            # Without a metadata the file counts as unknown, so none may be there for the old one.
+            storage.remove(_metadata_path(path))
+    metadata = SourceMetadata(shown, version, size, digest.hexdigest())
     with _disk_full_explained(path):
-        _write_receipt(path, receipt)
-    return Download(receipt, fetched=True)
+        _write_metadata(path, metadata)
+    return Download(metadata, fetched=True)
 
 
 @contextmanager
 def _open(
-    address: str, known: Receipt | None, deadline: float
+    address: str, known: SourceMetadata | None, deadline: float
 ) -> Iterator[tuple[Version, Iterator[bytes] | None]]:
     """The file's version and content; no content where it is the known version."""
     if local := _local_path(address):
@@ -489,26 +489,26 @@ def _disk_full_explained(path: UPath) -> Iterator[None]:
         ) from error
 
 
-def _write_receipt(path: UPath, receipt: Receipt) -> None:
-    storage.write_text(_receipt_path(path), json.dumps(asdict(receipt), indent=2) + "\n")
+def _write_metadata(path: UPath, metadata: SourceMetadata) -> None:
+    storage.write_text(_metadata_path(path), json.dumps(asdict(metadata), indent=2) + "\n")
 
 
-def _receipt_path(path: UPath) -> UPath:
+def _metadata_path(path: UPath) -> UPath:
     return path.with_name(f"{path.name}.source.json")
 
 
-def _wait(patience: Patience) -> "Callable[[tenacity.RetryCallState], float]":
+def _wait(backoff: Backoff) -> "Callable[[tenacity.RetryCallState], float]":
     import tenacity
 
-    backoff = tenacity.wait_exponential_jitter(
-        multiplier=patience.first_wait_seconds,
-        max=patience.longest_wait_seconds,
-        jitter=patience.first_wait_seconds,
+    exponential = tenacity.wait_exponential_jitter(
+        multiplier=backoff.first_wait_seconds,
+        max=backoff.longest_wait_seconds,
+        jitter=backoff.first_wait_seconds,
     )
 
     def seconds(state: "tenacity.RetryCallState") -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.wait_seconds if isinstance(error, TransientError) else None
-        return backoff(state) if asked is None else min(asked, patience.longest_wait_seconds)
+        return exponential(state) if asked is None else min(asked, backoff.longest_wait_seconds)
 
     return seconds

@@ -19,7 +19,7 @@ import duckdb
 from upath import UPath
 
 from ingestion.lib import checks, conform, quality
-from ingestion.lib.download import Patience, Receipt, download, is_parquet
+from ingestion.lib.download import Backoff, SourceMetadata, download, is_parquet
 from ingestion.lib.placement import ZoneShapes, place
 from taxi_shared import provenance
 from taxi_shared.lake import Lake, parquet_rows
@@ -61,12 +61,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Fetched:
-    """The outcome of fetching a month: a receipt or an error, and the seconds it took.
+    """The outcome of fetching a month: the file's metadata or an error, and the seconds it took.
 
     `changed` is False where the file was there already.
     """
 
-    receipt: Receipt | None
+    metadata: SourceMetadata | None
     error: Exception | None
     seconds: float
     changed: bool
@@ -131,23 +131,23 @@ def side_by_side(
             fetches.shutdown(cancel_futures=True)
 
 
-def fetch(source: Source, patience: Patience, stop: threading.Event) -> Fetched:
+def fetch(source: Source, backoff: Backoff, stop: threading.Event) -> Fetched:
     """Fetch a month's file unless it is the one at hand."""
     begin = time.perf_counter()
     try:
-        done = download(source.address, source.path, check=is_parquet, patience=patience, stop=stop)
+        done = download(source.address, source.path, check=is_parquet, backoff=backoff, stop=stop)
     except Exception as error:  # whatever it is, it is this month's; the caller reports it
         return Fetched(None, error, time.perf_counter() - begin, changed=False)
-    return Fetched(done.receipt, None, time.perf_counter() - begin, done.fetched)
+    return Fetched(done.metadata, None, time.perf_counter() - begin, done.fetched)
 
 
 def fetched_before(source: Source) -> Fetched:
     """A month's file at hand; where it is not, an error that says what to do."""
-    receipt = Receipt.of(source.path)
+    metadata = SourceMetadata.load_verified(source.path)
     error = FileNotFoundError(
         f"{source.path} is not there or not whole: materialize the file's asset first"
     )
-    return Fetched(receipt, None if receipt else error, 0.0, changed=False)
+    return Fetched(metadata, None if metadata else error, 0.0, changed=False)
 
 
 @dataclass(frozen=True)

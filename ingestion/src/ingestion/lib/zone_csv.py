@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from upath import UPath
 
-from ingestion.lib.download import DownloadError, Receipt
+from ingestion.lib.download import DownloadError, SourceMetadata
 from ingestion.lib.shapes import Zone
 from taxi_shared import provenance, storage
 
@@ -153,8 +153,8 @@ def is_zone_lookup_csv(address: str, head: bytes, tail: bytes) -> None:
 
 
 def _read(path: UPath, columns: Mapping[str, str]) -> ZonesFile:
-    receipt = Receipt.kept(path)
-    file = ZonesFile(path, receipt.address if receipt else "")
+    metadata = SourceMetadata.load(path)
+    file = ZonesFile(path, metadata.address if metadata else "")
     try:
         content = storage.read_bytes(path)
     except FileNotFoundError:
