@@ -200,13 +200,13 @@ def test_a_run_that_was_lost_with_its_code_server_is_ended_and_tried_again_at_th
             lambda: graphql.runs_of("neighbour", "pool_job").keys() - {lost}, "the second try"
         )
         wait_for_status(graphql, again, "SUCCESS")
-        assert tags_of_runs(graphql)[again]["team"] == "neighbour"
+        assert tags_of_runs(graphql)[again]["dagster/code_location"] == "neighbour"
 
 
 STARTERS = ("dagster/schedule_name", "dagster/sensor_name", "dagster/backfill")
 
 
-def test_every_run_has_its_team_and_location_however_it_was_started(
+def test_every_run_is_tagged_with_its_code_location(
     tmp_path, neighbour, environment
 ):
     write_sample(tmp_path / "source", [date(2023, 1, 1)], 1_000)
@@ -240,9 +240,7 @@ def test_every_run_has_its_team_and_location_however_it_was_started(
             wait_for_status(graphql, run_id, *FINISHED)
         found = {run: tags for run, tags in tags_of_runs(graphql).items() if run in asked_for}
         assert any(not set(STARTERS) & tags.keys() for tags in found.values())  # the UI's run
-        for tags in found.values():
-            assert tags.get("team") == tags["dagster/code_location"], tags
-        assert {tags["team"] for tags in found.values()} == {
+        assert {tags["dagster/code_location"] for tags in found.values()} == {
             *("ingestion", "analytics", "adhoc_reports", "neighbour")
         }
 

@@ -12,7 +12,6 @@ from taxi_platform.calendar import MonthRange
 from taxi_platform.graphql import FINISHED, GraphQL, Materialization
 from taxi_platform.instance import Instance
 from taxi_shared.ranges import RANGE_END, RANGE_START
-from taxi_shared.teams import TEAM_TAG
 
 AUTOMATION = "analytics_automation_sensor"
 AUTOMATION_SECONDS = 120
@@ -152,7 +151,6 @@ class Pipeline:
         run_config: Mapping[str, object] | None = None,
     ) -> Run:
         """Launch a run of a job."""
-        tags = {**(tags or {}), TEAM_TAG: location}  # which no queue puts on it
         run_id = self.graphql.launch(location, job, tags=tags, run_config=run_config)
         return Run(title, run_id)
 

@@ -155,8 +155,7 @@ def _run_subject(run: dict[str, Any]) -> str:
     assets = sorted("/".join(key["path"]) for key in run["assetSelection"] or [])
     location = origin["repositoryLocationName"] if origin else "unknown"
     name = _run_name(run["jobName"], tags)
-    # Runs of a job without partitions differ by the request that each answers.
-    return f"run {location} {name} {' '.join(assets)} {tags.get('request', '')}"
+    return f"run {location} {name} {' '.join(assets)}"
 
 
 def _failed_run(graphql: GraphQL, run: dict[str, Any]) -> Problem:
