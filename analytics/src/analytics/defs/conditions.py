@@ -13,6 +13,7 @@ import dagster as dg
 
 from analytics.lib import weeks
 from taxi_shared import keys, settings
+from taxi_shared.automation import handled
 from taxi_shared.database import LakeDatabase
 from taxi_shared.partitions import monthly, weekly
 from taxi_shared.tables import TRIP_DAYS
@@ -20,7 +21,6 @@ from taxi_shared.tables import TRIP_DAYS
 # The version of a month's file, and the weeks of which it holds trips.
 _MonthState = tuple[str, list[str]]
 
-MONTHS = dg.AssetSelection.assets(keys.TAXI_TRIPS)
 WEEKS_QUERY = (files("analytics") / "sql" / "weeks_by_month.sql").read_text()
 
 
@@ -70,40 +70,15 @@ class TripsReplaced(dg.AutomationCondition[dg.AssetKey]):
         return _result(context, set() if is_first else touched & _candidates(context), now)
 
 
-_DONE = dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
-_CHANGED = dg.AutomationCondition.any_deps_updated().replace(
-    "newly_updated_without_root",
-    dg.AutomationCondition.data_version_changed()
-    & ~dg.AutomationCondition.executed_with_root_target(),
-)
-_NEWS = dg.AutomationCondition.newly_missing() | _CHANGED
-# `eager` reacts to every load, even if the data is the same; it ignores loads from before the
-# sensor's first evaluation, and loads right after a request. Here only a new data version counts,
-# and it is handled only by what was requested or made after it.
-AFTER_NEWS = (
-    dg.AutomationCondition.eager()
-    .replace("any_deps_updated", _CHANGED)
-    .replace("handled", _DONE & ~_NEWS)
-)
-
-# Months that TLC has yet to publish are always missing, and `eager` would wait for all of them: one
-# loaded month is enough. A load of many months is waited for until its last.
-AFTER_NEW_MONTHS = AFTER_NEWS.replace(
-    "any_deps_missing",
-    dg.AutomationCondition.any_deps_missing().ignore(MONTHS),
-) & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing()).allow(
-    MONTHS
-).with_label("a_month_is_loaded")
-
 # `on_missing`, but for every week instead of the latest only, for weeks that were missing at the
 # sensor's first evaluation, and by the months that a week touches.
 _MISSING = (
     dg.AutomationCondition.on_missing()
     .without(dg.AutomationCondition.in_latest_time_window())
-    .replace("handled", _DONE & ~dg.AutomationCondition.newly_missing())
+    .replace("handled", handled() & ~dg.AutomationCondition.newly_missing())
     .replace("any_deps_missing", ~MonthsLoaded())
 )
-_REPLACED = TripsReplaced().since((_DONE & ~TripsReplaced()).with_label("handled"))
+_REPLACED = TripsReplaced().since((handled() & ~TripsReplaced()).with_label("handled"))
 # A run records each month as soon as it is in place; the others stay in progress until they are
 # recorded too, or the run ends. The weeks wait for the last, so that they are one run as well.
 # Any month counts: `manhattan_stats` depends on all of them.

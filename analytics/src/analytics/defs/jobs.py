@@ -4,6 +4,7 @@ import dagster as dg
 
 from analytics.lib import weeks
 from taxi_shared import keys
+from taxi_shared.automation import automation_sensor
 from taxi_shared.partitions import monthly, weekly
 from taxi_shared.ranges import is_being_made, run_requests
 
@@ -21,12 +22,9 @@ manhattan_update_job = dg.define_asset_job(
     description="Counts Manhattan's trips by zone and draws the map.",
 )
 
-analytics_automation_sensor = dg.AutomationConditionSensorDefinition(
-    "analytics_automation_sensor",
-    target=dg.AssetSelection.all(),
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=10,
-    use_user_code_server=True,  # for conditions that ask the lake
+# The condition of weeks reads the lake.
+analytics_automation_sensor = automation_sensor(
+    LOCATION, interval_seconds=10, use_user_code_server=True
 )
 
 

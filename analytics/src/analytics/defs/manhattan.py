@@ -8,10 +8,10 @@ from importlib.resources import files
 import dagster as dg
 import duckdb
 
-from analytics.defs.conditions import AFTER_NEW_MONTHS, AFTER_NEWS
 from analytics.lib import period, zone_map, zones
 from analytics.lib.frames import Figure, GeoDataFrame
 from taxi_shared import keys
+from taxi_shared.automation import eager_on_new_data, eager_on_new_months
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.lineage import column_lineage
@@ -54,7 +54,7 @@ LINEAGE = column_lineage(
     code_version=code_version(
         function_in(__file__, "BOROUGH", "manhattan_stats", "_publishers"), period, zones, QUERY
     ),
-    automation_condition=AFTER_NEW_MONTHS,
+    automation_condition=eager_on_new_months(),
     pool=POOL,
     group_name=keys.METRICS,
     kinds={"duckdb", "geojson"},
@@ -85,7 +85,7 @@ def _publishers(con: duckdb.DuckDBPyConnection, lake: Lake) -> set[str]:
     key=keys.MANHATTAN_MAP,
     io_manager_key="png",
     code_version=code_version(function_in(__file__, "manhattan_map"), zone_map),
-    automation_condition=AFTER_NEWS,
+    automation_condition=eager_on_new_data(),
     pool=POOL,
     group_name=keys.METRICS,
     kinds={"matplotlib", "png"},

@@ -14,6 +14,7 @@ from ingestion.lib import download, publication
 from ingestion.lib.download import SourceMetadata, Version
 from ingestion.lib.publication import LoadPlan, Polls, Refusals
 from taxi_shared import keys, settings
+from taxi_shared.automation import automation_sensor
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.ranges import is_being_made, run_requests
@@ -40,11 +41,7 @@ green_update_job = dg.define_asset_job(
     description="Fetches and loads a month of green trips.",
 )
 
-ingestion_automation_sensor = dg.AutomationConditionSensorDefinition(
-    "ingestion_automation_sensor",
-    target=dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks(),
-    default_status=dg.DefaultSensorStatus.RUNNING,
-)
+ingestion_automation_sensor = automation_sensor(LOCATION)
 
 
 def update_schedule(name: str, service: Service, job_name: str) -> dg.ScheduleDefinition:
