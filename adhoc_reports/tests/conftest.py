@@ -139,7 +139,7 @@ class Office:
 def patient_portal():
     """A portal that waits for its look at the files, however busy the machine is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("adhoc_reports.portal.kept.REFRESH_SECONDS", 60)
+        patch.setattr("adhoc_reports.portal.cache.REFRESH_SECONDS", 60)
         yield
 
 

@@ -168,7 +168,7 @@ QUESTION = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "202
 FORM = {"area": "Manhattan", "first_day": "2023-01-10", "last_day": "2023-01-24"}
 
 
-def new_portal(root: DataRoot, rate_limit: RateLimit | None = None) -> Portal:
+def new_portal(root: DataRoot, write_limit: RateLimit | None = None) -> Portal:
     """The portal over a data root, with data of January to March 2023."""
     dagster = FakeDagster()
     available.tell(root, AVAILABLE)
@@ -176,14 +176,14 @@ def new_portal(root: DataRoot, rate_limit: RateLimit | None = None) -> Portal:
         root,
         Dagster("http://dagster", "https://public", httpx2.MockTransport(dagster.answer)),
         hosts=["testserver", "localhost"],
-        rate_limit=rate_limit,
+        write_limit=write_limit,
     )
     return Portal(app, TestClient(app, follow_redirects=False), root, dagster)
 
 
 @contextmanager
-def portal_at(root: DataRoot, rate_limit: RateLimit | None = None) -> Iterator[Portal]:
+def portal_at(root: DataRoot, write_limit: RateLimit | None = None) -> Iterator[Portal]:
     """The same, started, and stopped afterwards."""
-    portal = new_portal(root, rate_limit)
+    portal = new_portal(root, write_limit)
     with portal.client:
         yield portal

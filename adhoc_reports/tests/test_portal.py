@@ -928,7 +928,7 @@ def test_what_is_too_large_is_refused_whether_it_says_so_or_not(local):
 
 def test_a_client_that_sends_too_much_has_to_wait(tmp_path):
     now = [0.0]
-    limit = RateLimit(at_once=3, a_second=0.5, clock=lambda: now[0])
+    limit = RateLimit(burst=3, per_second=0.5, clock=lambda: now[0])
     with portal_at(DataRoot.at(str(tmp_path)), limit) as portal:
         answers = [portal.client.post("/", data=FORM) for _ in range(4)]
         assert [each.status_code for each in answers] == [303, 303, 303, 429]
@@ -941,9 +941,9 @@ def test_a_client_that_sends_too_much_has_to_wait(tmp_path):
 
 def test_a_client_that_looks_too_often_has_to_wait(tmp_path):
     dagster = Dagster("http://dagster", "", httpx2.MockTransport(FakeDagster().answer))
-    limit = RateLimit(at_once=2, a_second=1, clock=lambda: 0.0)
+    limit = RateLimit(burst=2, per_second=1, clock=lambda: 0.0)
     root = DataRoot.at(str(tmp_path))
-    app = create_app(root, dagster, hosts=["testserver"], look_limit=limit)
+    app = create_app(root, dagster, hosts=["testserver"], read_limit=limit)
     with TestClient(app) as client:
         answers = [client.get("/api/reports/x/chart.png").status_code for _ in range(3)]
         assert answers == [404, 404, 429]

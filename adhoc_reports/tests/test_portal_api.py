@@ -27,7 +27,7 @@ CHECKS = [
 
 
 folder = TemporaryDirectory()
-portal = new_portal(DataRoot.at(folder.name), RateLimit(at_once=10**9))
+portal = new_portal(DataRoot.at(folder.name), RateLimit(burst=10**9))
 portal.answer("jan")
 schema = schemathesis.openapi.from_asgi("/api/openapi.json", portal.app)
 

@@ -15,8 +15,7 @@ from adhoc_reports.lib.available import Available
 from adhoc_reports.lib.intake import Postponed
 from adhoc_reports.portal import api, archive, guard, office
 from adhoc_reports.portal.archive import Entry
-from adhoc_reports.portal.guard import Guard, RateLimit, asker
-from adhoc_reports.portal.kept import Kept
+from adhoc_reports.portal.guard import Guard, RateLimit, sender_of
 from taxi_shared import storage
 from taxi_shared.storage import DataRoot
 
@@ -73,47 +72,6 @@ def test_unchanged_entries_survive_a_look(portal):
 def test_long_names_in_a_url_are_refused_by_length(portal):
     for path in ("/reports/{}", "/reports/{}/chart.png", "/api/reports/{}/numbers.csv"):
         assert portal.client.get(path.format("x" * 20_000)).status_code == 404
-
-
-def test_slow_refresh_does_not_delay_readers(monkeypatch):
-    monkeypatch.setattr("adhoc_reports.portal.kept.REFRESH_SECONDS", 0.02)
-
-    async def story() -> None:
-        go_on = asyncio.Event()
-        go_on.set()
-
-        async def ask() -> str:
-            await go_on.wait()
-            return "value"
-
-        cache = Kept("it", ask, seconds=0.01, patience=60)
-        await cache.get()
-        go_on.clear()
-        await asyncio.sleep(0.05)
-        async with asyncio.timeout(5):
-            assert (await cache.get()).current
-        go_on.set()
-
-    asyncio.run(story())
-
-
-def test_old_answer_does_not_stand_for_a_new_one():
-    async def story() -> None:
-        answers = iter((("old", 0.0), ("new", 0.05)))
-
-        async def ask() -> str:
-            value, seconds = next(answers)
-            await asyncio.sleep(seconds)
-            return value
-
-        cache = Kept("it", ask, seconds=0.01, patience=0.3)
-        assert (await cache.get()).value == "old"
-        await asyncio.sleep(0.5)
-        assert (await cache.get()).value == "new"
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("adhoc_reports.portal.kept.REFRESH_SECONDS", 0)
-        asyncio.run(story())
 
 
 # Waiting places
@@ -203,25 +161,26 @@ def send(portal: Portal, user: str, name: str) -> httpx2.Response:
     ],
 )
 def test_sender_is_the_user_or_the_network(host, user, expected):
-    assert asker({"client": (host, 1), "user_name": user}) == expected
+    assert sender_of({"client": (host, 1), "user_name": user}) == expected
 
 
 def test_sender_without_address_is_empty():
-    assert asker({"client": None}) == ""
+    assert sender_of({"client": None}) == ""
 
 
 def test_many_addresses_do_not_reset_the_rate_limit(monkeypatch):
-    monkeypatch.setattr(guard, "BUCKETS", 3)
-    limit = RateLimit(at_once=1, a_second=1, clock=lambda: 0.0)
+    monkeypatch.setattr(guard, "MAX_CLIENTS", 3)
+    limit = RateLimit(burst=1, per_second=1, clock=lambda: 0.0)
     assert limit.seconds_to_wait("a") == 0
     for other in "bcdefg":
         assert limit.seconds_to_wait(other) == 0
         assert limit.seconds_to_wait("a") == 1
-    assert len(limit._left) == 3
+    assert limit.seconds_to_wait("e") == 0  # evicted
+    assert limit.seconds_to_wait("a") == 1
 
 
 def test_users_of_one_address_are_limited_by_name(tmp_path):
-    limit = RateLimit(at_once=1, a_second=1, clock=lambda: 0.0)
+    limit = RateLimit(burst=1, per_second=1, clock=lambda: 0.0)
     with portal_at(DataRoot.at(str(tmp_path)), limit) as portal:
         statuses = [send(portal, user, user).status_code for user in ("anna", "ben", "anna")]
     assert statuses == [201, 201, 429]

@@ -1,6 +1,6 @@
-"""The portal's address for browsers: below a path, or at a proxy that changes the header Host.
+"""The portal's address as browsers see it: below a path, or behind a proxy that changes Host.
 
-The settings say it. Request headers such as X-Forwarded-Prefix do not: any client can set them.
+It comes from the settings, never from headers such as X-Forwarded-Prefix: any client can set them.
 """
 
 import re
@@ -10,13 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taxi_shared import settings
 
-OWN_PATHS = ("api", "healthz", "reports", "static")
+RESERVED_PATHS = ("api", "healthz", "reports", "static")
 
 
 def base_path(setting: str) -> str:
-    """The path of TAXI_PORTAL_PATH without a slash at its end; empty for the root of a server.
+    """The path of TAXI_PORTAL_PATH without a trailing slash; empty for the root of a server.
 
-    Raises ValueError for what is no such path, and for a path that the portal itself has.
+    Raises ValueError for an invalid path, and for one that the portal uses itself.
     """
     path = setting.rstrip("/")
     if path and not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", path):
@@ -24,41 +24,42 @@ def base_path(setting: str) -> str:
             f"{settings.PORTAL_PATH} is {setting!r}; expected a path of letters, digits, - and _, "
             "as in /taxi"
         )
-    if path.partition("/")[2].partition("/")[0] in OWN_PATHS:
+    if path.partition("/")[2].partition("/")[0] in RESERVED_PATHS:
         raise ValueError(
-            f"{settings.PORTAL_PATH} is {setting!r}, which is a path of the portal itself; "
-            "expected another one, as in /taxi"
+            f"{settings.PORTAL_PATH} is {setting!r}, which the portal uses itself; "
+            "choose another path, as in /taxi"
         )
     return path
 
 
 def route_path(scope: Scope) -> str:
-    """The path of a request below that of the proxy."""
+    """The path of a request, without the portal's base path."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 
 
 class PublicAddress:
-    """ASGI middleware that lets the application see its address as browsers do.
+    """ASGI middleware that gives the application its address as browsers see it.
 
-    path:   as of `base_path`; a proxy may keep it in requests or remove it
-    origin: scheme and name of a proxy that changes the header Host; empty where none does
+    path:   the result of `base_path`; a proxy may keep it in requests or remove it
+    origin: scheme and name of a proxy that changes the header Host, else empty
     """
 
     def __init__(self, app: ASGIApp, path: str = "", origin: str = "") -> None:
         self.app, self.path, self.origin = app, path, urlsplit(origin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, whose path and Host become those that browsers see."""
         if scope["type"] != "lifespan":
-            scope = {**scope, "root_path": self.path, "path": self._below(scope["path"])}
+            scope = {**scope, "root_path": self.path, "path": self._with_base_path(scope["path"])}
             if self.origin.netloc:
                 others = [(name, value) for name, value in scope["headers"] if name != b"host"]
                 host = (b"host", self.origin.netloc.encode())
                 scope |= {"scheme": self.origin.scheme, "headers": [host, *others]}
         await self.app(scope, receive, send)
 
-    def _below(self, path: str) -> str:
-        """The path with that of the proxy before it, as ASGI wants it."""
+    def _with_base_path(self, path: str) -> str:
+        """The path with the base path in front, as ASGI expects it."""
         if path == self.path:
             return f"{path}/"
         return path if path.startswith(f"{self.path}/") else f"{self.path}{path}"

@@ -15,7 +15,7 @@ from adhoc_reports.lib.pickups import WEEKDAYS
 from adhoc_reports.lib.report import Basis, at_moment
 from adhoc_reports.lib.request import Problem, Question, request_name, stored_name
 from adhoc_reports.portal.archive import Sent
-from adhoc_reports.portal.guard import asker
+from adhoc_reports.portal.guard import sender_of
 from adhoc_reports.portal.office import Look, NotThere, Office, Refused, View
 from adhoc_reports.portal.states import State
 from taxi_shared import storage
@@ -148,7 +148,7 @@ def api(office: Office, path: str = "") -> APIRouter:
     )
     async def ask(asked: Asked, request: Request, response: Response) -> Full:
         """Ask for a report. The same request sent again leads to the report that is there."""
-        sent_request, sent = await office.ask(asked.question, asked.name, asker(request.scope))
+        sent_request, sent = await office.ask(asked.question, asked.name, sender_of(request.scope))
         if sent is Sent.THERE:
             response.status_code = status.HTTP_200_OK
         response.headers["location"] = f"{path}/api/reports/{quote(sent_request.name, safe='')}"

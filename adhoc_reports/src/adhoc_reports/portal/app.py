@@ -28,8 +28,8 @@ def create_app(
     root: DataRoot,
     dagster: Dagster,
     hosts: Sequence[str] = LOOPBACK_HOSTS,
-    rate_limit: RateLimit | None = None,
-    look_limit: RateLimit | None = None,
+    write_limit: RateLimit | None = None,
+    read_limit: RateLimit | None = None,
     path: str = "",
 ) -> FastAPI:
     """The portal over a data root and a Dagster.
@@ -56,9 +56,9 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)
     app.add_middleware(
         Guard,
-        rate_limit=rate_limit or RateLimit(),
+        write_limit=write_limit or RateLimit(),
         # A page that waits asks once a second, and a whole company may come from one address.
-        look_limit=look_limit or RateLimit(at_once=3_000, a_second=100),
+        read_limit=read_limit or RateLimit(burst=3_000, per_second=100),
     )
     origin = next(iter(web.origins(hosts)), "")
     app.add_middleware(PublicAddress, path=path, origin=origin)

@@ -1,26 +1,27 @@
-"""A report's numbers as pictures of the pages: heat maps, bars for one day, and thumbnails."""
+"""A report's numbers as the pages draw them: heat maps, bars for one day, and thumbnails."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import ceil
+from typing import NamedTuple
 
 from adhoc_reports.lib.pickups import HOURS, WEEKDAYS, Pickups, number_format
 
 LEVELS = 7
-"""Colours above that of zero."""
+"""Number of colours, besides the one for zero."""
 NOT_COUNTED = "-"
 
 Numbers = Sequence[Sequence[float | None]]
-"""24 hours, 7 weekdays each, from Sunday; None for a weekday of which no day was counted."""
+"""24 hours, 7 weekdays each, from Sunday; None for a weekday without a counted day."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A weekday of a heat map: its name, how many days were counted, and its 24 cells.
+    """A weekday of a heat map: its name, the number of days counted, and its 24 cells.
 
-    cells: level of colour, and the sentence that a reader gets for the cell
+    cells: colour level, and the sentence that describes the cell
     """
 
     weekday: str
@@ -29,14 +30,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class View:
-    """One of the ways to show a report: averages, or totals.
+class NumbersView:
+    """One view of a report's numbers: averages or totals.
 
     key:    averages or totals
-    name:   what the numbers are
-    rows:   of the heat map: the weekdays that were counted
+    name:   for people
+    rows:   of the heat map: one per weekday that was counted
     table:  24 hours, each with the numbers of these weekdays as text
-    legend: each level that occurs, with its smallest and largest number as text
+    legend: each colour level used, with its smallest and largest number as text
     """
 
     key: str
@@ -48,49 +49,58 @@ class View:
 
 @dataclass(frozen=True)
 class Bar:
-    """An hour of one day: its height in percent of the largest, and a sentence."""
+    """An hour of a single day: its height in percent of the largest, and a description."""
 
     height: float
     sentence: str
     is_busiest: bool
 
 
-def views(pickups: Pickups) -> list[View]:
-    """Averages and totals; one view where these are the same, none without a day."""
-    averages = pickups.averages
+class _Kind(NamedTuple):
+    """What a view shows; `suffix` follows each number in its sentence."""
+
+    key: str
+    name: str
+    suffix: str
+
+
+_PER_DAY = _Kind("averages", "Pickups per hour", "")
+_AVERAGES = _Kind("averages", "Average per hour of each weekday", " on average")
+_TOTALS = _Kind("totals", "Total of all days", " in total")
+
+
+def views(pickups: Pickups) -> list[NumbersView]:
+    """Averages and totals; one view where they are equal, none where no day was counted."""
     if not pickups.counted:
         return []
     if max(pickups.weekdays) == 1:
-        return [_view("averages", "Pickups per hour", "", pickups, averages)]
+        return [_view(_PER_DAY, pickups, pickups.averages)]
     totals = [
         [number if days else None for number, days in zip(hour, pickups.weekdays, strict=True)]
         for hour in pickups.by_hour
     ]
-    return [
-        _view("averages", "Average per hour of each weekday", " on average", pickups, averages),
-        _view("totals", "Total of all days", " in total", pickups, totals),
-    ]
+    return [_view(_AVERAGES, pickups, pickups.averages), _view(_TOTALS, pickups, totals)]
 
 
 def bars(pickups: Pickups) -> list[Bar]:
-    """A bar per hour where one weekday was counted; none elsewhere."""
+    """One bar per hour of a report on a single weekday; none for other reports."""
     if len(pickups.counted) != 1:
         return []
     (weekday,) = pickups.counted
     numbers = [hour[weekday] or 0 for hour in pickups.averages]
     most = max(numbers) or 1
-    says = _sentences(numbers, "")
+    sentence = _sentences(numbers, "")
     busiest = pickups.busiest[1] if pickups.busiest else None
     return [
-        Bar(round(100 * number / most, 1), says(weekday, hour, number), hour == busiest)
+        Bar(round(100 * number / most, 1), sentence(weekday, hour, number), hour == busiest)
         for hour, number in enumerate(numbers)
     ]
 
 
 def levels(by_hour: Numbers) -> str:
-    """A character for each cell, weekday by weekday from Sunday, 24 hours each.
+    """The colour levels of 7 weekdays from Sunday, 24 hours each, as one character per cell.
 
-    A digit from 0, no pickup, to LEVELS, or NOT_COUNTED.
+    Each is a digit from 0 (no pickups) to LEVELS, or NOT_COUNTED.
     """
     known = [number for number in chain.from_iterable(by_hour) if number is not None]
     most = max(known, default=0)
@@ -100,10 +110,7 @@ def levels(by_hour: Numbers) -> str:
 
 
 def thumbnail(cells: str) -> list[tuple[str, str]]:
-    """The small picture: for each level its path in a drawing of 24 by 7 units.
-
-    One weekday is drawn as bars.
-    """
+    """The SVG path of each colour level, in a drawing of 24 by 7 units; bars for one weekday."""
     rows = [cells[start : start + len(HOURS)] for start in range(0, len(cells), len(HOURS))]
     counted = [row for row in rows if row[0] != NOT_COUNTED]
     if len(counted) == 1:
@@ -117,33 +124,33 @@ def thumbnail(cells: str) -> list[tuple[str, str]]:
     return [(level, "".join(path)) for level, path in sorted(paths.items())]
 
 
-def _view(key: str, name: str, ending: str, pickups: Pickups, numbers: Numbers) -> View:
+def _view(kind: _Kind, pickups: Pickups, numbers: Numbers) -> NumbersView:
     shown = [[hour[weekday] or 0 for weekday in pickups.counted] for hour in numbers]
     as_text = number_format(chain.from_iterable(shown))
-    says = _sentences(chain.from_iterable(shown), ending)
+    sentence = _sentences(chain.from_iterable(shown), kind.suffix)
     colours = levels(numbers)
     rows = tuple(
         Row(
             WEEKDAYS[day],
             pickups.weekdays[day],
             tuple(
-                (colours[day * len(HOURS) + hour], says(day, hour, numbers[hour][day] or 0))
+                (colours[day * len(HOURS) + hour], sentence(day, hour, numbers[hour][day] or 0))
                 for hour in HOURS
             ),
         )
         for day in pickups.counted
     )
     table = tuple(tuple(format(number, as_text) for number in hour) for hour in shown)
-    return View(key, name, rows, table, _legend(shown, as_text))
+    return NumbersView(kind.key, kind.name, rows, table, _legend(shown, as_text))
 
 
-def _sentences(numbers: Iterable[float], ending: str) -> Callable[[int, int, float], str]:
+def _sentences(numbers: Iterable[float], suffix: str) -> Callable[[int, int, float], str]:
     as_text = number_format(numbers)
 
-    def sentence(weekday: int, hour: int, number: float) -> str:
-        return f"{WEEKDAYS[weekday]}, {hour} to {hour + 1} h: {format(number, as_text)}{ending}"
+    def describe(weekday: int, hour: int, number: float) -> str:
+        return f"{WEEKDAYS[weekday]}, {hour} to {hour + 1} h: {format(number, as_text)}{suffix}"
 
-    return sentence
+    return describe
 
 
 def _legend(shown: Sequence[Sequence[float]], as_text: str) -> tuple[tuple[str, str, str], ...]:

@@ -19,7 +19,7 @@ from adhoc_reports.lib.intake import Listed
 from adhoc_reports.lib.report import Report
 from adhoc_reports.lib.request import SUFFIX, Problem, Question, Request, is_request_name, name_key
 from adhoc_reports.portal.archive import Answer, Archive, Entry, Sent, Snapshot
-from adhoc_reports.portal.kept import Kept, Known
+from adhoc_reports.portal.cache import CachedValue, StaleCache
 from adhoc_reports.portal.runs import Dagster, Scene
 from adhoc_reports.portal.states import Progress, State, exact_progress, progress
 
@@ -87,7 +87,7 @@ class Seen:
     """The files at a look, and whether that is how they are now."""
 
     value: Snapshot
-    current: bool
+    is_current: bool
 
 
 class Office:
@@ -103,7 +103,7 @@ class Office:
         self._scene_viewed: Scene | None = None
         self._compute_limiter = anyio.CapacityLimiter(COMPUTE_THREADS)
         self._limiter = anyio.CapacityLimiter(STORAGE_THREADS)
-        self._snapshot = Kept(
+        self._snapshot = StaleCache(
             "the storage",
             lambda: anyio.to_thread.run_sync(archive.look, limiter=self._limiter),
             LOOK_SECONDS,
@@ -134,7 +134,7 @@ class Office:
         known = await self._files()
         scene: Scene = await self.dagster.scene()
         trouble = [scene.trouble] if scene.trouble else []
-        if not known.current:
+        if not known.is_current:
             trouble.insert(
                 0, "The storage does not answer. What you see is what was there before that."
             )
@@ -151,13 +151,13 @@ class Office:
         known = await self._files()
         entry = self._entry(known.value, name)
         if entry is None:
-            raise NotThere if known.current else StorageAway
+            raise NotThere if known.is_current else StorageAway
         return View(entry, await exact_progress(entry, self.dagster))
 
     async def ask(
         self, question: Question, name: str = "", sender: str = ""
     ) -> tuple[Request, Sent]:
-        """Send a request, once, for a sender as `guard.asker` names it. Raises Refused."""
+        """Send a request, once, for a sender as `guard.sender_of` names it. Raises Refused."""
         known = await self._files()
         if problems := known.value.available.problems(question):
             raise Refused(422, *problems)
@@ -173,7 +173,7 @@ class Office:
         if sent is Sent.OTHER:
             raise _name_taken(request.name)
         if self._entry(known.value, request.name) is None:
-            self._snapshot.forget()  # another process has just sent the same
+            self._snapshot.invalidate()  # another process has just sent the same
         return request, sent
 
     async def ask_again(self, view: View, sender: str = "") -> bool:
@@ -187,7 +187,7 @@ class Office:
             if sent is Sent.NEW:
                 self._has_sent(request, sender, view.entry.answer)
         if sent is Sent.CHANGED:
-            self._snapshot.forget()
+            self._snapshot.invalidate()
             raise Refused(
                 409, Problem("", "", "the request has been changed meanwhile; look again")
             )
@@ -219,16 +219,16 @@ class Office:
 
     async def _files(self) -> Seen:
         """The files as they were seen last. Raises StorageAway where they never were."""
-        known: Known[Snapshot] = await self._snapshot.get()
+        known: CachedValue[Snapshot] = await self._snapshot.get()
         if known.value is None:
             raise StorageAway
         if self._just_sent:
             self._just_sent = {
                 name: (sent, entry)
                 for name, (sent, entry) in self._just_sent.items()
-                if sent >= known.asked
+                if sent >= known.fetched
             }
-        return Seen(known.value, known.current)
+        return Seen(known.value, known.is_current)
 
     async def _answering(self, question: Question) -> Request | None:
         """The newest request of a question that has or will have a report."""

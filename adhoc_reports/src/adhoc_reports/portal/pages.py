@@ -26,8 +26,8 @@ from adhoc_reports.lib.request import (
 )
 from adhoc_reports.portal import heatmap
 from adhoc_reports.portal.api import KINDS, MAX_SEARCH_CHARACTERS, Asked, file, matching
-from adhoc_reports.portal.guard import HEALTH, asker
-from adhoc_reports.portal.kept import Kept
+from adhoc_reports.portal.cache import StaleCache
+from adhoc_reports.portal.guard import HEALTH, sender_of
 from adhoc_reports.portal.office import (
     AWAY,
     Look,
@@ -98,7 +98,7 @@ class Pages:
     def __init__(self, office: Office, path: str = "") -> None:
         self.office, self.path = office, path
         self.router = APIRouter()
-        self._source: Kept[dict[str, SourceStatus]] = Kept(
+        self._source: StaleCache[dict[str, SourceStatus]] = StaleCache(
             "the status of the source",
             lambda: office.storage(source_status.load, office.archive.root),
             SOURCE_STATUS_SECONDS,
@@ -170,7 +170,7 @@ class Pages:
             filled = Filled(area, first_day, last_day, name)
             try:
                 asked = filled.asked()
-                sent, _ = await office.ask(asked.question, asked.name, asker(request.scope))
+                sent, _ = await office.ask(asked.question, asked.name, sender_of(request.scope))
             except ValidationError as invalid:
                 return await ask_page(filled, 422, *problems(invalid.errors()))
             except Refused as refused:
@@ -210,7 +210,7 @@ class Pages:
 
         @router.post("/reports/{name}/again")
         async def again(request: Request, name: str) -> Response:
-            await office.ask_again(await office.follow(name), asker(request.scope))
+            await office.ask_again(await office.follow(name), sender_of(request.scope))
             return RedirectResponse(self._page_of(name), SEE_OTHER)
 
         @router.get("/reports/{name}/{kind}.{suffix}")

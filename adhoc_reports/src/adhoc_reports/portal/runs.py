@@ -9,7 +9,7 @@ import httpx2
 
 from adhoc_reports.lib.failure import UNEXPECTED, in_plain_words
 from adhoc_reports.lib.intake import version_in
-from adhoc_reports.portal.kept import Kept, Known
+from adhoc_reports.portal.cache import CachedValue, StaleCache
 
 SECONDS = 1.0
 PATIENCE_SECONDS = 2.0
@@ -91,14 +91,14 @@ class Dagster:
         self._client = httpx2.AsyncClient(
             base_url=url, timeout=PATIENCE_SECONDS, transport=transport, trust_env=False
         )
-        self._scene = Kept("Dagster", self._look, SECONDS, PATIENCE_SECONDS)
+        self._scene = StaleCache("Dagster", self._look, SECONDS, PATIENCE_SECONDS)
         self._failures: dict[str, tuple[str, str]] = {}
         self._runs: dict[str, tuple[float, Run | None]] = {}
 
     async def scene(self) -> Scene:
         """What goes on; `AWAY` where Dagster does not answer."""
-        known: Known[Scene] = await self._scene.get()
-        return known.value if known.current and known.value else AWAY
+        known: CachedValue[Scene] = await self._scene.get()
+        return known.value if known.is_current and known.value else AWAY
 
     async def run_of(self, run_key: str) -> Run | None:
         """The newest run of a run key, however old, as of a second ago; None where there is none.
