@@ -95,7 +95,7 @@ def test_a_month_in_many_parts_is_the_same(database, monkeypatch):
     longitudes, latitudes = random.uniform(-74.02, -73.78, 50), random.uniform(40.68, 40.86, 50)
     zones = [LEFT, RIGHT, OVERLAP]
     expected = one_zone_after_another(zones, longitudes, latitudes)
-    monkeypatch.setattr(placement, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(placement, "ROWS_PER_BATCH", 7)
     assert place(database, zones, longitudes, latitudes) == expected
     assert set(expected) == {None, 5, 7, 9}
 

@@ -20,7 +20,7 @@ from upath import UPath
 
 from ingestion.lib import checks, conform, quality
 from ingestion.lib.download import Backoff, SourceMetadata, download, is_parquet
-from ingestion.lib.placement import ZoneShapes, place
+from ingestion.lib.placement import PointQuery, ZoneShapes, place
 from taxi_shared import provenance
 from taxi_shared.lake import Lake, parquet_rows
 from taxi_shared.storage import DISK_FULL, literal
@@ -216,7 +216,7 @@ def _prepare(
 ) -> _Load:
     schema = conform.schema_of(con, source.path)
     plan = conform.plan_read(source.path, schema, table, source.month)
-    zones = ZoneShapes.of(con, lake) if plan.placements else None
+    zones = ZoneShapes.load(con, lake) if plan.placements else None
     publisher = provenance.publisher(fetched_from, _is_synthetic(con, source.path))
     days = table.days.logic if table.days else ""
     sql = f"{plan.query} {conform.any_of(plan.losses)}"
@@ -255,8 +255,8 @@ def _replace(con: duckdb.DuckDBPyConnection, lake: Lake, work: _Load, is_plausib
     ):
         file = literal(source.path)
         if work.zones:
-            points = work.plan.points
-            placed = place(con, work.zones, work.plan.placements, points, file, work.rows)
+            points = PointQuery(work.plan.points, file, work.rows)
+            placed = place(con, work.zones, work.plan.placements, points)
             con.register("placed", placed)
         rows = new.write(
             con, table, work.plan.query, {"file": file}, work.fingerprint, work.publisher

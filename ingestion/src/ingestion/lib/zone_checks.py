@@ -34,8 +34,7 @@ class Box:
 
 
 # In degrees, a tenth around TLC's zones: they reach from Staten Island and Newark Airport (EWR) to
-# the east of Queens, and from Staten Island and the Rockaways to the north of the Bronx. A shape
-# far away would also need a grid of many gigabytes to place the trips of 2009 and 2010.
+# the east of Queens, and from Staten Island and the Rockaways to the north of the Bronx.
 NEW_YORK = Box(-74.36, 40.39, -73.60, 41.02)
 # The same in feet of its State Plane (EPSG:2263), as TLC's shapefile has it.
 NEW_YORK_IN_FEET = Box(880_000, 90_000, 1_100_000, 310_000)
