@@ -1,12 +1,12 @@
 """Pickups by hour of day and day of week: how they are counted, averaged, and written down."""
 
 from calendar import monthrange
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.resources import files
 from itertools import chain
-from math import floor, log10
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
 from adhoc_reports.lib.request import Question
@@ -18,6 +18,10 @@ WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "S
 HOURS = range(24)
 TAXIS = "Yellow taxi pickups"
 """What the reports count: green taxis and for-hire vehicles are in no report."""
+
+COLOR_LEVELS = 7
+"""Colours of a heat map above that of zero."""
+NOT_COUNTED = "-"
 
 QUERY = (files("adhoc_reports") / "sql" / "adhoc_request.sql").read_text(encoding="utf-8")
 _NAMED_MONTHS = 3
@@ -79,6 +83,27 @@ class Pickups:
         header = f"| Hour | {' | '.join(WEEKDAYS)} |\n|{' ---: |' * (1 + len(WEEKDAYS))}"
         lines = (f"| {h} | {' | '.join(f'{n:,}' for n in self.by_hour[h])} |" for h in HOURS)
         return "\n".join((header, *lines))
+
+
+def color_levels(numbers: Sequence[Sequence[float | None]]) -> str:
+    """A character per cell, weekday by weekday from Sunday, 24 hours each.
+
+    A digit from 0, no pickup, to COLOR_LEVELS, or NOT_COUNTED. `numbers` has 24 hours, 7 weekdays
+    each; None for a weekday of which no day was counted.
+    """
+    most = max((n for n in chain.from_iterable(numbers) if n is not None), default=0)
+    return "".join(
+        color_level(numbers[hour][weekday], most)
+        for weekday in range(len(WEEKDAYS))
+        for hour in HOURS
+    )
+
+
+def color_level(number: float | None, most: float) -> str:
+    """The character of one cell, given the largest number of all cells; see `color_levels`."""
+    if number is None:
+        return NOT_COUNTED
+    return str(min(COLOR_LEVELS, ceil(number * COLOR_LEVELS / most)) if most else 0)
 
 
 def number_format(numbers: Iterable[float | None]) -> str:

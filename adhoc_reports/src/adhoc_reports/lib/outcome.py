@@ -1,0 +1,128 @@
+"""The outcome of a request: the one document `outputs/<name>.json`, which says how far it is.
+
+A report's chart and CSV are written before it, so a reader who sees `done` finds them.
+"""
+
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from adhoc_reports.lib.pickups import Pickups
+from adhoc_reports.lib.request import Question
+
+MAX_BYTES = 1024 * 1024
+"""Largest outcome that is read; the platform's own have some 3 KB."""
+
+
+class Status(StrEnum):
+    """How far a request is. Only `RECEIVED` is never stored: it means that no outcome answers it.
+
+    rejected: the request cannot be answered as it is
+    failed:   the run that answered it has failed or was cancelled
+    """
+
+    RECEIVED = "received"
+    GENERATING = "generating"
+    DONE = "done"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+class LoadedMonth(BaseModel):
+    """A month of TLC's files in the lake.
+
+    month:  its first day
+    loaded: when its file came into the lake
+    trips:  in its file; in a report those of the report's days, wherever they were picked up
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    month: date
+    loaded: datetime
+    trips: int
+
+
+class Exclusion(BaseModel):
+    """Trips that a report does not count, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+    trips: int
+
+
+class Coverage(BaseModel):
+    """The data that a report is computed from: months, and the trips of its days not counted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    months: tuple[LoadedMonth, ...]
+    exclusions: tuple[Exclusion, ...]
+
+
+Count = Annotated[int, Field(ge=0)]
+Weekdays = Annotated[tuple[Count, ...], Field(min_length=7, max_length=7)]
+Hours = Annotated[tuple[Weekdays, ...], Field(min_length=24, max_length=24)]
+
+
+class Report(BaseModel):
+    """The numbers that answer a question.
+
+    by_hour:    pickups, 24 hours, 7 days of the week each, from Sunday
+    weekdays:   how many days of each weekday were counted, from Sunday: those of loaded months
+    remark:     what the lake lacked; empty where it lacked nothing
+    publishers: of the months' files, see `taxi_shared.provenance`
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    generated: datetime
+    by_hour: Hours
+    weekdays: Weekdays
+    remark: str
+    coverage: Coverage
+    publishers: tuple[str, ...] = ()
+
+    @property
+    def pickups(self) -> Pickups:
+        """The numbers, to be averaged and drawn."""
+        return Pickups(self.by_hour, self.weekdays)
+
+
+class Outcome(BaseModel):
+    """What became of a request.
+
+    filename:     of the request's file
+    content_hash: of the content that this answers, see `RequestFile`
+    request:      the question; None where the file holds no valid one
+    reason:       why it failed or was rejected, in plain words; else empty
+    details:      the text of the error; empty where there is none
+    run_id:       of the run that answers it; empty where there was none
+    report:       the answer; while it is generated again, or after that has failed, the answer of
+                  before to the same question
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Status
+    filename: str
+    content_hash: str
+    request: Question | None
+    reason: str = ""
+    details: str = ""
+    updated: datetime
+    run_id: str = ""
+    report: Report | None = None
+
+
+def utc_now() -> datetime:
+    """The time now, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def to_datetime(seconds: float) -> datetime:
+    """The UTC time of seconds since 1970, to the second."""
+    return datetime.fromtimestamp(int(seconds), UTC)
