@@ -14,6 +14,6 @@ logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=loggin
 channels = configured()
 if not channels:
     sys.exit("TAXI_ALERTS is not set; expected webhook, email or both")
-webserver = os.environ[settings.DAGSTER_URL]
-ui = settings.get(settings.UI_URL) or os.environ[settings.DAGSTER_PUBLIC_URL]
+webserver = os.environ["DAGSTER_URL"]
+ui = settings.load().ui_url or os.environ["DAGSTER_PUBLIC_URL"]
 Watch(GraphQL(webserver), channels, Path("/logs/alerts.json"), ui.rstrip("/")).forever()

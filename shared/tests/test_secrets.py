@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import duckdb
 import pytest
 
-from taxi_shared import s3, secrets, storage
+from taxi_shared import s3, storage
 from taxi_shared.secrets import SecretError, secret
 from taxi_shared.testing import forget_s3
 
@@ -16,35 +16,35 @@ from taxi_shared.testing import forget_s3
 def manager(monkeypatch):
     """What AWS Secrets Manager has under the name `taxi-platform`."""
     boto3 = pytest.importorskip("boto3")
-    stored = {"SecretString": '{"TOKEN": "from AWS"}'}
+    stored = {"SecretString": '{"TLC_SOURCE_TOKEN": "from AWS"}'}
 
     class Client:
         def get_secret_value(self, SecretId):
             assert SecretId == "taxi-platform"
             return stored
 
-    monkeypatch.setattr(boto3, "client", lambda service: Client())
+    monkeypatch.setattr(boto3, "client", lambda service, **options: Client())
     monkeypatch.setenv("TAXI_SECRETS", "taxi-platform")
     return stored
 
 
 def test_the_environment_comes_first(manager, monkeypatch):
-    assert secret("TOKEN") == "from AWS"
-    monkeypatch.setenv("TOKEN", "from the environment")
-    assert secret("TOKEN") == "from the environment"
+    assert secret("source_token") == "from AWS"
+    monkeypatch.setenv("TLC_SOURCE_TOKEN", "from the environment")
+    assert secret("source_token") == "from the environment"
 
 
 def test_a_secret_that_nobody_has_is_empty(manager, monkeypatch):
-    assert secret("ANOTHER") == ""
+    assert secret("alert_webhook") == ""
     monkeypatch.delenv("TAXI_SECRETS")
-    assert secret("TOKEN") == ""
+    assert secret("source_token") == ""
 
 
-@pytest.mark.parametrize("text", ["hunter2", '["hunter2"]', '{"TOKEN": {"value": "hunter2"}}'])
+@pytest.mark.parametrize("text", ["hunter2", '["hunter2"]', '{"TLC_SOURCE_TOKEN": {"value": "hunter2"}}'])
 def test_a_secret_of_another_form_is_refused_without_its_value(manager, text):
     manager["SecretString"] = text
     with pytest.raises(SecretError, match="taxi-platform: expected a JSON object") as refused:
-        secret("TOKEN")
+        secret("source_token")
     assert "hunter2" not in str(refused.value)
     assert refused.value.__cause__ is None
 
@@ -55,7 +55,7 @@ def test_where_secrets_manager_cannot_be_reached_the_setting_is_named(monkeypatc
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     with pytest.raises(SecretError, match="TAXI_SECRETS=taxi-platform: You must specify a region"):
-        secrets.secret("TOKEN")
+        secret("source_token")
 
 
 def test_keys_of_a_secret_get_no_token_of_other_keys(monkeypatch):

@@ -1,43 +1,125 @@
-"""Settings come from the environment, and a wrong one is named."""
+"""Settings come from the environment, with types; a wrong one is named."""
 
+import re
+import subprocess
+import sys
 from datetime import UTC, date, datetime
+from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from taxi_shared import partitions, settings
 
+ROOT = Path(__file__).parents[2]
 
-def test_an_unset_or_empty_variable_is_its_default(monkeypatch):
-    monkeypatch.delenv("TAXI_START_DATE", raising=False)
-    assert settings.start_date() == date(2023, 1, 1)
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start each test with no variable of the settings set."""
+    for field in settings.Settings.model_fields:
+        monkeypatch.delenv(settings.variable(field), raising=False)
+
+
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.load().start_date == date(2023, 1, 1)
     monkeypatch.setenv("TAXI_START_DATE", "")
-    assert settings.start_date() == date(2023, 1, 1)
+    assert settings.load().start_date == date(2023, 1, 1)
 
 
-@pytest.mark.parametrize("value", ["2023-01", "soon", "2023-01-15"])
-def test_a_start_that_is_no_first_of_a_month_is_named(monkeypatch, value):
-    monkeypatch.setenv("TAXI_START_DATE", value)
-    with pytest.raises(ValueError, match=f"TAXI_START_DATE is '{value}'"):
-        settings.start_date()
+def test_changed_variable_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("one", "two"):
+        monkeypatch.setenv("TAXI_DATA_ROOT", value)
+        assert settings.load().data_root == value
 
 
-def test_a_relative_path_starts_at_the_monorepo_s_root(monkeypatch, tmp_path):
-    (tmp_path / "workspace.yaml").touch()
-    (tmp_path / "ingestion" / "src").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "ingestion" / "src")
-    assert settings.locate("data") == str(tmp_path / "data")
-    assert settings.locate("/data") == "/data"
-    assert settings.locate("s3://bucket/prefix") == "s3://bucket/prefix"
+@pytest.mark.parametrize(
+    ("variable", "value", "accepted"),
+    [
+        ("TAXI_START_DATE", "soon", "expected a date such as 2023-01-01"),
+        ("TAXI_START_DATE", "2023-01", "expected a date such as 2023-01-01"),
+        ("TAXI_END_DATE", "2023-01-15", "expected the first day of a month"),
+        ("TAXI_FOLLOW_TLC", "maybe", "expected on or off"),
+        ("TAXI_ZONES_MAX_MB", "0", "expected a whole number above 0"),
+        ("TAXI_DOWNLOAD_MAX_MB", "1.5", "expected a whole number above 0"),
+        ("TAXI_REQUEST_WATCH_SECONDS", "-1", "expected a number of at least 0"),
+        ("TAXI_REQUEST_WATCH_SECONDS", "long", "expected a number such as 9.4"),
+        ("TAXI_UI_HOSTS", "a b", "'a b' is not a server's address"),
+        ("TAXI_ENVIRONMENT", "prod", "expected 'local', 'test' or 'production'"),
+    ],
+)
+def test_wrong_value_is_named_with_what_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, accepted: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=f"^{variable} is '{value}'; {re.escape(accepted)}"):
+        settings.load()
 
 
-def test_a_resource_reads_a_set_variable_when_it_is_used(monkeypatch):
+def test_all_wrong_values_are_named_but_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_START_DATE", "soon")
+    monkeypatch.setenv("TAXI_FOLLOW_TLC", "maybe")
+    monkeypatch.setenv("TLC_SOURCE_TOKEN", "hunter2")
+    with pytest.raises(ValueError, match=r"TAXI_START_DATE[^\n]*\nTAXI_FOLLOW_TLC") as refused:
+        settings.load()
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_secret_is_hidden_where_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLC_SOURCE_TOKEN", "hunter2")
+    assert "hunter2" not in repr(settings.load())
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_ALERTS", "webhook, email,")
+    monkeypatch.setenv("TAXI_PORTAL_HOSTS", "Reports.example.com")
+    assert settings.load().alerts == ("webhook", "email")
+    assert settings.load().portal_hosts[0] == "reports.example.com"
+
+
+def test_resource_reads_a_set_variable_when_a_run_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.for_resource("data_root") == "data"
     monkeypatch.setenv("TAXI_DATA_ROOT", "/somewhere")
-    assert settings.for_resource("TAXI_DATA_ROOT").get_value() == "/somewhere"
-    monkeypatch.delenv("TAXI_DATA_ROOT")
-    assert settings.for_resource("TAXI_DATA_ROOT") == "data"
+    value = settings.for_resource("data_root")
+    assert isinstance(value, dg.EnvVar)
+    assert value.get_value() == "/somewhere"
 
 
-def test_months_and_weeks_keep_to_the_dates(monkeypatch):
+def test_environment_chooses_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_ENVIRONMENT", "test")
+    assert settings.for_resource("data_root") == "data/test"
+    assert settings.load().source_url == "data/test/source"
+    assert not settings.load().follow_tlc
+    assert settings.load().start_date == date(2023, 1, 1)
+    monkeypatch.setenv("TAXI_DATA_ROOT", "/mine")
+    assert settings.load().data_root == "/mine"
+
+
+def test_production_requires_a_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_ENVIRONMENT", "production")
+    with pytest.raises(ValueError, match="TAXI_DATA_ROOT is not set; TAXI_ENVIRONMENT=production"):
+        settings.for_resource("data_root")
+    monkeypatch.setenv("TAXI_DATA_ROOT", "/srv/data")
+    assert settings.load().duckdb_memory == "2GB"
+
+
+def test_env_example_lists_every_setting_with_its_default() -> None:
+    text = (ROOT / ".env.example").read_text()
+    fields = settings.Settings.model_fields
+    lines = re.findall(r"^#([A-Z0-9_]+)=(.*)$", text, re.MULTILINE)
+    assert [name for name in map(settings.variable, fields) if name not in dict(lines)] == []
+    defaults = settings.load()
+    for field in ("data_root", "source_url", "zones_url", "duckdb_memory", "duckdb_spill"):
+        assert (settings.variable(field), getattr(defaults, field)) in lines
+
+
+def test_settings_need_no_dagster() -> None:
+    code = "import sys, taxi_shared.settings; sys.exit('dagster' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_months_and_weeks_keep_to_the_dates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAXI_START_DATE", "2019-01-01")
     monkeypatch.setenv("TAXI_END_DATE", "2019-04-01")
     assert partitions.monthly().get_partition_keys() == ["2019-01-01", "2019-02-01", "2019-03-01"]
@@ -46,39 +128,25 @@ def test_months_and_weeks_keep_to_the_dates(monkeypatch):
     assert (weeks[0], weeks[-1]) == ("2018-12-30", "2019-03-24")
 
 
-def test_without_an_end_months_go_on_to_the_last_whole_one(monkeypatch):
-    monkeypatch.delenv("TAXI_END_DATE", raising=False)
+def test_months_without_an_end_reach_the_last_whole_one() -> None:
     keys = partitions.monthly().get_partition_keys()
     today = datetime.now(UTC).date()
     assert keys[-1] < today.replace(day=1).isoformat()
     assert len(keys) >= 12 * (today.year - 2023)
 
 
-def test_the_environment_chooses_the_defaults_and_what_is_set_stays(monkeypatch):
-    monkeypatch.delenv("TAXI_DATA_ROOT", raising=False)
-    monkeypatch.setenv("TAXI_ENVIRONMENT", "test")
-    assert settings.for_resource("TAXI_DATA_ROOT") == "data/test"
-    assert settings.get("TAXI_START_DATE") == "2023-01-01"
-    monkeypatch.setenv("TAXI_DATA_ROOT", "/mine")
-    assert settings.get("TAXI_DATA_ROOT") == "/mine"
+def test_relative_path_starts_at_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "workspace.yaml").touch()
+    (tmp_path / "ingestion" / "src").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "ingestion" / "src")
+    assert settings.locate("data") == str(tmp_path / "data")
+    assert settings.locate("/data") == "/data"
+    assert settings.locate("s3://bucket/prefix") == "s3://bucket/prefix"
 
 
-def test_production_has_no_default_for_where_the_data_are(monkeypatch):
-    monkeypatch.delenv("TAXI_DATA_ROOT", raising=False)
-    monkeypatch.setenv("TAXI_ENVIRONMENT", "production")
-    with pytest.raises(ValueError, match="TAXI_DATA_ROOT is not set; TAXI_ENVIRONMENT=production"):
-        settings.for_resource("TAXI_DATA_ROOT")
-    assert settings.get("TAXI_DUCKDB_MEMORY") == "2GB"
-
-
-def test_an_environment_that_nobody_knows_is_refused(monkeypatch):
-    monkeypatch.delenv("TAXI_DATA_ROOT", raising=False)
-    monkeypatch.setenv("TAXI_ENVIRONMENT", "prod")
-    with pytest.raises(ValueError, match="'prod'; expected local, test, production"):
-        settings.get("TAXI_DATA_ROOT")
-
-
-def test_paths_may_have_blanks_and_begin_at_home(monkeypatch, tmp_path):
+def test_path_may_have_blanks_and_begin_at_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert settings.locate("~/data with blank") == f"{tmp_path}/data with blank"
     assert settings.locate("/data with blank/") == "/data with blank"
@@ -92,11 +160,11 @@ def test_paths_may_have_blanks_and_begin_at_home(monkeypatch, tmp_path):
         ("FILE:///srv/a%20b%23c?d", "/srv/a b#c?d"),
     ],
 )
-def test_file_address_is_a_path_of_this_machine(url, path):
+def test_file_url_is_a_path_of_this_machine(url: str, path: str) -> None:
     assert settings.locate(url) == path
 
 
 @pytest.mark.parametrize("address", ["file://data", "file://server/data", "~no-such-user/data"])
-def test_path_that_cannot_be_is_named(address):
+def test_impossible_path_is_named(address: str) -> None:
     with pytest.raises(ValueError, match=f"'{address}' "):
         settings.locate(address)

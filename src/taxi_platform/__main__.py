@@ -203,7 +203,7 @@ def alerts(url: str, state: Path) -> None:
         raise click.ClickException(str(error)) from None
     if not channels:
         raise click.ClickException("TAXI_ALERTS is not set; expected webhook, email or both")
-    ui = settings.get(settings.UI_URL).rstrip("/") or url
+    ui = settings.load().ui_url.rstrip("/") or url
     Watch(GraphQL(url), channels, state, ui).forever()
 
 
@@ -224,7 +224,7 @@ def sample(folder: Path, first: str, last: str, rows: int, service: str) -> None
 def _data_root() -> DataRoot:
     """The configured data root. Raises S3Error or ClickException where it cannot be used."""
     try:
-        root = DataRoot.at(settings.get(settings.DATA_ROOT))
+        root = DataRoot.at(settings.load().data_root)
         root.check()
     except ValueError as error:
         raise click.ClickException(str(error)) from None

@@ -11,7 +11,6 @@ from taxi_platform.calendar import MonthRange
 from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline, PipelineError, Run
 from taxi_platform.sample import write_sample
-from taxi_shared import settings
 from taxi_shared.storage import DataRoot, write_text
 
 MONTHS = MonthRange.between("2023-01", "2023-03")
@@ -23,13 +22,13 @@ def environment(root: Path) -> dict[str, str]:
     """The settings of a demonstration below `root`: three months of synthetic data of its own."""
     source = root / "source"
     return {
-        settings.DATA_ROOT: str(root),
-        settings.SOURCE_URL: str(source),
-        settings.ZONES_URL: str(source / "misc" / "taxi_zones.csv"),
-        settings.START_DATE: MONTHS.first.isoformat(),
-        settings.END_DATE: MONTHS.end.isoformat(),
-        settings.FOLLOW_TLC: "off",
-        settings.DUCKDB_DATABASE: "",
+        "TAXI_DATA_ROOT": str(root),
+        "TLC_SOURCE_URL": str(source),
+        "TAXI_ZONES_URL": str(source / "misc" / "taxi_zones.csv"),
+        "TAXI_START_DATE": MONTHS.first.isoformat(),
+        "TAXI_END_DATE": MONTHS.end.isoformat(),
+        "TAXI_FOLLOW_TLC": "off",
+        "DUCKDB_DATABASE": "",
     }
 
 

@@ -32,7 +32,7 @@ class GuardedWebserver(DagsterWebserver):
     """Dagster's, for browsers that reach it by one of the allowed hosts."""
 
     def build_middleware(self) -> list[Middleware]:
-        hosts = web.allowed_hosts(settings.get(settings.UI_HOSTS))
+        hosts = settings.load().ui_hosts
         return [Middleware(web.SameSiteGuard, hosts=hosts), *super().build_middleware()]
 
     def build_graphql_validation_rules(self) -> Collection[type[ASTValidationRule]]:

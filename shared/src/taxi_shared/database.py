@@ -75,11 +75,9 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         The platform never opens it: an open DuckDB file keeps every other process out.
         """
         lake = self.lake
-        address = settings.get(settings.DUCKDB_DATABASE)
+        address = settings.load().duckdb_database
         path = (
-            storage.at(address, settings.DUCKDB_DATABASE)
-            if address
-            else lake.root.staging / "data.duckdb"
+            storage.at(address, "DUCKDB_DATABASE") if address else lake.root.staging / "data.duckdb"
         )
         with (
             TemporaryDirectory(prefix=storage.SPILL_PREFIX) as folder,
@@ -124,7 +122,7 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
 def lake_database() -> LakeDatabase:
     """The `database` resource that every location uses, configured by the environment."""
     return LakeDatabase(
-        data_root=settings.for_resource(settings.DATA_ROOT),
-        memory_limit=settings.for_resource(settings.MEMORY_LIMIT),
-        spill_limit=settings.for_resource(settings.SPILL_LIMIT),
+        data_root=settings.for_resource("data_root"),
+        memory_limit=settings.for_resource("duckdb_memory"),
+        spill_limit=settings.for_resource("duckdb_spill"),
     )

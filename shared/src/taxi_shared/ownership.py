@@ -25,12 +25,12 @@ def owned_by(team: str, assets: Iterable[dg.AssetsDefinition]) -> list[dg.Assets
         for asset in assets
     ]
     linked = dg.with_source_code_references(owned)
-    if url := settings.get(settings.CODE_URL):
+    if url := settings.load().code_url:
         package = Path(str(sys.modules[team].__file__)).parent
         linked = dg.link_code_references_to_git(
             linked,
             git_url=url,
-            git_branch=settings.get(settings.CODE_REVISION),
+            git_branch=settings.load().code_revision,
             file_path_mapping=dg.AnchorBasedFilePathMapping(package, f"{team}/src/{team}"),
         )
     return [asset for asset in linked if isinstance(asset, dg.AssetsDefinition)]

@@ -9,9 +9,9 @@ from taxi_shared import settings
 
 def monthly() -> MonthlyPartitionsDefinition:
     """A partition for each month of TLC's files; keys are the month's first day, `2023-03-01`."""
-    end = settings.end_date()
+    end = settings.load().end_date
     return MonthlyPartitionsDefinition(
-        start_date=settings.start_date().isoformat(), end_date=end.isoformat() if end else None
+        start_date=settings.load().start_date.isoformat(), end_date=end.isoformat() if end else None
     )
 
 
@@ -20,9 +20,9 @@ def weekly() -> WeeklyPartitionsDefinition:
 
     The first is the week that holds the first day of the first month.
     """
-    end = settings.end_date()
+    end = settings.load().end_date
     return WeeklyPartitionsDefinition(
-        start_date=sunday_of(settings.start_date()).isoformat(),
+        start_date=sunday_of(settings.load().start_date).isoformat(),
         end_date=end.isoformat() if end else None,
     )
 

@@ -41,7 +41,7 @@ SECRET_READ_AGAIN, SECRET_USED_AT_MOST = timedelta(minutes=5), timedelta(hours=1
 
 _KEYS_WRONG = (
     f"the keys are refused: check {KEY_ID}, {SECRET} and {TOKEN}, or the profile, role or "
-    f"{settings.S3_SECRET} that gives them"
+    f"TAXI_S3_SECRET that gives them"
 )
 _REGION_WRONG = "the bucket is in another region: set AWS_REGION to that of the bucket"
 _MEANINGS = {
@@ -52,7 +52,7 @@ _MEANINGS = {
     "InvalidToken": _KEYS_WRONG,
     "ExpiredToken": _KEYS_WRONG,
     "NoCredentialsError": f"no keys are found: set {KEY_ID} and {SECRET}, AWS_PROFILE or "
-    f"{settings.S3_SECRET}, or give the machine a role",
+    f"TAXI_S3_SECRET, or give the machine a role",
     "PartialCredentialsError": f"half of the keys is missing: set both {KEY_ID} and {SECRET}",
     "ProfileNotFound": "the configuration of AWS has no such profile: check AWS_PROFILE",
     "AccessDenied": "the keys may not do this: they need s3:ListBucket on the bucket, "
@@ -98,9 +98,9 @@ def options() -> dict[str, Any]:
         # DuckDB and other processes write as well: what was listed before tells nothing.
         "use_listings_cache": False,
     }
-    if region := settings.get(settings.REGION):
+    if region := settings.load().aws_region:
         found["client_kwargs"] = {"region_name": region}
-    if secret := settings.get(settings.S3_SECRET):
+    if secret := settings.load().s3_secret:
         found["session"] = _session_of_s3fs(secret)
     return found
 
@@ -204,12 +204,12 @@ def _is_amazons(client: "botocore.client.BaseClient") -> bool:
 
 
 def _region() -> str | None:
-    return settings.get(settings.REGION) or _session().get_config_variable("region")
+    return settings.load().aws_region or _session().get_config_variable("region")
 
 
 def _keys() -> Keys:
     """The keys as of now. Raises S3Error, and what botocore raises."""
-    found = _session_with_keys(settings.get(settings.S3_SECRET)).get_credentials()
+    found = _session_with_keys(settings.load().s3_secret).get_credentials()
     if found is None:
         from botocore.exceptions import NoCredentialsError
 
@@ -223,13 +223,13 @@ def _keys_in(secret_id: str) -> Keys:
     try:
         answer = _client("secretsmanager").get_secret_value(SecretId=secret_id)
     except Exception as error:
-        raise S3Error(f"{settings.S3_SECRET} {secret_id!r} cannot be read: {error}") from error
+        raise S3Error(f"TAXI_S3_SECRET {secret_id!r} cannot be read: {error}") from error
     expected = f"expected JSON with {KEY_ID} and {SECRET}, and perhaps {TOKEN}"
     try:
         values = json.loads(answer["SecretString"])
         return Keys(values[KEY_ID], values[SECRET], values.get(TOKEN, ""))
     except (KeyError, TypeError, ValueError):
-        raise S3Error(f"{settings.S3_SECRET} {secret_id!r} is another secret; {expected}") from None
+        raise S3Error(f"TAXI_S3_SECRET {secret_id!r} is another secret; {expected}") from None
 
 
 class _SecretProvider:
@@ -246,7 +246,7 @@ class _SecretProvider:
         from botocore.credentials import RefreshableCredentials
 
         return RefreshableCredentials.create_from_metadata(
-            self._read(), self._read, settings.S3_SECRET, **self._times
+            self._read(), self._read, "TAXI_S3_SECRET", **self._times
         )
 
     def _read(self) -> dict[str, str | None]:
@@ -269,7 +269,7 @@ class _AsyncSecretProvider(_SecretProvider):
             return await asyncio.to_thread(self._read)
 
         return AioRefreshableCredentials.create_from_metadata(
-            await read(), read, settings.S3_SECRET, **self._times
+            await read(), read, "TAXI_S3_SECRET", **self._times
         )
 
 

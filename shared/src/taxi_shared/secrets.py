@@ -1,46 +1,56 @@
 """Secrets: from the environment, or from one secret of AWS Secrets Manager.
 
-A secret is asked for where it is used and passed on to nobody: it is no field of a resource, which
-the UI shows, no run config, and in no message.
+Read a secret where it is used and pass it to nothing else: not to a resource, whose fields the UI
+shows, nor to run config, nor to a message.
 """
 
-import json
-import os
+from collections.abc import Mapping
+
+from pydantic import SecretStr
 
 from taxi_shared import settings
 
 
 class SecretError(Exception):
-    """A secret cannot be read. Says which, and never its value."""
+    """A secret cannot be read. Names the secret, never its value."""
 
 
-def secret(name: str) -> str:
-    """The value of the environment variable `name`, else of that field of the secret TAXI_SECRETS.
+def secret(field: str) -> str:
+    """The value of a setting that is a secret, as in `secret("source_token")`.
 
-    Empty where neither has it. Raises SecretError where Secrets Manager does not give the secret,
-    or gives something else than an object of texts.
+    That is its environment variable, else the value of that name in the AWS secret TAXI_SECRETS;
+    empty where neither has it. Raises SecretError where Secrets Manager does not return the secret,
+    or returns anything but a JSON object of texts.
     """
-    if value := os.environ.get(name):
-        return value
-    secret_id = settings.get(settings.SECRETS)
-    return _from_secrets_manager(secret_id).get(name, "") if secret_id else ""
+    current = settings.load()
+    value: SecretStr = getattr(current, field)
+    if value or not current.secrets:
+        return value.get_secret_value()
+    return _read(current.secrets, current.aws_region).get(settings.variable(field), "")
 
 
-def _from_secrets_manager(secret_id: str) -> dict[str, str]:
-    import boto3  # here, as a run without it starts faster
+def _read(secret_id: str, region: str) -> Mapping[str, str]:
+    # Imported here: a run without secrets starts faster.
     from botocore.exceptions import BotoCoreError, ClientError
+    from pydantic_settings import AWSSecretsManagerSettingsSource
 
     try:
-        found = boto3.client("secretsmanager").get_secret_value(SecretId=secret_id)
-    except (BotoCoreError, ClientError) as error:
-        raise SecretError(f"{settings.SECRETS}={secret_id}: {error}") from error
-    try:
-        values = json.loads(found.get("SecretString", ""))
-    except ValueError:
-        values = None
-    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
-        raise SecretError(
-            f"{settings.SECRETS}={secret_id}: expected a JSON object of names and texts, as in "
-            f'{{"{settings.ALERT_SMTP_PASSWORD}": "…"}}'
+        source = AWSSecretsManagerSettingsSource(
+            settings.Settings, secret_id, region_name=region or None
         )
+    except (BotoCoreError, ClientError) as error:
+        raise SecretError(f"TAXI_SECRETS={secret_id}: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # Not JSON, or not text: an error of the parser would quote the secret.
+        raise _unexpected(secret_id) from None
+    values = source.env_vars
+    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
+        raise _unexpected(secret_id)
     return values
+
+
+def _unexpected(secret_id: str) -> SecretError:
+    return SecretError(
+        f"TAXI_SECRETS={secret_id}: expected a JSON object of names and texts, as in "
+        '{"TAXI_ALERT_SMTP_PASSWORD": "…"}'
+    )

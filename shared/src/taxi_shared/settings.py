@@ -1,160 +1,236 @@
-"""The environment the platform runs in. But for `secrets`, nothing else reads its variables.
+"""The platform's settings: environment variables with types and defaults.
 
-TAXI_ENVIRONMENT chooses the defaults: those of one machine, of a test, or of production. What is
-set by itself is taken as it is. `.env.example` lists all settings.
+`load()` reads them; nothing else in the project reads these variables. `TAXI_ENVIRONMENT` chooses
+the defaults (one machine, tests, or production), and a variable that is set always wins. An empty
+variable counts as unset. `.env.example` explains every variable.
+
+Importable without Dagster, which the report portal does not load.
 """
 
 import os
+from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-ENVIRONMENT = "TAXI_ENVIRONMENT"
-DATA_ROOT = "TAXI_DATA_ROOT"
-DUCKDB_DATABASE = "DUCKDB_DATABASE"
-SOURCE_URL = "TLC_SOURCE_URL"
-ZONES_URL = "TAXI_ZONES_URL"
-DOWNLOAD_MAX_MB = "TAXI_DOWNLOAD_MAX_MB"
-DOWNLOAD_MAX_SECONDS = "TAXI_DOWNLOAD_MAX_SECONDS"
-ZONES_MAX_MB = "TAXI_ZONES_MAX_MB"
-START_DATE = "TAXI_START_DATE"
-END_DATE = "TAXI_END_DATE"
-FOLLOW_TLC = "TAXI_FOLLOW_TLC"
-MEMORY_LIMIT = "TAXI_DUCKDB_MEMORY"
-SPILL_LIMIT = "TAXI_DUCKDB_SPILL"
-REQUEST_WATCH_SECONDS = "TAXI_REQUEST_WATCH_SECONDS"
-CODE_URL = "TAXI_CODE_URL"
-CODE_REVISION = "TAXI_CODE_REVISION"
-S3_SECRET = "TAXI_S3_SECRET"
-REGION = "AWS_REGION"
-ALERTS = "TAXI_ALERTS"
-ALERT_EMAIL = "TAXI_ALERT_EMAIL"
-ALERT_SENDER = "TAXI_ALERT_SENDER"
-ALERT_SMTP = "TAXI_ALERT_SMTP"
-UI_URL = "TAXI_UI_URL"
-SECRETS = "TAXI_SECRETS"
-DAGSTER_URL = "DAGSTER_URL"
-DAGSTER_PUBLIC_URL = "DAGSTER_PUBLIC_URL"
-UI_HOSTS = "TAXI_UI_HOSTS"
-PORTAL_HOSTS = "TAXI_PORTAL_HOSTS"
-PORTAL_PATH = "TAXI_PORTAL_PATH"
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-# Read by `secrets.secret`.
-SOURCE_TOKEN = "TLC_SOURCE_TOKEN"
-ALERT_WEBHOOK = "TAXI_ALERT_WEBHOOK"
-ALERT_SMTP_PASSWORD = "TAXI_ALERT_SMTP_PASSWORD"
+from taxi_shared.addresses import without_secrets
+from taxi_shared.web import LOOPBACK_HOSTS, allowed_hosts
 
-DEFAULTS = {
-    DATA_ROOT: "data",
-    DUCKDB_DATABASE: "",
-    SOURCE_URL: "https://d37ci6vzurychx.cloudfront.net",
-    ZONES_URL: "https://community-engineering-artifacts.s3.us-west-2.amazonaws.com"
-    "/dagster-university/data/taxi_zones.csv",
-    # TLC's largest files have less than 700 MB, which take half an hour at 3 Mbit/s.
-    DOWNLOAD_MAX_MB: "2000",
-    DOWNLOAD_MAX_SECONDS: "3600",
-    # The published CSV has 4 MB, and is read into memory.
-    ZONES_MAX_MB: "100",
-    START_DATE: "2023-01-01",
-    END_DATE: "",
-    FOLLOW_TLC: "on",
-    MEMORY_LIMIT: "400MB",
-    SPILL_LIMIT: "50GB",
-    REQUEST_WATCH_SECONDS: "0",
-    CODE_URL: "",
-    CODE_REVISION: "main",
-    S3_SECRET: "",
-    REGION: "",
-    ALERTS: "",
-    ALERT_EMAIL: "",
-    ALERT_SENDER: "",
-    ALERT_SMTP: "",
-    UI_URL: "",
-    SECRETS: "",
-    DAGSTER_URL: "http://127.0.0.1:3000",
-    DAGSTER_PUBLIC_URL: "",
-    UI_HOSTS: "",
-    PORTAL_HOSTS: "",
-    PORTAL_PATH: "",
-}
-LOCAL, TEST, PRODUCTION = "local", "test", "production"
-# What each environment has instead of DEFAULTS; None: it must be set.
-ENVIRONMENTS: dict[str, dict[str, str | None]] = {
-    LOCAL: {},
-    TEST: {
-        DATA_ROOT: "data/test",
-        SOURCE_URL: "data/test/source",
-        ZONES_URL: "data/test/source/misc/taxi_zones.csv",
-        FOLLOW_TLC: "off",
+Environment = Literal["local", "test", "production"]
+# Defaults by field where an environment differs from the class below; None: must be set.
+_DEFAULTS: Mapping[str, Mapping[str, str | None]] = {
+    "test": {
+        "data_root": "data/test",
+        "source_url": "data/test/source",
+        "zones_url": "data/test/source/misc/taxi_zones.csv",
+        "follow_tlc": "off",
     },
-    PRODUCTION: {DATA_ROOT: None, MEMORY_LIMIT: "2GB"},
+    "production": {"data_root": None, "duckdb_memory": "2GB"},
 }
 
 
-def get(name: str) -> str:
-    """The value of the environment variable `name`, or its default where it is unset or empty.
-
-    Raises ValueError for a variable without a default in this environment.
-    """
-    return os.environ.get(name) or _default(name)
-
-
-def for_resource(name: str) -> str:
-    """The same for a field of a Dagster resource: an `EnvVar` where the variable is set.
-
-    An `EnvVar` is read when a run starts and shown by its name in the UI.
-    """
-    # Imported here: the report portal reads settings, and has no Dagster.
-    from dagster import EnvVar
-
-    return EnvVar(name) if os.environ.get(name) else _default(name)
-
-
-def is_on(name: str) -> bool:
-    """Whether a setting is `on`. Raises ValueError naming it where it is not `off` either."""
-    value = get(name)
-    if value not in ("on", "off"):
-        raise ValueError(f"{name} is {value!r}; expected on or off")
-    return value == "on"
-
-
-def positive(name: str) -> int:
-    """A setting that is a number. Raises ValueError naming it where it is no number above 0."""
-    value = get(name)
-    if not value.isdecimal() or int(value) == 0:
-        raise ValueError(f"{name} is {value!r}; expected a whole number above 0, as in 100")
-    return int(value)
-
-
-def start_date() -> date:
-    """The first day of the first month to load. Raises ValueError naming the variable."""
-    return _first_of_month(START_DATE, get(START_DATE))
-
-
-def end_date() -> date | None:
-    """The day after the last month to load; None while new months keep coming."""
-    value = get(END_DATE)
-    return _first_of_month(END_DATE, value) if value else None
-
-
-def _default(name: str) -> str:
-    environment = os.environ.get(ENVIRONMENT) or LOCAL
-    if environment not in ENVIRONMENTS:
-        raise ValueError(f"{ENVIRONMENT} is {environment!r}; expected {', '.join(ENVIRONMENTS)}")
-    value = ENVIRONMENTS[environment].get(name, DEFAULTS[name])
-    if value is None:
-        raise ValueError(f"{name} is not set; {ENVIRONMENT}={environment} has no default for it")
-    return value
-
-
-def _first_of_month(name: str, value: str) -> date:
+def _first_of_month(value: str) -> date:
     try:
         day = date.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"{name} is {value!r}; expected a date such as 2023-01-01") from None
+        raise ValueError("expected a date such as 2023-01-01") from None
     if day.day != 1:
-        raise ValueError(f"{name} is {value!r}; expected the first day of a month")
+        raise ValueError("expected the first day of a month")
     return day
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+FirstOfMonth = Annotated[date, BeforeValidator(_first_of_month)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(allowed_hosts)]
+
+# What pydantic accepts, by the type of its error; its own texts are for programmers.
+_ACCEPTED = {
+    "bool_parsing": "on or off",
+    "float_parsing": "a number such as 9.4",
+    "greater_than": "a whole number above 0, as in 100",
+    "greater_than_equal": "a number of at least 0",
+    "int_parsing": "a whole number above 0, as in 100",
+}
+
+
+class Settings(BaseSettings):
+    """All settings; the variable of a field is `TAXI_` and its name, unless it has an alias."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TAXI_",
+        env_ignore_empty=True,
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        validate_default=False,
+    )
+
+    environment: Environment = Field(default="local", description="which defaults apply")
+    data_root: str = Field(default="data", description="folder, or s3:// address, of all files")
+    duckdb_database: str = Field(
+        default="",
+        validation_alias="DUCKDB_DATABASE",
+        description="DuckDB file with views of the lake, for people",
+    )
+    source_url: str = Field(
+        default="https://d37ci6vzurychx.cloudfront.net",
+        validation_alias="TLC_SOURCE_URL",
+        description="address or folder of TLC's files",
+    )
+    source_token: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias="TLC_SOURCE_TOKEN",
+        description="bearer token of the source",
+    )
+    zones_url: str = Field(
+        default="https://community-engineering-artifacts.s3.us-west-2.amazonaws.com"
+        "/dagster-university/data/taxi_zones.csv",
+        description="address or path of the taxi zones' CSV",
+    )
+    # TLC's largest files have less than 700 MB, which take half an hour at 3 Mbit/s.
+    download_max_mb: PositiveInt = Field(
+        default=2000, description="largest month to download, in MB"
+    )
+    download_max_seconds: PositiveInt = Field(
+        default=3600, description="longest download of a file"
+    )
+    # The published CSV has 4 MB, and is read into memory.
+    zones_max_mb: PositiveInt = Field(default=100, description="largest file of zones, in MB")
+    start_date: FirstOfMonth = Field(
+        default=date(2023, 1, 1), description="first day of the first month"
+    )
+    end_date: FirstOfMonth | None = Field(
+        default=None, description="day after the last month; None while new months keep coming"
+    )
+    follow_tlc: bool = Field(
+        default=True, description="load months when TLC publishes or replaces them"
+    )
+    duckdb_memory: str = Field(
+        default="400MB", description="memory of DuckDB before it spills to disk"
+    )
+    duckdb_spill: str = Field(default="50GB", description="disk of DuckDB for what it spills")
+    request_watch_seconds: NonNegativeFloat = Field(
+        default=0, description="how long a tick of the request sensor watches an unchanged folder"
+    )
+    keep_outputs: bool = Field(
+        default=False, description="keep a report when its request is deleted"
+    )
+    code_url: str = Field(default="", description="repository that the assets' pages link to")
+    code_revision: str = Field(default="main", description="its branch or tag")
+    s3_secret: str = Field(default="", description="AWS secret with the keys of S3")
+    aws_region: str = Field(default="", validation_alias="AWS_REGION", description="region of S3")
+    secrets: str = Field(
+        default="", description="AWS secret with the secrets that are not variables"
+    )
+    alerts: Names = Field(default=(), description="webhook, email or both")
+    alert_webhook: SecretStr = Field(default=SecretStr(""), description="address of the webhook")
+    alert_smtp: str = Field(
+        default="", description="mail server, as in smtp://me@mail.example.org:587"
+    )
+    alert_smtp_password: SecretStr = Field(default=SecretStr(""), description="its password")
+    alert_email: str = Field(default="", description="receivers, separated by commas")
+    alert_sender: str = Field(default="", description="sender; the first receiver where empty")
+    ui_url: str = Field(default="", description="address of the UI in alerts and `make status`")
+    dagster_url: str = Field(
+        default="http://127.0.0.1:3000", validation_alias="DAGSTER_URL", description="the webserver"
+    )
+    dagster_public_url: str = Field(
+        default="", validation_alias="DAGSTER_PUBLIC_URL", description="the webserver, for browsers"
+    )
+    ui_hosts: Hosts = Field(
+        default=LOOPBACK_HOSTS, description="names by which browsers may reach the UI"
+    )
+    portal_hosts: Hosts = Field(
+        default=LOOPBACK_HOSTS, description="names by which browsers may reach the portal"
+    )
+    portal_path: str = Field(
+        default="", description="path of the portal behind a proxy, as in /taxi"
+    )
+
+    @classmethod
+    def settings_customise_sources(  # noqa: PLR0913, PLR0917 - the signature of pydantic-settings
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, then the defaults of TAXI_ENVIRONMENT."""
+        defaults = _DEFAULTS.get(os.environ.get("TAXI_ENVIRONMENT", ""), {})
+        return env_settings, InitSettingsSource(settings_cls, dict(defaults))
+
+
+def load() -> Settings:
+    """The settings as the environment has them now.
+
+    Raises ValueError that names each wrong variable, its value and what is accepted.
+    """
+    return _load(tuple(map(os.environ.get, _VARIABLES)))
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field: `TAXI_DATA_ROOT` of `data_root`."""
+    alias = Settings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else f"TAXI_{field.upper()}"
+
+
+def for_resource(field: str) -> str:
+    """The value of a field for a Dagster resource: an `EnvVar` where its variable is set.
+
+    A run reads an `EnvVar` when it starts, and the UI shows its name instead of its value.
+    """
+    from dagster import EnvVar
+
+    name = variable(field)
+    return EnvVar(name) if os.environ.get(name) else str(getattr(load(), field))
+
+
+_VARIABLES = tuple(map(variable, Settings.model_fields))
+
+
+@lru_cache(maxsize=1)
+def _load(values: tuple[str | None, ...]) -> Settings:
+    """Read the settings again only where `values`, those of all variables, have changed."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [_problem(each) for each in error.errors(include_url=False)]
+        raise ValueError("\n".join(problems)) from None
+
+
+def _problem(error: Any) -> str:
+    name, value = str(error["loc"][0]), error["input"]
+    name = variable(name) if name in Settings.model_fields else name
+    if value is None:
+        return f"{name} is not set; TAXI_ENVIRONMENT=production has no default for it"
+    if "error" in (context := error.get("ctx", {})):
+        accepted = str(context["error"])
+    else:
+        accepted = f"expected {_ACCEPTED.get(error['type'], context.get('expected'))}"
+    return f"{name} is {without_secrets(str(value))!r}; {accepted}"
 
 
 def locate(path_or_url: str) -> str:
@@ -178,7 +254,7 @@ def locate(path_or_url: str) -> str:
 def _path_of_file_url(url: str) -> str:
     host, slash, path = url[len("file://") :].partition("/")
     if host not in ("", "localhost") or not slash:
-        raise ValueError(f"{url!r} is no path of this machine; expected one as in file:///srv/data")
+        raise ValueError(f"{url!r} is not a path of this machine; expected file:///srv/data")
     return unquote(slash + path)
 
 

@@ -65,7 +65,7 @@ class DataRoot:
         """The data root at a folder or a URL such as `s3://bucket/prefix`. Raises ValueError."""
         base = at(address)
         if is_local(base) and base.exists() and not base.is_dir():
-            raise ValueError(f"{settings.DATA_ROOT} is {address!r}, a file; expected a folder")
+            raise ValueError(f"TAXI_DATA_ROOT is {address!r}, a file; expected a folder")
         return cls(base)
 
     def check(self) -> None:
@@ -103,7 +103,7 @@ class DataRoot:
         return self.base / "requests"
 
 
-def at(address: str, setting: str = settings.DATA_ROOT) -> UPath:
+def at(address: str, setting: str = "TAXI_DATA_ROOT") -> UPath:
     """The path of a folder or file, or of one on S3.
 
     Raises ValueError, with the name of the setting, for any other address and for one with
@@ -142,7 +142,7 @@ def _check_writable(folder: Path) -> None:
     there = next(each for each in (folder, *folder.parents) if each.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
         raise ValueError(
-            f"{settings.DATA_ROOT} is {str(folder)!r}, but {there} is not a folder that this user "
+            f"TAXI_DATA_ROOT is {str(folder)!r}, but {there} is not a folder that this user "
             "can write to: give it to this user, or choose another folder"
         )
 

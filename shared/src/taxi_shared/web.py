@@ -60,9 +60,8 @@ def _name_or_origin(entry: str) -> str:
         is_valid = False
     if not is_valid:
         raise ValueError(
-            f"{entry!r} in TAXI_UI_HOSTS or TAXI_PORTAL_HOSTS is not a server's address; expected "
-            "a name such as reports.example.com, or scheme and name without a path, as in "
-            "https://intranet.example.com"
+            f"{entry!r} is not a server's address; expected a name such as reports.example.com, or "
+            "scheme and name without a path, as in https://intranet.example.com"
         )
     return _without_port(entry) if is_name else entry.removesuffix("/").removesuffix(usual_port)
 

@@ -32,7 +32,7 @@ def adhoc_request_sensor(
     root = database.lake.root
     before = intake.folder_version(root.requests)
     decision = _decide(context, root)
-    watch_seconds = float(settings.get(settings.REQUEST_WATCH_SECONDS))
+    watch_seconds = settings.load().request_watch_seconds
     is_idle = decision is None or decision.is_idle
     if is_idle and intake.changes(root.requests, before, watch_seconds):
         decision = _decide(context, root)

@@ -17,13 +17,13 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
-    url = settings.get(settings.DAGSTER_URL).rstrip("/")
+    url = settings.load().dagster_url.rstrip("/")
     try:
         app = create_app(
-            DataRoot.at(settings.get(settings.DATA_ROOT)),
-            Dagster(url, settings.get(settings.DAGSTER_PUBLIC_URL).rstrip("/") or url),
-            hosts=web.allowed_hosts(settings.get(settings.PORTAL_HOSTS)),
-            path=base_path(settings.get(settings.PORTAL_PATH)),
+            DataRoot.at(settings.load().data_root),
+            Dagster(url, settings.load().dagster_public_url.rstrip("/") or url),
+            hosts=settings.load().portal_hosts,
+            path=base_path(settings.load().portal_path),
         )
     except ValueError as error:  # of a setting
         parser.error(str(error))

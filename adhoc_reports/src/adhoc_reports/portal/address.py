@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from taxi_shared import settings
 
 RESERVED_PATHS = ("api", "healthz", "reports", "static")
 
@@ -21,12 +20,12 @@ def base_path(setting: str) -> str:
     path = setting.rstrip("/")
     if path and not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", path):
         raise ValueError(
-            f"{settings.PORTAL_PATH} is {setting!r}; expected a path of letters, digits, - and _, "
+            f"TAXI_PORTAL_PATH is {setting!r}; expected a path of letters, digits, - and _, "
             "as in /taxi"
         )
     if path.partition("/")[2].partition("/")[0] in RESERVED_PATHS:
         raise ValueError(
-            f"{settings.PORTAL_PATH} is {setting!r}, which the portal uses itself; "
+            f"TAXI_PORTAL_PATH is {setting!r}, which the portal uses itself; "
             "choose another path, as in /taxi"
         )
     return path

@@ -91,7 +91,7 @@ AFTER_ITS_MONTHS = (
 
 
 def _database() -> LakeDatabase:
-    return LakeDatabase(data_root=settings.get(settings.DATA_ROOT))
+    return LakeDatabase(data_root=settings.load().data_root)
 
 
 def _versions() -> dict[str, str]:

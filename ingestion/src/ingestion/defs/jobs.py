@@ -74,7 +74,7 @@ def publication_sensor(name: str, service: Service, job_name: str) -> dg.SensorD
         job_name=job_name,
         minimum_interval_seconds=SENSOR_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING
-        if settings.is_on(settings.FOLLOW_TLC)
+        if settings.load().follow_tlc
         else dg.DefaultSensorStatus.STOPPED,
     )
     def sensor(

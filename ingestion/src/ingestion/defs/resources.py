@@ -85,7 +85,7 @@ def resources() -> dict[str, dg.ConfigurableResource]:
     return {
         "database": lake_database(),
         "tlc": TlcSource(
-            url=settings.for_resource(settings.SOURCE_URL),
-            zones_url=settings.for_resource(settings.ZONES_URL),
+            url=settings.for_resource("source_url"),
+            zones_url=settings.for_resource("zones_url"),
         ),
     }

@@ -39,7 +39,7 @@ from ingestion.lib.zone_csv import (
     read_lookup,
     read_zones,
 )
-from taxi_shared import keys, settings, storage
+from taxi_shared import keys, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.lineage import column_lineage
@@ -106,7 +106,7 @@ def taxi_zones_file(
             path,
             check=is_zones_csv,
             backoff=tlc.backoff,
-            size_setting=settings.ZONES_MAX_MB,
+            size_setting="zones_max_mb",
         )
         lookup = _fetch_lookup(context, tlc, database.lake)
     except TransientError as error:
@@ -136,7 +136,7 @@ def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake)
             path,
             check=is_zone_lookup_csv,
             backoff=tlc.backoff,
-            size_setting=settings.ZONES_MAX_MB,
+            size_setting="zones_max_mb",
         )
     except NotPublished as error:
         context.log.warning(f"TLC's zone lookup: {error}")

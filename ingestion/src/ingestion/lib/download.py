@@ -154,21 +154,21 @@ class Limits:
     @classmethod
     def start(cls, size_setting: str) -> "Limits":
         """Limits of a download that starts now. Raises ValueError for a setting of another form."""
-        seconds = settings.positive(settings.DOWNLOAD_MAX_SECONDS)
-        return cls(size_setting, settings.positive(size_setting), time.monotonic() + seconds)
+        seconds = settings.load().download_max_seconds
+        return cls(size_setting, getattr(settings.load(), size_setting), time.monotonic() + seconds)
 
     def check(self, shown: str, size: int) -> None:
         """Raise DownloadError for a size, or at a time, that is over the limit."""
         if size > self.max_mb * 1_000_000:
             raise DownloadError(
                 f"{shown} is larger than {self.max_mb} MB; if it is the right file, set "
-                f"{self.size_setting} to more"
+                f"{settings.variable(self.size_setting)} to more"
             )
         if time.monotonic() > self.deadline:
-            setting = settings.DOWNLOAD_MAX_SECONDS
+            seconds = settings.load().download_max_seconds
             raise DownloadError(
-                f"{shown} did not arrive within {settings.get(setting)} s; if the connection is "
-                f"slow, set {setting} to more"
+                f"{shown} did not arrive within {seconds} s; if the connection is "
+                "slow, set TAXI_DOWNLOAD_MAX_SECONDS to more"
             )
 
 
@@ -179,7 +179,7 @@ def download(
     check: Callable[[str, bytes, bytes], None] = lambda address, head, tail: None,
     backoff: Backoff = Backoff(),
     stop: threading.Event | None = None,
-    size_setting: str = settings.DOWNLOAD_MAX_MB,
+    size_setting: str = "download_max_mb",
 ) -> Download:
     """Fetch a file unless the publisher's is the one that is already at `path`.
 
@@ -361,12 +361,12 @@ def _credentials(address: str) -> "Credentials":
     """
     from taxi_shared.http import Credentials, UnsafeCredentials
 
-    source = settings.get(settings.SOURCE_URL)
-    token = secret(settings.SOURCE_TOKEN) if is_below(address, source) else ""
+    source = settings.load().source_url
+    token = secret("source_token") if is_below(address, source) else ""
     try:
         return Credentials(f"Bearer {token}", source) if token else Credentials.in_address(address)
     except UnsafeCredentials as error:
-        names = (settings.SOURCE_TOKEN,) if token else (settings.SOURCE_URL, settings.ZONES_URL)
+        names = ("TLC_SOURCE_TOKEN",) if token else ("TLC_SOURCE_URL", "TAXI_ZONES_URL")
         raise DownloadError(f"{' or '.join(names)}: {error}") from None
 
 
