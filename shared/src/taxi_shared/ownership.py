@@ -1,4 +1,4 @@
-"""Whose assets they are, and where their code is: for each asset's page."""
+"""Owner and code of each asset, for its page."""
 
 import sys
 from collections.abc import Iterable
@@ -10,18 +10,13 @@ from taxi_shared import settings
 
 
 def owned_by(team: str, assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
-    """The assets of a team, each with its owner, the tag `team` that its runs have too, and a link
-    to its code.
+    """The assets with their team as owner, and with a link to their code.
 
-    The team has the name of its package. A link leads into the repository at `TAXI_CODE_URL`, and
-    where that is not set, to the file on this machine.
+    A team has the name of its package. A link leads into the repository at TAXI_CODE_URL, or to the
+    file on this machine where that is not set.
     """
     owned = [
-        asset.map_asset_specs(
-            lambda spec: spec.replace_attributes(
-                owners=[f"team:{team}"], tags={**spec.tags, "team": team}
-            )
-        )
+        asset.map_asset_specs(lambda spec: spec.replace_attributes(owners=[f"team:{team}"]))
         for asset in assets
     ]
     linked = dg.with_source_code_references(owned)

@@ -7,11 +7,12 @@ from typing import Any
 import dagster as dg
 
 from taxi_shared import versions
-from taxi_shared.teams import LOCATION_TAG
 
 # Dagster reads these tags of a run as its range of partitions; it exports no names for them.
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+# Dagster puts it on every run.
+LOCATION_TAG = "dagster/code_location"
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
