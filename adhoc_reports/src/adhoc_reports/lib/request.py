@@ -92,6 +92,8 @@ def request_name(filename: str) -> str:
     device = name.partition(".")[0].rstrip()
     if device.casefold() in _WINDOWS_DEVICES:
         raise ValueError(f"choose another name: {device} is the name of a device on Windows")
+    if "..." in name:  # a report is a partition
+        raise ValueError("leave out ..., which Dagster does not allow in the name of a partition")
     return name
 
 
@@ -167,6 +169,7 @@ def is_stored_name(filename: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=65_536)  # as error_name
 def is_request_name(filename: str) -> bool:
     """Whether a file's name is accepted for a request."""
     try:

@@ -332,7 +332,7 @@ class ReportStore:
             # Outcomes have the names of requests, those of rejected files included.
             if not is_stored_name(filename) or (entry["size"] or 0) > MAX_OUTCOME_BYTES:
                 continue
-            name, version = stored_name(filename), storage.version_of(entry)
+            name, version = filename.removesuffix(SUFFIX), storage.version_of(entry)
             if name in self._outcomes and self._outcomes[name][0] == version:
                 known[name] = self._outcomes[name]
             else:

@@ -1,0 +1,179 @@
+"""What requests can ask for, and when they were looked for last: two files for the portal.
+
+The portal may read outputs and nothing else, so the platform writes both below `outputs/catalog`.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from upath import UPath
+
+from adhoc_reports.lib.outcome import LoadedMonth, to_datetime, utc_now
+from adhoc_reports.lib.pickups import missing_months
+from adhoc_reports.lib.request import WHOLE_CITY, Problem, Question, in_words
+from taxi_shared import storage
+from taxi_shared.storage import DataRoot
+from taxi_shared.tables import BOROUGHS, TRIP_DAYS, TRIPS, ZONES
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from taxi_shared.lake import Lake
+
+TABLES = (TRIP_DAYS, ZONES)
+MAX_BYTES = 1024 * 1024
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+D = TypeVar("D", bound=BaseModel)
+
+
+class Catalog(BaseModel):
+    """The months and zones that a request can ask for.
+
+    updated:    when this was read from the lake
+    months:     oldest first
+    zones:      names of the taxi zones, by borough
+    publishers: of all months, see `taxi_shared.provenance`
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    updated: datetime = LONG_AGO
+    months: tuple[LoadedMonth, ...] = ()
+    zones: dict[str, tuple[str, ...]] = {}
+    publishers: tuple[str, ...] = ()
+
+    @property
+    def first_day(self) -> date | None:
+        """The first day that can be asked for; None where no month is loaded."""
+        return self.months[0].month if self.months else None
+
+    @property
+    def last_day(self) -> date | None:
+        """The last day that can be asked for; None where no month is loaded."""
+        if not self.months:
+            return None
+        return (self.months[-1].month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+
+    @property
+    def gaps(self) -> list[date]:
+        """The first days of the months between first and last that are not loaded."""
+        if not (self.first_day and self.last_day):
+            return []
+        return missing_months((self.first_day, self.last_day), self._loaded)
+
+    @property
+    def _loaded(self) -> Iterable[date]:
+        return (month.month for month in self.months)
+
+    def problems(self, question: Question) -> list[Problem]:
+        """Why a question that is valid in itself cannot be answered from these data."""
+        if not (self.first_day and self.last_day):
+            return [Problem("start_date", "", "No data is loaded yet. Try again later.")]
+        found = []
+        start, end = question.dates
+        period = f"Data covers {in_words_between(self.first_day, self.last_day)}."
+        if not self.first_day <= start <= self.last_day:
+            choose = f"{period} Choose a first day in that range."
+            found.append(Problem("start_date", "", choose))
+        if not self.first_day < end <= self.last_day + timedelta(days=1):
+            found.append(Problem("end_date", "", f"{period} Choose a last day in that range."))
+        if not found and (missing := missing_months(question.dates, self._loaded)):
+            named = ", ".join(f"{month:%B %Y}" for month in missing)
+            found.append(Problem("start_date", "", f"Not loaded: {named}. Choose other days."))
+        return found + self._problems_of_area(question)
+
+    def _problems_of_area(self, question: Question) -> list[Problem]:
+        found = []
+        zones = self.zones.get(question.borough, ())
+        if question.zone and question.zone not in zones:
+            unknown = f"{question.borough} has no zone {question.zone!r}."
+            choose = f" Choose one of {', '.join(zones)}." if zones else ""
+            found.append(Problem("zone", "", f"{unknown}{choose}"))
+        if question.borough != WHOLE_CITY and not zones:
+            choose = f" Choose one of {', '.join(self.zones)}." if self.zones else ""
+            found.append(
+                Problem("borough", "", f"No zones of {question.borough} are loaded.{choose}")
+            )
+        return found
+
+
+class IntakeStatus(BaseModel):
+    """When the sensor looked for requests last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    checked: datetime = LONG_AGO
+
+
+def in_words_between(first: date, last: date) -> str:
+    """Two days for people: 1 January to 31 March 2023."""
+    year = "" if first.year == last.year else f" {first.year}"
+    return f"{first.day} {first:%B}{year} to {in_words(last)}"
+
+
+def query_catalog(con: "duckdb.DuckDBPyConnection", lake: "Lake") -> Catalog:
+    """What the lake has, by a connection with views of `TABLES`."""
+    months = con.execute(
+        "SELECT partition_date, SUM(num_trips) FROM trip_days GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    zones = con.execute(
+        "SELECT DISTINCT borough, zone FROM zones WHERE zone IS NOT NULL ORDER BY ALL"
+    ).fetchall()
+    return Catalog(
+        updated=utc_now(),
+        months=tuple(
+            LoadedMonth(
+                month=month,
+                loaded=to_datetime(lake.file(TRIPS, month.isoformat()).stat().st_mtime),
+                trips=int(trips),
+            )
+            for month, trips in months
+        ),
+        zones={
+            borough: tuple(zone for of, zone in zones if of == borough)
+            for borough in BOROUGHS
+            if any(of == borough for of, _ in zones)
+        },
+        publishers=tuple(lake.publishers(con, TRIPS)),
+    )
+
+
+def catalog_path(root: DataRoot) -> UPath:
+    """The file of the catalog."""
+    return root.outputs / "catalog" / "available_data.json"
+
+
+def intake_path(root: DataRoot) -> UPath:
+    """The file that says when the sensor looked for requests last."""
+    return root.outputs / "catalog" / "intake.json"
+
+
+def write_catalog(root: DataRoot, catalog: Catalog) -> None:
+    """Replace the catalog."""
+    storage.write_text(catalog_path(root), catalog.model_dump_json() + "\n")
+
+
+def read_catalog(root: DataRoot) -> Catalog:
+    """The catalog; an empty one where there is none."""
+    return _read(catalog_path(root), Catalog())
+
+
+def write_intake_status(root: DataRoot) -> None:
+    """Record that requests have been looked for now."""
+    status = IntakeStatus(checked=utc_now())
+    storage.write_text(intake_path(root), status.model_dump_json() + "\n")
+
+
+def read_intake_status(root: DataRoot) -> IntakeStatus:
+    """When requests were looked for last; long ago where that is not recorded."""
+    return _read(intake_path(root), IntakeStatus())
+
+
+def _read(path: UPath, default: D) -> D:
+    try:
+        return type(default).model_validate_json(storage.read_bounded(path, MAX_BYTES))
+    except (FileNotFoundError, storage.UnsafeFile, ValidationError):
+        return default
