@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from taxi_platform.graphql import FINISHED, GraphQL
-from taxi_shared.ranges import RANGE_END, RANGE_START
+from taxi_shared.ranges import range_tags
 
 POLL_SECONDS = 0.25
 DAEMON_START_SECONDS = 120
@@ -42,7 +42,7 @@ class RunTimes:
 
 def partition_range(keys: Sequence[str]) -> dict[str, str]:
     """The tags of one run for all partitions from the first to the last."""
-    return {RANGE_START: keys[0], RANGE_END: keys[-1]}
+    return range_tags(keys[0], keys[-1])
 
 
 def wait_until(

@@ -11,7 +11,7 @@ from rich.table import Table
 from taxi_platform.calendar import MonthRange
 from taxi_platform.graphql import FINISHED, GraphQL, Materialization
 from taxi_platform.instance import Instance
-from taxi_shared.ranges import RANGE_END, RANGE_START
+from taxi_shared.ranges import range_tags
 
 AUTOMATION = "analytics_automation_sensor"
 AUTOMATION_SECONDS = 120
@@ -68,7 +68,7 @@ class Pipeline:
                     f"{len(weeks)} weeks",
                     "analytics",
                     "weekly_update_job",
-                    tags=partition_range(weeks[0].isoformat(), weeks[-1].isoformat()),
+                    tags=range_tags(weeks[0].isoformat(), weeks[-1].isoformat()),
                 )
             )
         self.run(*downstream)
@@ -76,7 +76,7 @@ class Pipeline:
     def ingest(self, months: MonthRange, *, green: bool = False) -> None:
         """Trips of a range of months, and the zones."""
         keys = [month.isoformat() for month in months.months]
-        tags = partition_range(keys[0], keys[-1])
+        tags = range_tags(keys[0], keys[-1])
         loads = [self.start("trips and zones", "ingestion", "trip_update_job", tags=tags)]
         if green:
             loads.append(self.start("green trips", "ingestion", "green_update_job", tags=tags))
@@ -206,11 +206,6 @@ def request_name(months: MonthRange) -> str:
     """A name for a request over months: manhattan_2023-01_2023-03.json."""
     last = months.end - timedelta(days=1)
     return f"manhattan_{months.first:%Y-%m}_{last:%Y-%m}.json"
-
-
-def partition_range(first: str, last: str) -> dict[str, str]:
-    """The tags of one run for all partitions from the first to the last."""
-    return {RANGE_START: first, RANGE_END: last}
 
 
 def _is_run(requested: str) -> bool:

@@ -1,4 +1,4 @@
-"""Ranges of partitions in one run: how one is asked for, and what each of its partitions became."""
+"""Ranges of partitions in one run: how to request one, and how to record its partitions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,8 @@ import dagster as dg
 
 from taxi_shared import versions
 
-# Dagster reads these tags of a run as its range of partitions; it exports no names for them.
+# Dagster reads the range of a run's partitions from these tags. It exports no names for them, and a
+# RunRequest takes one partition only.
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 # Dagster puts it on every run.
@@ -23,54 +24,56 @@ UNFINISHED = [
 ]
 
 
-def is_being_made(
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The tags of a run for all partitions from the first to the last."""
+    return {RANGE_START: first, RANGE_END: last}
+
+
+def has_unfinished_run(
     instance: dg.DagsterInstance, location: str, asset: dg.AssetKey, job_name: str
 ) -> bool:
-    """Whether a run of a location that makes an asset is not finished yet, whoever started it.
+    """Whether a run of a location that materializes an asset is queued or in progress.
 
-    A run of the whole of a job names no assets: `job_name` is the job that has this one.
+    A run of a whole job names no assets: `job_name` is the job that has this one.
     """
-    ours = dg.RunsFilter(statuses=UNFINISHED, tags={LOCATION_TAG: location})
+    unfinished = dg.RunsFilter(statuses=UNFINISHED, tags={LOCATION_TAG: location})
     return any(
         asset in run.asset_selection if run.asset_selection else run.job_name == job_name
-        for run in instance.get_runs(ours)
+        for run in instance.get_runs(unfinished)
     )
 
 
 def run_requests(
-    partitions: Iterable[str], among: Sequence[str], version: str
+    partitions: Iterable[str], all_partitions: Sequence[str], version: str
 ) -> list[dg.RunRequest]:
-    """A run for each unbroken stretch of partitions, in the order of all partitions, `among`.
+    """A run request per unbroken range of partitions, in the order of `all_partitions`.
 
-    The same partitions and the same `version` are asked for once.
+    Dagster launches requests with the same partitions and the same `version` once.
     """
-    places = {partition: place for place, partition in enumerate(among)}
-    stretches: list[list[str]] = []
-    for partition in sorted(set(partitions), key=places.__getitem__):
-        if stretches and places[partition] == places[stretches[-1][-1]] + 1:
-            stretches[-1].append(partition)
+    positions = {partition: position for position, partition in enumerate(all_partitions)}
+    ranges: list[list[str]] = []
+    for partition in sorted(set(partitions), key=positions.__getitem__):
+        if ranges and positions[partition] == positions[ranges[-1][-1]] + 1:
+            ranges[-1].append(partition)
         else:
-            stretches.append([partition])
-    return [_run_request(stretch[0], stretch[-1], version) for stretch in stretches]
+            ranges.append([partition])
+    return [_run_request(each[0], each[-1], version) for each in ranges]
 
 
 def _run_request(first: str, last: str, version: str) -> dg.RunRequest:
     if first == last:
         return dg.RunRequest(run_key=f"{first} {version}", partition_key=first)
-    return dg.RunRequest(
-        run_key=f"{first} to {last} {version}", tags={RANGE_START: first, RANGE_END: last}
-    )
+    return dg.RunRequest(run_key=f"{first} to {last} {version}", tags=range_tags(first, last))
 
 
 @dataclass
 class RangeReport:
-    """What a step over many partitions did: recorded for each partition, with a version of its own.
+    """Records each partition of a step as soon as it is in place, with its own data version.
 
-    Dagster would record a range with one version of the data for all its partitions, and nothing of
-    a step that failed. So no outputs of the step follow: the assets' specs are `skippable`. Each
-    partition is recorded as soon as it is in place, so that a run which is ended early leaves no
-    partition missing that is there. The others of the range stay in progress for Dagster: what
-    waits for all of them follows once.
+    Dagster records a range when the step ends, with one data version for all partitions, and
+    nothing if the step fails. With a report, a run that ends early has recorded what it has loaded.
+    The other partitions stay in progress for Dagster: an asset that waits for all of them follows
+    once. The step yields no outputs, so the specs of its assets are `skippable`.
 
     A partition that fails does not stop the others: call `failed`, go on, and end with
     `raise_failures()`.
@@ -84,8 +87,7 @@ class RangeReport:
     ) -> None:
         """Record a partition of an asset that is in place; `version` is equal for equal content.
 
-        Record it after those that it was made from. A step that is tried again does not record it
-        again.
+        Record upstream partitions first. A step that is retried does not record a partition again.
         """
         if self.context.retry_number and self._is_recorded(asset, partition, version):
             return
@@ -95,19 +97,19 @@ class RangeReport:
         )
 
     def failed(self, partition: str, error: Exception) -> None:
-        """A partition could not be made."""
+        """Log the error of a partition, and keep it for `raise_failures`."""
         self._failures[partition] = error
         self.context.log.error(f"{partition}: {error}")
 
     def raise_failures(self) -> None:
-        """Raise dagster.Failure naming every partition that failed, if any did."""
+        """Raise dagster.Failure with the error of every partition that failed, if any did."""
         if self._failures:
             reasons = "\n".join(f"{key}: {error}" for key, error in sorted(self._failures.items()))
             count = f"{len(self._failures)} of {len(self.context.partition_keys)} partitions failed"
             raise dg.Failure(f"{count}\n{reasons}")
 
     def _is_recorded(self, asset: dg.AssetKey, partition: str, version: str) -> bool:
-        """Whether an earlier try of this step has recorded the partition."""
+        """Whether an earlier attempt of this step has recorded the partition."""
         records = self.context.instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition]), limit=1
         ).records

@@ -6,7 +6,7 @@ from analytics.lib import weeks
 from taxi_shared import keys
 from taxi_shared.automation import automation_sensor
 from taxi_shared.partitions import monthly, weekly
-from taxi_shared.ranges import is_being_made, run_requests
+from taxi_shared.ranges import has_unfinished_run, run_requests
 
 LOCATION = "analytics"
 
@@ -33,7 +33,7 @@ def weekly_update_schedule(
     context: dg.ScheduleEvaluationContext,
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Request a run per stretch of missing weeks whose months are all loaded."""
-    if is_being_made(context.instance, LOCATION, keys.TRIPS_BY_WEEK, weekly_update_job.name):
+    if has_unfinished_run(context.instance, LOCATION, keys.TRIPS_BY_WEEK, weekly_update_job.name):
         return dg.SkipReason("A run that makes weeks has not finished yet.")
     now = context.scheduled_execution_time
     so_far = weekly().get_partition_keys(current_time=now)

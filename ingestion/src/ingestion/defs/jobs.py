@@ -17,7 +17,7 @@ from taxi_shared import keys, settings
 from taxi_shared.automation import automation_sensor
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
-from taxi_shared.ranges import is_being_made, run_requests
+from taxi_shared.ranges import has_unfinished_run, run_requests
 from taxi_shared.versions import made_from
 
 LOCATION = "ingestion"
@@ -52,7 +52,7 @@ def update_schedule(name: str, service: Service, job_name: str) -> dg.ScheduleDe
         context: dg.ScheduleEvaluationContext, tlc: TlcSource, database: LakeDatabase
     ) -> list[dg.RunRequest] | dg.SkipReason:
         """Loads the months that are missing and published, and those that TLC has replaced."""
-        if is_being_made(context.instance, LOCATION, service.table_asset, job_name):
+        if has_unfinished_run(context.instance, LOCATION, service.table_asset, job_name):
             return dg.SkipReason(_being_loaded(service))
         now = context.scheduled_execution_time
         months = service.months_so_far(now)
@@ -87,7 +87,7 @@ def publication_sensor(name: str, service: Service, job_name: str) -> dg.SensorD
         at most a day for one whose load fails. It retries a source that it cannot reach after 2 to
         15 minutes, one that blocks this address after 5 to 60.
         """
-        if is_being_made(context.instance, LOCATION, service.table_asset, job_name):
+        if has_unfinished_run(context.instance, LOCATION, service.table_asset, job_name):
             return dg.SensorResult(skip_reason=_being_loaded(service))
         now = datetime.now(UTC)
         seconds = now.timestamp()
