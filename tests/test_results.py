@@ -66,11 +66,11 @@ def lookup(real_files) -> pd.DataFrame:
     return pd.read_csv(real_files / "misc" / "taxi_zone_lookup.csv", keep_default_na=False)
 
 
-def test_trips_has_every_row_in_three_partitions_and_zones_no_id_twice(results):
+def test_trips_has_every_row_in_three_partitions_and_zones_no_id_twice(results, source):
     with duckdb.connect(str(results / "staging" / "data.duckdb"), read_only=True) as con:
         assert con.execute(
             "SELECT partition_date, count(*) FROM trips GROUP BY ALL ORDER BY ALL"
-        ).fetchall() == [(pd.Timestamp(f"{month}-01").date(), 10_000) for month in MONTHS]
+        ).fetchall() == [(pd.Timestamp(f"{month}-01").date(), len(source) // 3) for month in MONTHS]
         assert con.execute("SELECT count(*), count(DISTINCT zone_id) FROM zones").fetchone() == (
             265,
             265,
@@ -121,7 +121,7 @@ def test_trips_a_zone_equal_pandas(results, source, lookup):
         .to_dict()
     )
     assert got == expected
-    assert sum(got.values()) > 20_000
+    assert sum(got.values()) > 0.8 * len(source)
 
 
 def test_the_request_s_table_equals_pandas(results, source, lookup):

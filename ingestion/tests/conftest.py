@@ -1,5 +1,6 @@
-"""A publisher that behaves, or misbehaves, like TLC's server; TLC's real files where present."""
+"""A publisher that behaves, or misbehaves, like TLC's server; small real files of TLC's."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from dagster import DagsterInstance
 
 from taxi_shared.testing import bucket, object_store, s3_root  # noqa: F401
 
-REAL_FILES = Path(__file__).resolve().parents[3] / "shared" / "tlc-mirror"
+# TEST_TLC_FILES may name a folder of whole months in their place.
+REAL_FILES = Path(__file__).resolve().parents[2] / "examples" / "tlc"
 
 
 @dataclass
@@ -103,9 +105,8 @@ def publisher() -> Iterator[Publisher]:
 
 @pytest.fixture
 def real_files() -> Path:
-    if not REAL_FILES.is_dir():
-        pytest.skip("TLC's real files are not beside the project")
-    return REAL_FILES
+    """A folder of real files in TLC's layout; see `examples/tlc/README.md`."""
+    return Path(os.environ.get("TEST_TLC_FILES", REAL_FILES))
 
 
 @pytest.fixture

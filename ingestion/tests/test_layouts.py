@@ -175,11 +175,10 @@ def test_an_unreadable_text_of_2010_is_named_with_its_column(database, zones, tm
 
 
 REAL = [
-    *(("yellow", f"20{month}") for month in ("09-06", "18-06", "18-07", "20-03", "22-03", "25-01")),
+    *(("yellow", f"20{month}") for month in ("09-06", "18-06", "18-07", "19-03", "22-03", "25-01")),
     ("green", "2024-01"),
     ("green", "2025-01"),
 ]
-ROWS = {("green", "2024-01"): 56_551, ("green", "2025-01"): 48_326, ("yellow", "2022-03"): 987}
 
 
 @pytest.mark.parametrize(("service", "month"), REAL)
@@ -191,7 +190,7 @@ def test_tlc_s_own_files_lose_no_row_and_no_cent(
     table = GREEN_TRIPS if service == "green" else TRIPS
     loaded = load(database, path, month, table)
     assert loaded.unknown_columns == ()
-    assert loaded.rows == ROWS.get((service, month), 10_000) == pq.read_metadata(path).num_rows
+    assert loaded.rows == pq.read_metadata(path).num_rows
     source = pq.read_table(path)
     names = {name.lower(): name for name in source.column_names}
     with database.get_connection() as con:
