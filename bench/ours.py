@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,13 @@ from bench.processes import Memory, descendant, peak_memory, process_tree
 from bench.runs import RunTimes, finished, partition_range, wait_for_daemons
 from bench.scale import Bench, fresh, partition_keys, size_of
 from bench.server import served
-from taxi_platform.instance import Instance, run_instance
+from taxi_platform.graphql import JobSubset
+from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline
 from taxi_platform.workspace import locations
 
-TRIPS = ("taxi_trips_file", "taxi_trips")
-ZONES = ("taxi_zones_file", "taxi_zones")
+TRIPS = JobSubset("trip_update_job", ("taxi_trips_file", "taxi_trips"))
+ZONES = JobSubset("trip_update_job", ("taxi_zones_file", "taxi_zones"))
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,22 @@ class Platform:
     def run(
         self,
         location: str,
-        job: str,
+        job: str | JobSubset,
         *,
         tags: Mapping[str, str] | None = None,
         run_config: Mapping[str, object] | None = None,
-        assets: Sequence[str] | None = None,
     ) -> tuple[RunTimes, Memory]:
         """A run, waited for, with its times and the peak of its memory."""
         graphql = self.instance.graphql
         with self.memory_of_runs(location) as memory:
-            run_id = graphql.launch(location, job, tags=tags, run_config=run_config, assets=assets)
+            run_id = graphql.launch(location, job, tags=tags, run_config=run_config)
             times = finished(graphql, run_id)
         return times, memory
 
     def ingest(self, months: int) -> tuple[RunTimes, Memory]:
         """One run that fetches and loads the first so many months."""
         tags = partition_range(partition_keys(months))
-        return self.run("ingestion", "trip_update_job", tags=tags, assets=TRIPS)
+        return self.run("ingestion", TRIPS, tags=tags)
 
     def memory_of_runs(self, location: str) -> AbstractContextManager[Memory]:
         """The peak of what runs of a location take while the block runs."""
@@ -77,7 +77,7 @@ def platform(
         settings["TLC_SOURCE_URL"] = publisher
         settings["TAXI_ZONES_URL"] = f"{publisher}/misc/taxi_zones.csv"
     others = process_tree(os.getpid())
-    with run_instance(fresh(home), environment=settings, daemon=daemon) as instance:
+    with Instance(fresh(home), environment=settings, daemon=daemon) as instance:
         Pipeline(instance, Console(quiet=True)).wait_for_locations()
         if daemon:
             wait_for_daemons(instance.graphql)
@@ -103,7 +103,7 @@ def lake(bench: Bench, months: int) -> Path:
         platform(bench.work / "home", fresh(data), publisher, daemon=False) as ours,
     ):
         ours.ingest(months)
-        ours.run("ingestion", "trip_update_job", tags=_first_month(), assets=ZONES)
+        ours.run("ingestion", ZONES, tags=_first_month())
     shutil.rmtree(data / "raw")
     mark.touch()
     return data

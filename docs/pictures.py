@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 from rich.console import Console
 
 from taxi_platform import demo
-from taxi_platform.instance import free_port, run_instance
+from taxi_platform.instance import Instance, free_port
 from taxi_platform.workspace import ROOT
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -25,7 +25,7 @@ def main() -> None:
     demo.make_sample(data, 300_000, Console())
     with tempfile.TemporaryDirectory() as home:
         settings = demo.environment(data)
-        with run_instance(Path(home), portal_port=free_port(), environment=settings) as instance:
+        with Instance(Path(home), portal_port=free_port(), environment=settings) as instance:
             demo.run(instance, data, Console())
             with sync_playwright() as browsers:
                 browser = browsers.chromium.launch(executable_path=shutil.which("chromium"))

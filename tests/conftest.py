@@ -10,13 +10,14 @@ import pytest
 from rich.console import Console
 
 from taxi_platform.calendar import MonthRange
-from taxi_platform.instance import Instance, run_instance
+from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import ROOT
 from taxi_shared.testing import bucket, object_store, s3_root  # noqa: F401
 
-REAL_FILES = ROOT.parent / "shared" / "tlc-mirror"
+# TEST_TLC_FILES may name a folder of whole months in their place.
+REAL_FILES = ROOT / "examples" / "tlc"
 SETTINGS = ("TAXI_", "TLC_", "DUCKDB_", "DAGSTER_", "AWS_")
 
 
@@ -61,9 +62,8 @@ def _own_settings() -> None:
 
 @pytest.fixture(scope="session")
 def real_files() -> Path:
-    if not REAL_FILES.is_dir():
-        pytest.skip("TLC's real files are not beside the project")
-    return REAL_FILES
+    """A folder of real files in TLC's layout; see `examples/tlc/README.md`."""
+    return Path(os.environ.get("TEST_TLC_FILES", REAL_FILES))
 
 
 @pytest.fixture(scope="session")
@@ -94,5 +94,5 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         "http_proxy": "http://127.0.0.1:9",
         "HTTP_PROXY": "http://127.0.0.1:9",
     }
-    with run_instance(base / "home", environment=environment) as instance:
+    with Instance(base / "home", environment=environment) as instance:
         yield Platform(instance, base / "data", base / "source")

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from rich.console import Console
+from taxi_platform.alerts.watch import QUIET_SECONDS, State, Watch
 
 from taxi_platform.alerts.channels import Email, NotSent, Webhook, configured
 from taxi_platform.alerts.message import MOST_PROBLEMS, Message
-from taxi_platform.alerts.watch import QUIET_SECONDS, State, Watch
 from taxi_platform.graphql import FINISHED, GraphQL
-from taxi_platform.instance import free_port, run_instance
+from taxi_platform.instance import Instance, free_port
 from taxi_platform.problems import Problem
 from taxi_platform.status import show
 from taxi_platform.workspace import Location
@@ -184,7 +184,7 @@ def test_what_fails_in_any_location_is_told_once_by_webhook_and_by_mail(tmp_path
     }
     webhook.status = 503  # the receiver is down at first
     home = tmp_path / "home"
-    with run_instance(home, environment=environment, served=served) as instance:
+    with Instance(home, environment=environment, served=served) as instance:
         graphql = instance.graphql
         runs = [graphql.launch(where, "unlucky_job") for where in ("north", "south")]
         checked = graphql.launch("south", "dubious_job")
@@ -262,7 +262,7 @@ def test_what_fails_in_any_location_is_told_once_by_webhook_and_by_mail(tmp_path
     # Nobody is told again by the next start, at which the same runs and checks have failed. (The
     # daemon's ticks go on failing meanwhile: of those nobody is told before a quiet hour.)
     begin = time.time()
-    with run_instance(home, environment=environment, served=served):
+    with Instance(home, environment=environment, served=served):
         for _ in range(2):
             looked = State.load(home / "alerts.json", 0).looked
             wait_for(

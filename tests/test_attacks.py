@@ -15,7 +15,7 @@ import requests
 from playwright.sync_api import Page, sync_playwright
 
 from taxi_platform.graphql import FINISHED, GraphQLError
-from taxi_platform.instance import Instance, free_port, run_instance
+from taxi_platform.instance import Instance, free_port
 
 MUTATION = 'mutation { startSchedule(scheduleSelector: {repositoryLocationName: "ingestion", \
 repositoryName: "__repository__", scheduleName: "trip_update_schedule"}) { __typename } }'
@@ -34,7 +34,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An instance with a portal on an empty data root."""
     base = tmp_path_factory.mktemp("attacked")
     environment = {"TAXI_DATA_ROOT": str(base / "data"), "TLC_SOURCE_URL": str(base / "source")}
-    with run_instance(
+    with Instance(
         base / "home", daemon=False, portal_port=free_port(), environment=environment
     ) as instance:
         yield instance

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from taxi_platform.calendar import MonthRange
-from taxi_platform.instance import run_instance
+from taxi_platform.graphql import JobSubset
+from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline, PipelineError, Run
 from taxi_platform.sample import write_sample
 
@@ -39,7 +40,7 @@ def running(
         "TAXI_END_DATE": months.end.isoformat(),
         "TAXI_FOLLOW_TLC": follow_tlc,
     }
-    with run_instance(folder / "home", environment=environment) as instance:
+    with Instance(folder / "home", environment=environment) as instance:
         pipeline = Pipeline(instance, Console(quiet=True))
         pipeline.wait_for_locations()
         yield pipeline
@@ -47,14 +48,14 @@ def running(
 
 def follow(pipeline: Pipeline, began: float) -> None:
     """Run what the automation asks for, until it has looked three times and asked for nothing."""
-    pipeline.follow_automation(began, time.time(), quiet_looks=3)
+    pipeline.follow_automation(began, time.time(), quiet_ticks=3)
 
 
 def next_request(pipeline: Pipeline, moment: float) -> str:
     """The one run that the publication sensor asks for after a moment."""
     deadline = time.monotonic() + SECONDS
     while True:
-        ticks = pipeline.graphql.ticks_after("ingestion", SENSOR, moment)
+        ticks = pipeline.graphql.ticks_since("ingestion", SENSOR, moment)
         if requested := [run_id for tick in ticks for run_id in tick.requested]:
             (run_id,) = requested
             return run_id
@@ -151,7 +152,7 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
             Run(
                 "zones that are wrong",
                 pipeline.graphql.launch(
-                    "ingestion", "trip_update_job", assets=["taxi_zones_file", "taxi_zones"]
+                    "ingestion", JobSubset("trip_update_job", ["taxi_zones_file", "taxi_zones"])
                 ),
             )
         )
@@ -317,7 +318,7 @@ def test_a_backfill_of_three_years_of_months_is_one_run_and_leads_to_two(tmp_pat
     write_sample(tmp_path / "source", years.months, 200)
     with running(tmp_path, tmp_path / "source", years) as pipeline:
         zones = pipeline.graphql.launch(
-            "ingestion", "trip_update_job", assets=["taxi_zones_file", "taxi_zones"]
+            "ingestion", JobSubset("trip_update_job", ["taxi_zones_file", "taxi_zones"])
         )
         pipeline.run(Run("zones", zones))
         began = time.time()

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from taxi_platform.graphql import FINISHED
-from taxi_platform.instance import InstanceError, run_instance
+from taxi_platform.instance import Instance, InstanceError
 from taxi_platform.status import show
 from taxi_platform.workspace import locations
 
@@ -205,7 +205,7 @@ def test_a_broken_location_shows_its_error_beside_working_ones(tmp_path):
     (broken / "analytics" / "definitions.py").write_text("import a_module_that_is_not_there\n")
     served = [ingestion, replace(analytics, folder=broken, module="analytics.definitions")]
     environment = {"PYTHONPATH": str(broken), "TAXI_DATA_ROOT": str(tmp_path / "data")}
-    with run_instance(
+    with Instance(
         tmp_path / "home",
         daemon=False,
         served=[*served, adhoc_reports],
@@ -220,7 +220,7 @@ def test_a_broken_location_shows_its_error_beside_working_ones(tmp_path):
 def test_a_second_daemon_on_one_home_is_refused(platform):
     with (
         pytest.raises(InstanceError, match="an instance is already running on"),
-        run_instance(platform.instance.home),
+        Instance(platform.instance.home),
     ):
         pass
 
@@ -229,13 +229,13 @@ def test_a_busy_port_is_named(platform, tmp_path):
     port = int(platform.instance.url.rpartition(":")[2])
     with (
         pytest.raises(InstanceError, match=f"port {port} of 127.0.0.1 is busy.*PORT=3001"),
-        run_instance(tmp_path, port=port),
+        Instance(tmp_path, port=port),
     ):
         pass
 
 
 def test_nothing_of_an_instance_is_left_running(tmp_path):
-    with run_instance(tmp_path / "home", daemon=False, served=locations()[:1]) as instance:
+    with Instance(tmp_path / "home", daemon=False, served=locations()[:1]) as instance:
         home = str(instance.home)
     left = [
         process.name

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from taxi_platform.graphql import FINISHED, GraphQL
-from taxi_platform.instance import run_instance, running_at
+from taxi_platform.graphql import FINISHED, GraphQL, JobSubset
+from taxi_platform.instance import Instance, running_at
 from taxi_platform.problems import failed_checks
 from taxi_platform.sample import write_sample
 from taxi_platform.status import show
@@ -112,7 +112,7 @@ def process_of(environment: dict[str, str], run_id: str) -> int:
 def test_a_pool_holds_across_locations_and_runs_of_one_month(tmp_path, neighbour, environment):
     write_sample(tmp_path / "source", [date(2023, 1, 1)], 1_000)
     ingestion = locations()[0]
-    with run_instance(
+    with Instance(
         tmp_path / "home", environment=environment, served=[ingestion, neighbour]
     ) as instance:
         graphql = instance.graphql
@@ -140,7 +140,7 @@ def test_a_pool_holds_across_locations_and_runs_of_one_month(tmp_path, neighbour
 def test_reports_leave_slots_to_other_teams(tmp_path, neighbour, environment):
     reports = replace(neighbour, name="adhoc_reports")
     served = [neighbour, reports]
-    with run_instance(tmp_path / "home", environment=environment, served=served) as instance:
+    with Instance(tmp_path / "home", environment=environment, served=served) as instance:
         graphql = instance.graphql
         asked = [graphql.launch("adhoc_reports", "free_job") for _ in range(6)]
 
@@ -165,7 +165,7 @@ def times_of(graphql: GraphQL, run_id: str) -> tuple[float, float]:
 
 
 def test_a_killed_run_ends_as_failed_and_is_tried_once_more(tmp_path, neighbour, environment):
-    with run_instance(tmp_path / "home", environment=environment, served=[neighbour]) as instance:
+    with Instance(tmp_path / "home", environment=environment, served=[neighbour]) as instance:
         graphql = instance.graphql
         first = graphql.launch("neighbour", "pool_job")
         os.kill(process_of(environment, first), signal.SIGKILL)
@@ -185,14 +185,14 @@ def test_a_run_that_was_lost_with_its_code_server_is_ended_and_tried_again_at_th
     tmp_path, neighbour, environment
 ):
     home = tmp_path / "home"
-    with run_instance(home, environment=environment, served=[neighbour]) as instance:
+    with Instance(home, environment=environment, served=[neighbour]) as instance:
         lost = instance.graphql.launch("neighbour", "pool_job")
         process_of(environment, lost)
         # As when the machine goes down: nobody can report anything.
         for process in instance._processes.values():
             os.killpg(process.pid, signal.SIGKILL)
     (Path(environment["NEIGHBOUR_FOLDER"]) / "end").touch()
-    with run_instance(home, environment=environment, served=[neighbour]) as instance:
+    with Instance(home, environment=environment, served=[neighbour]) as instance:
         graphql = instance.graphql
         assert graphql.run_status(lost) == "FAILURE"
         assert "code server that it ran under is gone" in graphql.run_failure(lost)
@@ -211,11 +211,11 @@ def test_every_run_is_tagged_with_its_code_location(
 ):
     write_sample(tmp_path / "source", [date(2023, 1, 1)], 1_000)
     (neighbour.folder / "neighbour.py").write_text(NEIGHBOUR + SCHEDULE)
-    with run_instance(
+    with Instance(
         tmp_path / "home", environment=environment, served=[*locations(), neighbour]
     ) as instance:
         graphql = instance.graphql
-        graphql.launch("ingestion", "__ASSET_JOB", assets=["taxi_zones_file", "taxi_zones"])
+        graphql.launch("ingestion", JobSubset("__ASSET_JOB", ["taxi_zones_file", "taxi_zones"]))
         graphql.ask(
             """mutation ($params: LaunchBackfillParams!) {
                 launchPartitionBackfill(backfillParams: $params) { __typename } }""",
@@ -296,7 +296,7 @@ defs = dg.Definitions(
 def test_status_has_a_line_per_problem_and_says_what_is_fixed(tmp_path, neighbour, environment):
     (neighbour.folder / "neighbour.py").write_text(RECOVERING)
     home = tmp_path / "home"
-    with run_instance(home, environment=environment, served=[neighbour]) as instance:
+    with Instance(home, environment=environment, served=[neighbour]) as instance:
         graphql = instance.graphql
         assert running_at([tmp_path / "elsewhere", home]) == instance.url
 

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sy
 from rich.console import Console
 
 from taxi_platform.calendar import MonthRange
-from taxi_platform.instance import Instance, InstanceError, free_port, run_instance
+from taxi_platform.instance import Instance, InstanceError, free_port
 from taxi_platform.pipeline import Pipeline
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import locations
@@ -62,7 +62,7 @@ class Site:
 
     def start_dagster(self) -> Instance:
         self.instance = self._dagster.enter_context(
-            run_instance(self.base / "home", port=self.dagster_port, environment=self.environment)
+            Instance(self.base / "home", port=self.dagster_port, environment=self.environment)
         )
         return self.instance
 
@@ -562,14 +562,14 @@ def test_two_hundred_requests_at_once_are_each_answered_once(site, figure):
 def test_a_busy_port_of_the_portal_is_named(site, tmp_path):
     with (
         pytest.raises(InstanceError, match=f"port {site.port} .* is busy.*PORTAL_PORT=8001"),
-        run_instance(tmp_path, portal_port=site.port),
+        Instance(tmp_path, portal_port=site.port),
     ):
         pass
 
 
 def test_an_instance_starts_the_portal_where_it_is_asked_to(tmp_path):
     environment = {"TAXI_DATA_ROOT": str(tmp_path / "data")}
-    with run_instance(
+    with Instance(
         tmp_path / "home", portal_port=free_port(), daemon=False, environment=environment
     ) as instance:
         assert instance.portal_url

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from taxi_platform.calendar import MonthRange
-from taxi_platform.instance import run_instance
+from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline, PipelineError
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import ROOT
@@ -52,7 +52,7 @@ def settings(source: Path, root: str) -> dict[str, str]:
 def through_the_whole_platform(home: Path, environment: dict[str, str]) -> None:
     """Two months, what automation makes of them, and a request that the sensor finds."""
     root = DataRoot.at(environment["TAXI_DATA_ROOT"])
-    with run_instance(home, environment=environment) as instance:
+    with Instance(home, environment=environment) as instance:
         pipeline = Pipeline(instance, Console(quiet=True))
         pipeline.wait_for_locations()
         began = time.time()
@@ -141,7 +141,7 @@ def test_a_bucket_that_vanishes_fails_runs_and_ticks_with_its_name(
 ):
     bucket = object_store.new_bucket()
     environment = {**settings(source, f"{bucket}/data"), **object_store.environment}
-    with run_instance(tmp_path, environment=environment) as instance:
+    with Instance(tmp_path, environment=environment) as instance:
         pipeline = Pipeline(instance, Console(quiet=True))
         pipeline.wait_for_locations()
         client, name = object_store.client(), bucket.removeprefix("s3://")

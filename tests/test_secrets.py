@@ -14,10 +14,11 @@ from pathlib import Path
 from rich.console import Console
 
 from taxi_platform.__main__ import load_settings
-from taxi_platform.instance import run_instance
-from taxi_platform.pipeline import Pipeline, partition_range
+from taxi_platform.instance import Instance
+from taxi_platform.pipeline import Pipeline
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import locations
+from taxi_shared.ranges import range_tags
 
 TOKEN = "s3cr3t-7d1f0c"
 PASSWORD = "hunter2-4b9e"
@@ -99,11 +100,11 @@ def test_a_secret_reaches_the_mirror_and_no_run_config_event_or_log(tmp_path):
             "AWS_ACCESS_KEY_ID": "a-key",
             "AWS_SECRET_ACCESS_KEY": "a-key-s-secret",
         }
-        with run_instance(
+        with Instance(
             home, daemon=False, environment=environment, served=locations()[:1]
         ) as instance:
             pipeline = Pipeline(instance, Console(quiet=True))
-            tags = partition_range(MONTH, MONTH)
+            tags = range_tags(MONTH, MONTH)
             pipeline.run(pipeline.start("a month", "ingestion", "trip_update_job", tags=tags))
             assert {m.asset for m in pipeline.materialized} >= {"taxi_trips", "taxi_zones"}
             config = instance.graphql.ask(

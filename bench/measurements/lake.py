@@ -8,6 +8,7 @@ from typing import Any
 from bench.ours import Platform, lake, platform
 from bench.runs import PARTITION, BenchError, backfill
 from bench.scale import FEW_MONTHS, Bench, month_range
+from taxi_platform.graphql import JobSubset
 from taxi_platform.workspace import ROOT
 from taxi_shared.database import LakeDatabase
 
@@ -87,7 +88,7 @@ def _steps(ours: Platform, repeat: int, times: dict[str, Any]) -> None:
         run_config={"ops": {"adhoc_request": {"config": config}}},
     )
     everything, memory_all = ours.run(
-        "analytics", "manhattan_update_job", assets=["manhattan_stats"]
+        "analytics", JobSubset("manhattan_update_job", ["manhattan_stats"])
     )
     for name, run in (("week", week), ("request", request), ("all", everything)):
         times[name].append(round(sum(run.steps.values()), 4))

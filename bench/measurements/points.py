@@ -26,14 +26,14 @@ def beside_zones(bench: Bench) -> dict[str, Any]:
     ):
         for name, month in MONTHS.items():
             tags = partition_range([month.isoformat()])
-            ours.run("ingestion", "trip_update_job", tags=tags, assets=ZONES)
+            ours.run("ingestion", ZONES, tags=tags)
             result[name] = {"from_start": [], "largest_mb": []}
         for _ in range(REPEATS):
             for name, month in MONTHS.items():
                 for folder in ("raw", "staging/trips", "staging/trip_days"):
                     fresh(data / folder)
                 tags = partition_range([month.isoformat()])
-                times, memory = ours.run("ingestion", "trip_update_job", tags=tags, assets=TRIPS)
+                times, memory = ours.run("ingestion", TRIPS, tags=tags)
                 result[name]["from_start"].append(round(times.from_start, 3))
                 result[name]["largest_mb"].append(round(memory.largest, 1))
     shutil.rmtree(data)

@@ -36,7 +36,7 @@ def beside_ours(bench: Bench) -> dict[str, Any]:
                 usual_setup(folder, publisher) as (graphql, process),
                 peak_memory(process, only_new=True) as memory,
             ):
-                done = backfill(graphql, TRIPS, keys)
+                done = backfill(graphql, TRIPS.assets, keys)
             rows = usual_rows(folder)
             if rows != USUAL_MONTHS * bench.rows and done.status == "COMPLETED_SUCCESS":
                 raise BenchError(f"the usual set-up has {rows:,} rows")
@@ -66,7 +66,7 @@ def _ours(bench: Bench, publisher: str, result: dict[str, Any]) -> None:
         result["ours_run"]["from_start"].append(round(times.from_start, 3))
         # Without its files and its lake, the platform fetches and loads everything once more.
         fresh(data)
-        done = backfill(ours.instance.graphql, TRIPS, partition_keys(USUAL_MONTHS))
+        done = backfill(ours.instance.graphql, TRIPS.assets, partition_keys(USUAL_MONTHS))
         result["ours_backfill"].append(_times(done))
     shutil.rmtree(data)
 

@@ -1,4 +1,9 @@
-"""Questions to a running instance, by the GraphQL API of its webserver."""
+"""Queries to a running instance, by the GraphQL API of its webserver.
+
+Dagster's own `DagsterGraphQLClient` has six calls, of which three would serve here; it downloads the
+schema when it is created, and reads no ticks, checks, materializations or load errors. `dg api`
+works with Dagster+ only.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +13,28 @@ import requests
 
 from taxi_shared.http import Credentials, Session
 
-REPOSITORY = "__repository__"  # the name Dagster gives to a location's Definitions
+REPOSITORY = "__repository__"  # Dagster's name for the Definitions of a location
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
 class GraphQLError(Exception):
-    """The instance answered that it cannot do what it was asked."""
+    """The instance answered with an error."""
+
+
+@dataclass(frozen=True)
+class JobSubset:
+    """Some of the assets of a job."""
+
+    job: str
+    assets: Sequence[str]
+
+    def __str__(self) -> str:
+        return self.job
 
 
 @dataclass(frozen=True)
 class Materialization:
-    """A partition of an asset, or an asset that has none, as a run recorded it."""
+    """A materialization of an asset, or of one of its partitions, with its metadata."""
 
     asset: str
     partition: str | None
@@ -27,9 +43,9 @@ class Materialization:
 
 @dataclass(frozen=True)
 class Tick:
-    """An evaluation of a sensor: when it began, and the runs and backfills that it asked for."""
+    """An evaluation of a sensor: its start, and the ids of the runs it requested."""
 
-    began: float
+    timestamp: float
     requested: tuple[str, ...]
 
 
@@ -40,7 +56,7 @@ class GraphQL:
     url: str
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The data of an answer. Raises GraphQLError, or requests' errors where none comes."""
+        """The data that a query returns. Raises GraphQLError, or requests' errors without answer."""
         with Session(Credentials.in_address(self.url)) as session:
             response = session.post(
                 f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60
@@ -59,7 +75,7 @@ class GraphQL:
             return False
 
     def location_errors(self) -> dict[str, str | None]:
-        """Each location's error, None where it is loaded."""
+        """The error of each location, None where it is loaded, `loading` while it loads."""
         entries = self.ask(
             """{ workspaceOrError { ... on Workspace { locationEntries {
                 name loadStatus locationOrLoadError {
@@ -68,7 +84,7 @@ class GraphQL:
         return {entry["name"]: _location_error(entry["locationOrLoadError"]) for entry in entries}
 
     def location_images(self) -> dict[str, str | None]:
-        """The image that each location's code server says it runs from, None where in none."""
+        """The image of each location's code server, None where it runs in no container."""
         entries = self.ask(
             """{ workspaceOrError { ... on Workspace { locationEntries {
                 name displayMetadata { key value } } } } }"""
@@ -81,7 +97,7 @@ class GraphQL:
         }
 
     def reload(self, location: str) -> None:
-        """Have the webserver load a location anew; its error is among `location_errors`."""
+        """Reload a location; its error, if any, is then among `location_errors`."""
         answer = self.ask(
             """mutation ($name: String!) { reloadRepositoryLocation(
                 repositoryLocationName: $name) { __typename ... on PythonError { message }
@@ -94,20 +110,19 @@ class GraphQL:
     def launch(
         self,
         location: str,
-        job: str,
+        job: "str | JobSubset",
         *,
         tags: Mapping[str, str] | None = None,
         run_config: Mapping[str, Any] | None = None,
-        assets: Sequence[str] | None = None,
     ) -> str:
-        """Launch a run of a job, of some of its assets where they are named; returns its id."""
+        """Launch a run of a job, or of some of its assets; returns the run's id."""
         selector: dict[str, Any] = {
             "repositoryLocationName": location,
             "repositoryName": REPOSITORY,
-            "jobName": job,
+            "jobName": str(job),
         }
-        if assets is not None:
-            selector["assetSelection"] = [{"path": [asset]} for asset in assets]
+        if isinstance(job, JobSubset):
+            selector["assetSelection"] = [{"path": [asset]} for asset in job.assets]
         result = self.ask(
             """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
                 __typename
@@ -130,7 +145,7 @@ class GraphQL:
         return run_id
 
     def run_status(self, run_id: str) -> str:
-        """A run's status, `STARTED` or `SUCCESS` for example."""
+        """The status of a run, such as `STARTED` or `SUCCESS`."""
         run = self.ask(
             "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id
         )["runOrError"]
@@ -138,7 +153,7 @@ class GraphQL:
         return status
 
     def run_messages(self, run_id: str, cursor: str | None) -> tuple[list[str], str]:
-        """What a run's steps logged at level INFO or above since `cursor`, and the next cursor."""
+        """The messages that a run logged at INFO or above since `cursor`, and the next cursor."""
         events = self.ask(
             """query ($id: ID!, $cursor: String) {
                 logsForRun(runId: $id, afterCursor: $cursor) { ... on EventConnection {
@@ -175,7 +190,7 @@ class GraphQL:
         return "\n".join(steps or runs or ["no reason was recorded"])
 
     def materializations(self, run_id: str) -> Iterator[Materialization]:
-        """What a run has materialised; `seconds` are those of its step where it has none."""
+        """The materializations of a run; metadata `seconds` defaults to its step's duration."""
         run = self.ask(
             """query ($id: ID!) { runOrError(runId: $id) { ... on Run {
                 stepStats { stepKey startTime endTime }
@@ -207,14 +222,14 @@ class GraphQL:
             )
 
     def materializable_assets(self) -> set[str]:
-        """The names of the assets that some location makes."""
+        """The names of the assets that the locations can materialize."""
         nodes = self.ask("{ assetNodes { assetKey { path } isMaterializable } }")["assetNodes"]
         return {"/".join(n["assetKey"]["path"]) for n in nodes if n["isMaterializable"]}
 
-    def ticks_after(self, location: str, sensor: str, moment: float) -> list[Tick]:
-        """A sensor's evaluations that began after a moment and are over, newest first.
+    def ticks_since(self, location: str, sensor: str, moment: float) -> list[Tick]:
+        """The finished ticks of a sensor since a moment, newest first.
 
-        Raises GraphQLError if one failed.
+        Raises GraphQLError if a tick failed.
         """
         ticks = self.ask(
             """query ($sensor: SensorSelector!, $after: Float!) {
@@ -233,7 +248,7 @@ class GraphQL:
         ]
 
     def start_sensor(self, location: str, sensor: str) -> None:
-        """Turn a sensor on."""
+        """Start a sensor."""
         answer = self.ask(
             """mutation ($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) {
                 __typename ... on PythonError { message } } }""",
@@ -243,7 +258,7 @@ class GraphQL:
             raise GraphQLError(f"{sensor} of {location} cannot be started: {answer}")
 
     def runs_of_backfill(self, backfill_id: str) -> list[str]:
-        """The runs of a backfill so far."""
+        """The ids of the runs that a backfill has launched so far."""
         runs = self.ask(
             """query ($tags: [ExecutionTag!]) { runsOrError(filter: {tags: $tags}) {
                 ... on Runs { results { runId } } } }""",
@@ -252,7 +267,7 @@ class GraphQL:
         return [run["runId"] for run in runs]
 
     def runs_of(self, location: str, job: str) -> dict[str, str]:
-        """The runs of a location's job, newest first: status by id."""
+        """The runs of a location's job, newest first: their status by id."""
         runs = self.ask(
             """query ($job: String!, $tags: [ExecutionTag!]) {
                 runsOrError(filter: {pipelineName: $job, tags: $tags}) {

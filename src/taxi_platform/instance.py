@@ -1,8 +1,7 @@
-"""A Dagster instance on this machine: a code server for each location, webserver and daemon, and
-the report portal where it is wanted.
+"""A Dagster instance on this machine: code servers, webserver, daemon, report portal and alerts.
 
-`dagster dev` starts the same processes one after the other. Here the code servers start side by
-side, and each runs by the Python of its own environment.
+`dg dev` cannot replace it: it serves the webserver without the guard of `taxi_platform.webserver`,
+starts one code location after the other, and knows neither the portal nor lost runs.
 """
 
 import fcntl
@@ -14,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -28,108 +27,137 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from taxi_platform.graphql import GraphQL
 from taxi_platform.locks import make_private_folder, open_lock
-from taxi_platform.lost_runs import end_lost_runs
+from taxi_platform.lost_runs import fail_lost_runs
 from taxi_platform.workspace import ROOT, Location, locations
-from taxi_shared import settings
 from taxi_shared.addresses import without_proxy_for_loopback
 from taxi_shared.http import Session
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
 STOP_SECONDS = 15
+KILL_SECONDS = 5
+MAX_PORT = 65535
 PORTAL_LOCATION = "adhoc_reports"
-ADDRESS = "address"  # the file in a home that has the address of its running webserver
+ADDRESS_FILE = "address"  # in DAGSTER_HOME, with the URL of the running webserver
 
 
 class InstanceError(Exception):
-    """The instance cannot be started, or something that it needs ended."""
+    """The instance cannot start, or one of its processes ended."""
 
 
 @dataclass
 class Instance:
-    """A running instance: where its UI is, and how to ask it."""
+    """A Dagster instance that runs within `with Instance(home) as instance:`.
+
+    home:        DAGSTER_HOME; `dagster.yaml` is copied there
+    port:        port of the webserver on 127.0.0.1; a free one by default
+    portal_port: port of the report portal on 127.0.0.1; no portal by default
+    daemon:      run schedules, sensors, queue and backfills; one instance per home can do so.
+                 Without a daemon, runs start at once instead of queueing
+    environment: variables in addition to those of this process
+    served:      the code locations, by default those of `workspace.yaml`
+
+    A code location that fails to load does not keep the instance from starting.
+    """
 
     home: Path
-    url: str
-    graphql: GraphQL
-    portal_url: str | None = None
-    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    port: int = 0
+    portal_port: int | None = None
+    daemon: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+    served: Sequence[Location] = field(default_factory=locations)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
+    _env: dict[str, str] = field(default_factory=dict, init=False)
+    _cleanup: ExitStack = field(default_factory=ExitStack, init=False)
+
+    @property
+    def url(self) -> str:
+        """The address of the webserver."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def portal_url(self) -> str | None:
+        """The address of the report portal, None without one."""
+        return f"http://{HOST}:{self.portal_port}" if self.portal_port else None
+
+    @property
+    def graphql(self) -> GraphQL:
+        """The API of the webserver."""
+        return GraphQL(self.url)
+
+    def __enter__(self) -> "Instance":
+        """Start everything and wait until it answers. Raises InstanceError."""
+        check_ports(self.port, self.portal_port)
+        self.port = self.port or free_port()
+        with ExitStack() as stack:
+            self._start(stack)
+            self._cleanup = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything."""
+        self._cleanup.close()
 
     def check(self) -> None:
         """Raise InstanceError if a process of the instance has ended."""
-        for name, process in self._processes.items():
+        for name, process in self.processes.items():
             if process.poll() is not None:
                 raise InstanceError(
                     f"{name} ended with status {process.returncode}:\n{self.log_tail(name)}"
                 )
 
     def log(self, name: str) -> Path:
+        """The log file of a process, such as `webserver` or a code location's name."""
         return self.home / "servers" / f"{name}.log"
 
     def log_tail(self, name: str, lines: int = 15) -> str:
+        """The last lines of a process's log."""
         text = self.log(name).read_text(errors="replace") if self.log(name).exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
+    def _start(self, stack: ExitStack) -> None:
+        make_private_folder(self.home / "servers")
+        self._env = self._environment()
+        if self.daemon:
+            stack.enter_context(lock_home(self.home))
+        prepare_home(self.home, self._env)
+        fail_lost_runs(self.home)
+        if not self.daemon:
+            self._env["DAGSTER_HOME"] = str(_home_without_queue(self.home))
+        workspace = self.home / f"workspace-{self.port}.yaml"
+        stack.callback(workspace.unlink, missing_ok=True)
+        stack.callback(self._stop)
+        self._start_code_servers(workspace)
+        self._start_host(workspace)
+        self._start_portal()
+        self._wait_for("webserver", self.graphql.is_up)
+        if self.daemon:
+            address = self.home / ADDRESS_FILE
+            stack.callback(address.unlink, missing_ok=True)
+            address.write_text(self.url)
+            self._start_alerts()
+        if self.portal_url:
+            self._wait_for("portal", partial(answers, f"{self.portal_url}/healthz"))
 
-@contextmanager
-def run_instance(
-    home: Path,
-    *,
-    port: int | None = None,
-    portal_port: int | None = None,
-    daemon: bool = True,
-    environment: Mapping[str, str] | None = None,
-    served: Sequence[Location] | None = None,
-) -> Iterator[Instance]:
-    """Start an instance, wait until its webserver answers, and end all of it afterwards.
+    def _environment(self) -> dict[str, str]:
+        """The environment of all processes."""
+        env = {
+            # Ends just before the daemon's next loop, which comes every 5 seconds.
+            "TAXI_REQUEST_WATCH_SECONDS": "9.4",
+            "DAGSTER_PUBLIC_URL": self.url,
+            "DAGSTER_URL": self.url,
+            **os.environ,
+            **self.environment,
+            "DAGSTER_HOME": str(self.home),
+        }
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        return env | without_proxy_for_loopback(env)
 
-    home:        DAGSTER_HOME; `dagster.yaml` is put there
-    port:        of the webserver on 127.0.0.1, a free one where None
-    portal_port: of the report portal on 127.0.0.1, which is not started where None
-    daemon:      with schedules, sensors, queue and backfills; one instance a home may have it.
-                 Without it, runs start at once instead of queueing
-    environment: added to that of this process
-    served:      the code locations, those of `workspace.yaml` where None
-
-    A location that fails to load does not keep the instance from starting. Raises InstanceError.
-    """
-    check_ports(port, portal_port)
-    port = port or free_port()
-    url = f"http://{HOST}:{port}"
-    served = locations() if served is None else served
-    env = {
-        # Until just before the daemon looks again, which it does every 5 seconds.
-        settings.REQUEST_WATCH_SECONDS: "9.4",
-        **os.environ,
-        **(environment or {}),
-        "DAGSTER_HOME": str(home),
-        settings.DAGSTER_URL: url,
-    }
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
-    env |= without_proxy_for_loopback(env)
-    make_private_folder(home)
-    make_private_folder(home / "servers")
-    with ExitStack() as stack:
-        if daemon:
-            stack.enter_context(_alone(home))
-        _prepare(home, env)
-        end_lost_runs(home)
-        if not daemon:
-            env["DAGSTER_HOME"] = str(_home_without_queue(home))
-        portal_url = f"http://{HOST}:{portal_port}" if portal_port else None
-        instance = Instance(home, url, GraphQL(url), portal_url)
-        stack.callback(_stop, instance._processes)
-
-        def start(name: str, *command: str, cwd: Path = ROOT) -> None:
-            with instance.log(name).open("wb") as log:
-                # A session of its own: Ctrl-C reaches this process alone, which ends the others.
-                instance._processes[name] = subprocess.Popen(
-                    command, env=env, cwd=cwd, stdout=log, stderr=log, start_new_session=True
-                )
-
-        ports = {location.name: free_port() for location in served}
-        for location in served:
-            start(
+    def _start_code_servers(self, workspace: Path) -> None:
+        """Start a code server per location, side by side, and list them in a workspace file."""
+        ports = {location.name: free_port() for location in self.served}
+        for location in self.served:
+            self._start_process(
                 location.name,
                 *(str(location.python), "-m", "dagster", "code-server", "start"),
                 *("--host", HOST, "--port", str(ports[location.name])),
@@ -138,53 +166,80 @@ def run_instance(
                 "--use-python-environment-entry-point",
                 cwd=location.folder,
             )
-        workspace = home / f"workspace-{port}.yaml"
-        stack.callback(workspace.unlink, missing_ok=True)
-        workspace.write_text(yaml.safe_dump(_grpc_workspace(ports)))
-        for name, server_port in ports.items():
-            _wait_for(instance, name, partial(_serves, f"{HOST}:{server_port}"))
-        start(
+        servers = [
+            {"grpc_server": {"host": HOST, "port": port, "location_name": name}}
+            for name, port in ports.items()
+        ]
+        workspace.write_text(yaml.safe_dump({"load_from": servers}))
+        for name, port in ports.items():
+            self._wait_for(name, partial(is_code_server, f"{HOST}:{port}"))
+
+    def _start_host(self, workspace: Path) -> None:
+        """Start the webserver, and the daemon if there is one."""
+        self._start_process(
             "webserver",
             *(sys.executable, "-m", "taxi_platform.webserver"),
-            *("--host", HOST, "--port", str(port), "--workspace", str(workspace)),
+            *("--host", HOST, "--port", str(self.port), "--workspace", str(workspace)),
         )
-        if daemon:
-            start(
-                "daemon",
-                *(str(Path(sys.executable).with_name("dagster-daemon")), "run"),
-                *("--workspace", str(workspace)),
+        if self.daemon:
+            command = str(Path(sys.executable).with_name("dagster-daemon"))
+            self._start_process("daemon", command, "run", "--workspace", str(workspace))
+
+    def _start_portal(self) -> None:
+        if self.portal_port is None:
+            return
+        location = next(each for each in self.served if each.name == PORTAL_LOCATION)
+        self._start_process(
+            "portal",
+            *(str(location.python), "-m", "adhoc_reports.portal"),
+            *("--host", HOST, "--port", str(self.portal_port)),
+            cwd=location.folder,
+        )
+
+    def _start_alerts(self) -> None:
+        if self._env.get("TAXI_ALERTS"):
+            state = str(self.home / "alerts.json")
+            command = (sys.executable, "-m", "taxi_platform.alerts")
+            self._start_process("alerts", *command, "--url", self.url, "--state", state)
+
+    def _start_process(self, name: str, *command: str, cwd: Path = ROOT) -> None:
+        with self.log(name).open("wb") as log:
+            # In a session of its own: Ctrl-C reaches this process only, which stops the others.
+            self.processes[name] = subprocess.Popen(
+                command, env=self._env, cwd=cwd, stdout=log, stderr=log, start_new_session=True
             )
-        if portal_port:
-            reporting = next(location for location in served if location.name == PORTAL_LOCATION)
-            start(
-                "portal",
-                *(str(reporting.python), "-m", "adhoc_reports.portal"),
-                *("--host", HOST, "--port", str(portal_port)),
-                cwd=reporting.folder,
-            )
-        _wait_for(instance, "webserver", instance.graphql.is_up)
-        if daemon:  # the one instance that may have this home
-            stack.callback((home / ADDRESS).unlink, missing_ok=True)
-            (home / ADDRESS).write_text(url)
-        if daemon and env.get(settings.ALERTS):
-            start(
-                "alerts",
-                *(sys.executable, "-m", "taxi_platform", "alerts"),
-                *("--url", url, "--state", str(home / "alerts.json")),
-            )
-        if portal_url:
-            _wait_for(instance, "portal", partial(_answers, f"{portal_url}/healthz"))
-        yield instance
+
+    def _wait_for(self, name: str, is_ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not is_ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise InstanceError(
+                    f"{name} does not answer after {START_SECONDS} s:\n{self.log_tail(name)}"
+                )
+            time.sleep(0.1)
+
+    def _stop(self) -> None:
+        """Stop the daemon and the webserver, then the code servers, and all they have started."""
+        for process in reversed(list(self.processes.values())):
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in self.processes.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+        for process in self.processes.values():
+            _kill_group(process)
 
 
 def running_at(homes: Sequence[Path]) -> str | None:
-    """The address of the first running instance on these homes; None where there is none."""
+    """The address of the first running instance on these homes; None if there is none."""
     for home in homes:
         try:
-            url = (home / ADDRESS).read_text()
+            url = (home / ADDRESS_FILE).read_text()
         except OSError:
             continue
-        if GraphQL(url).is_up():  # it may have been killed
+        if GraphQL(url).is_up():  # the instance may have been killed
             return url
     return None
 
@@ -197,37 +252,39 @@ def free_port() -> int:
 
 
 def check_ports(port: int | None, portal_port: int | None) -> None:
-    """Raise InstanceError where a port of 127.0.0.1 is busy or cannot be one; None is none."""
+    """Raise InstanceError if a port of 127.0.0.1 is in use or out of range; 0 and None pass."""
     if port and port == portal_port:
         raise InstanceError(f"the UI and the portal cannot both have port {port}: change one")
-    for number, another in ((port, "PORT=3001"), (portal_port, "PORTAL_PORT=8001")):
+    for number, example in ((port, "PORT=3001"), (portal_port, "PORTAL_PORT=8001")):
         if number:
-            _check_port(number, another)
+            _check_port(number, example)
 
 
-def _check_port(port: int, another: str) -> None:
-    if not 0 < port < 65536:
-        raise InstanceError(f"{port} is no port; expected a number up to 65535, as in {another}")
+def _check_port(port: int, example: str) -> None:
+    if not 0 < port <= MAX_PORT:
+        raise InstanceError(
+            f"{port} is not a port; expected a number up to {MAX_PORT}, as in {example}"
+        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise InstanceError(
-                f"port {port} of {HOST} is busy ({error.strerror}); give another, as in {another}"
+                f"port {port} of {HOST} is busy ({error.strerror}); choose another, as in {example}"
             ) from None
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Hold the home: two daemons on one instance would each evaluate its sensors."""
+def lock_home(home: Path) -> Iterator[None]:
+    """Lock a home for one daemon: two would each evaluate its sensors. Raises InstanceError."""
     with open_lock(home / "daemon.lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InstanceError(
                 f"an instance is already running on {home} (process {lock.read().strip()}); "
-                "end that one first, or set DAGSTER_HOME to another folder"
+                "stop that one first, or set DAGSTER_HOME to another folder"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -235,8 +292,8 @@ def _alone(home: Path) -> Iterator[None]:
         yield
 
 
-def _prepare(home: Path, env: Mapping[str, str]) -> None:
-    """Put the configuration into the home, and its databases on this Dagster's schema.
+def prepare_home(home: Path, env: Mapping[str, str]) -> None:
+    """Copy `dagster.yaml` into a home, and migrate its databases to this Dagster's schema.
 
     Processes that start side by side on an empty home would each create the databases.
     """
@@ -250,9 +307,10 @@ def _prepare(home: Path, env: Mapping[str, str]) -> None:
             env=dict(env),
             capture_output=True,
             text=True,
+            check=False,
         )
         if migrated.returncode:
-            raise InstanceError(f"{home} cannot be brought up to date:\n{migrated.stderr}")
+            raise InstanceError(f"`dagster instance migrate` failed on {home}:\n{migrated.stderr}")
         lock.seek(0)
         lock.truncate()
         lock.write(version("dagster"))
@@ -261,7 +319,7 @@ def _prepare(home: Path, env: Mapping[str, str]) -> None:
 def _home_without_queue(home: Path) -> Path:
     """A home with the same databases and logs, whose runs do not wait for a daemon."""
     config = yaml.safe_load((home / "dagster.yaml").read_text())
-    del config["concurrency"]
+    del config["concurrency"], config["run_coordinator"]
     base = {"base_dir": str(home)}
     config["storage"] = {"sqlite": base}
     config["local_artifact_storage"] = {
@@ -279,28 +337,8 @@ def _home_without_queue(home: Path) -> Path:
     return other
 
 
-def _grpc_workspace(ports: Mapping[str, int]) -> dict[str, object]:
-    return {
-        "load_from": [
-            {"grpc_server": {"host": HOST, "port": port, "location_name": name}}
-            for name, port in ports.items()
-        ]
-    }
-
-
-def _wait_for(instance: Instance, name: str, answers: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not answers():
-        instance.check()
-        if time.monotonic() > deadline:
-            raise InstanceError(
-                f"{name} does not answer after {START_SECONDS} s:\n{instance.log_tail(name)}"
-            )
-        time.sleep(0.1)
-
-
-def _serves(address: str) -> bool:
-    """Whether there is a code server that is ready."""
+def is_code_server(address: str) -> bool:
+    """Whether a code server at `host:port` is ready."""
     with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             answer = HealthStub(channel).Check(HealthCheckRequest(service="DagsterApi"), timeout=5)
@@ -309,7 +347,8 @@ def _serves(address: str) -> bool:
     return bool(answer.status == HealthCheckResponse.SERVING)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a GET of an address succeeds."""
     try:
         with Session() as session:
             return session.get(url, timeout=5).ok
@@ -317,20 +356,15 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _stop(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
-    """End the daemon and the webserver, then the code servers; kill what does not end."""
-    for process in reversed(list(processes.values())):
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + STOP_SECONDS
-    for process in processes.values():
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-    for process in processes.values():
-        # What a child has started is in its process group, and may outlive it.
-        try:
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left in a process's group, and wait until it is gone.
+
+    A code server's own children can outlive it, and the kernel ends a killed process later than
+    `kill` returns: on a busy machine up to 2 s later.
+    """
+    deadline = time.monotonic() + KILL_SECONDS
+    with suppress(ProcessLookupError, PermissionError):  # gone; or, on macOS, not reaped yet
+        while time.monotonic() < deadline:
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+            process.poll()
+            time.sleep(0.01)

@@ -1,13 +1,12 @@
-"""Runs that were going when the platform ended, or the machine did.
+"""Fails the runs that were in progress when the platform or the machine went down.
 
-On one machine, a run is a child of its location's code server, which reports it as failed when
-its process dies. Of a code server that is gone nobody is left to tell: its runs would count as
-going for ever, and hold their places in the queue and in pools.
+On one machine, a run is a child process of its location's code server, which reports it as failed
+when the process dies. If the code server is gone as well, nothing reports the run: it would stay in
+progress forever and hold its slots in the queue and in pools.
 
-In containers, the daemon would find them. But it looks at runs and at backfills side by side, and a
-backfill that is looked at in the moment in which its run is found to be lost is ended for good,
-instead of waiting for the run's second try. So they are found before the daemon starts:
-`python -m taxi_platform.lost_runs`.
+In containers, the daemon would find such a run. But it checks runs and backfills side by side, and
+a backfill that is checked just as its run is found lost ends for good, instead of waiting for the
+run's retry. So lost runs are failed before the daemon starts: `python -m taxi_platform.lost_runs`.
 """
 
 import json
@@ -25,21 +24,21 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-# Where Dagster's launchers note the code server or the container of a run; they export no names.
+# The tags of Dagster's launchers for a run's code server or container; no public names exist.
 CODE_SERVER_TAG = ".dagster/grpc_info"
 CONTAINER_TAG = "docker/container_id"
-LOST = "The run was lost: the {} that it ran under is gone. The platform has been restarted."
+REASON = "The run was lost: the {} that it ran under is gone. The platform has been restarted."
 
 
-def end_lost_runs(home: Path) -> list[str]:
-    """Report the runs of an instance as failed that nothing runs any more; their ids."""
+def fail_lost_runs(home: Path) -> list[str]:
+    """Report runs as failed whose code server or container is gone; returns their ids."""
     with dg.DagsterInstance.from_config(str(home)) as instance:
         unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-        gone = {run.run_id: _worker_gone(run) for run in unfinished}
-        # Looked at again: a run whose container is gone by now may have ended well meanwhile.
-        lost = [r for r in unfinished if gone[r.run_id] and _status(instance, r) in UNFINISHED]
+        missing = {run.run_id: _missing_worker(run) for run in unfinished}
+        # Check the status again: a run whose container is gone may have succeeded meanwhile.
+        lost = [r for r in unfinished if missing[r.run_id] and _status(instance, r) in UNFINISHED]
         for run in lost:
-            instance.report_run_failed(run, LOST.format(gone[run.run_id]))
+            instance.report_run_failed(run, REASON.format(missing[run.run_id]))
     return [run.run_id for run in lost]
 
 
@@ -48,18 +47,18 @@ def _status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunSt
     return found.status if found else None
 
 
-def _worker_gone(run: dg.DagsterRun) -> str | None:
-    """What ran a run and is gone. One that nothing was asked to run is the daemon's to watch."""
+def _missing_worker(run: dg.DagsterRun) -> str | None:
+    """What ran a run and is gone; None if it is there, or if the run was never launched."""
     tags = run.tags
     if CONTAINER_TAG in tags:
-        return None if _is_there(tags[CONTAINER_TAG]) else "container"
+        return None if _container_exists(tags[CONTAINER_TAG]) else "container"
     if CODE_SERVER_TAG in tags:
-        return None if _answers(json.loads(tags[CODE_SERVER_TAG])) else "code server"
+        return None if _accepts_connections(json.loads(tags[CODE_SERVER_TAG])) else "code server"
     return None
 
 
-def _is_there(container: str) -> bool:
-    import docker  # only where runs are containers
+def _container_exists(container: str) -> bool:
+    import docker  # only installed where runs are containers
     from docker.errors import NotFound
 
     try:
@@ -69,7 +68,7 @@ def _is_there(container: str) -> bool:
     return True
 
 
-def _answers(server: Mapping[str, Any]) -> bool:
+def _accepts_connections(server: Mapping[str, Any]) -> bool:
     try:
         socket.create_connection((server["host"], server["port"]), timeout=5).close()
     except OSError:
@@ -78,5 +77,5 @@ def _answers(server: Mapping[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    for run_id in end_lost_runs(Path(os.environ["DAGSTER_HOME"])):
+    for run_id in fail_lost_runs(Path(os.environ["DAGSTER_HOME"])):
         click.echo(f"run {run_id} was lost")

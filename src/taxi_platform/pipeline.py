@@ -1,4 +1,4 @@
-"""The whole pipeline as runs of an instance, watched from the terminal."""
+"""Runs the whole pipeline on an instance and shows its progress in the terminal."""
 
 import time
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class PipelineError(Exception):
 
 @dataclass
 class Run:
-    """A run that is watched: what it is for, and what it has logged so far."""
+    """A watched run: its title, its status, and the cursor of the logs shown so far."""
 
     title: str
     run_id: str
@@ -34,7 +34,7 @@ class Run:
 
 @dataclass
 class Pipeline:
-    """Launches runs, shows what they log, and remembers what they materialised."""
+    """Launches runs, shows their logs, and collects their materializations."""
 
     instance: Instance
     console: Console
@@ -42,6 +42,7 @@ class Pipeline:
 
     @property
     def graphql(self) -> GraphQL:
+        """The API of the instance."""
         return self.instance.graphql
 
     def wait_for_locations(self) -> None:
@@ -58,7 +59,7 @@ class Pipeline:
             time.sleep(0.1)
 
     def run_all(self, months: MonthRange, *, green: bool) -> None:
-        """Every asset for a range of months, and all the full weeks in it; green trips if asked."""
+        """Materialize every asset for a range of months and the full weeks in it."""
         self.ingest(months, green=green)
         downstream = [self.start("zone statistics and map", "analytics", "manhattan_update_job")]
         weeks = months.full_weeks
@@ -74,7 +75,7 @@ class Pipeline:
         self.run(*downstream)
 
     def ingest(self, months: MonthRange, *, green: bool = False) -> None:
-        """Trips of a range of months, and the zones."""
+        """Load the trips of a range of months, and the zones."""
         keys = [month.isoformat() for month in months.months]
         tags = range_tags(keys[0], keys[-1])
         loads = [self.start("trips and zones", "ingestion", "trip_update_job", tags=tags)]
@@ -82,41 +83,40 @@ class Pipeline:
             loads.append(self.start("green trips", "ingestion", "green_update_job", tags=tags))
         self.run(*loads)
 
-    def left_out(self) -> list[str]:
-        """The assets that the watched runs have not materialised, sorted."""
+    def not_materialized(self) -> list[str]:
+        """The assets that no watched run has materialized, sorted."""
         materialized = {event.asset for event in self.materialized}
         return sorted(self.graphql.materializable_assets() - materialized)
 
-    def follow_automation(self, began: float, ended: float, quiet_looks: int = 0) -> None:
-        """Watch the runs that analytics' automation asks for by itself after months were loaded.
+    def follow_automation(self, began: float, ended: float, quiet_ticks: int = 0) -> None:
+        """Watch the runs that analytics' automation requests after months were loaded.
 
-        `began` and `ended` are the times of the load, in seconds since 1970. At least one look of
-        the automation after it is waited for, and `quiet_looks` that ask for nothing after the
-        last of the runs.
+        `began` and `ended` are the times of the load, in seconds since 1970. Returns after at least
+        one tick since the load, and `quiet_ticks` without a request since the last of the runs.
         """
         followed: set[str] = set()
-        looks = max(1, quiet_looks)
-        with self.console.status("waiting for analytics to see the new months"):
+        needed = max(1, quiet_ticks)
+        with self.console.status("waiting for analytics' automation"):
             while True:
-                ticks = self.graphql.ticks_after("analytics", AUTOMATION, began)
+                ticks = self.graphql.ticks_since("analytics", AUTOMATION, began)
                 requested = {each for tick in ticks for each in tick.requested} - followed
-                if not requested and sum(tick.began > ended for tick in ticks) >= looks:
+                if not requested and sum(tick.timestamp > ended for tick in ticks) >= needed:
                     return
                 if requested:
                     self._follow(requested, ended)
                     followed |= requested
-                    ended, looks = time.time(), quiet_looks
+                    ended, needed = time.time(), quiet_ticks
                 else:
-                    self._wait(ended, "analytics' automation has not looked")
+                    self._wait(ended, f"{AUTOMATION} has had no tick")
 
     def _follow(self, requested: set[str], ended: float) -> None:
-        """Watch runs, and the runs of backfills, that were asked for."""
+        """Watch requested runs, and the runs of requested backfills."""
         runs = [each for each in requested if _is_run(each)]
         for backfill in requested - set(runs):
             while not (found := self.graphql.runs_of_backfill(backfill)):
                 self._wait(ended, f"backfill {backfill} has no run")
             runs += found
-        self.run(*(Run("asked for by analytics' automation", run_id) for run_id in runs))
+        self.run(*(Run("requested by analytics' automation", run_id) for run_id in runs))
 
     def _wait(self, since: float, problem: str) -> None:
         if time.time() > since + AUTOMATION_SECONDS:
@@ -125,44 +125,32 @@ class Pipeline:
         self.instance.check()
 
     def run_request(self, filename: str, borough: str, months: MonthRange) -> None:
-        """Answer a request by hand, as from the launchpad."""
+        """Run the report of a request, as from the launchpad."""
         config = {
             "filename": filename,
             "borough": borough,
             "start_date": months.first.isoformat(),
             "end_date": months.end.isoformat(),
         }
-        self.run(
-            self.start(
-                f"request {filename}",
-                "adhoc_reports",
-                "adhoc_request_job",
-                run_config={"ops": {"adhoc_request": {"config": config}}},
-            )
-        )
+        run_config = {"ops": {"adhoc_request": {"config": config}}}
+        run_id = self.graphql.launch("adhoc_reports", "adhoc_request_job", run_config=run_config)
+        self.run(Run(f"request {filename}", run_id))
 
     def start(
-        self,
-        title: str,
-        location: str,
-        job: str,
-        *,
-        tags: Mapping[str, str] | None = None,
-        run_config: Mapping[str, object] | None = None,
+        self, title: str, location: str, job: str, *, tags: Mapping[str, str] | None = None
     ) -> Run:
         """Launch a run of a job."""
-        run_id = self.graphql.launch(location, job, tags=tags, run_config=run_config)
-        return Run(title, run_id)
+        return Run(title, self.graphql.launch(location, job, tags=tags))
 
     def run(self, *runs: Run) -> None:
-        """Watch runs until all have ended. Raises PipelineError unless all succeeded."""
+        """Wait until all runs have ended. Raises PipelineError if one did not succeed."""
         with self.console.status("") as status:
             begin = time.monotonic()
             while any(run.status not in FINISHED for run in runs):
                 time.sleep(0.3)
                 self.instance.check()
                 for run in runs:
-                    self._look(run)
+                    self._poll(run)
                 waiting = ", ".join(run.title for run in runs if run.status not in FINISHED)
                 status.update(f"{waiting} … {time.monotonic() - begin:.0f} s")
         failed = [run for run in runs if run.status != "SUCCESS"]
@@ -177,7 +165,7 @@ class Pipeline:
             raise PipelineError("\n".join(reasons))
 
     def summary(self) -> Table:
-        """A table of assets: partitions, rows, bytes and seconds, summed over the runs."""
+        """A table of partitions, rows, bytes and seconds per asset, summed over the runs."""
         totals: dict[str, list[float]] = {}
         for event in self.materialized:
             row = totals.setdefault(event.asset, [0, 0, 0, 0])
@@ -191,7 +179,7 @@ class Pipeline:
             table.add_row(asset, f"{count:,}", f"{rows:,.0f}", f"{size:,.0f}", f"{seconds:.2f}")
         return table
 
-    def _look(self, run: Run) -> None:
+    def _poll(self, run: Run) -> None:
         if run.status in FINISHED:
             return
         run.status = self.graphql.run_status(run.run_id)
@@ -203,11 +191,11 @@ class Pipeline:
 
 
 def request_name(months: MonthRange) -> str:
-    """A name for a request over months: manhattan_2023-01_2023-03.json."""
+    """The file name of a request over months, such as manhattan_2023-01_2023-03.json."""
     last = months.end - timedelta(days=1)
     return f"manhattan_{months.first:%Y-%m}_{last:%Y-%m}.json"
 
 
 def _is_run(requested: str) -> bool:
-    """Whether an id is that of a run, a UUID; a backfill's is shorter."""
+    """Whether an id is that of a run, a UUID; the ids of backfills are shorter."""
     return "-" in requested

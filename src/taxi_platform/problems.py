@@ -1,4 +1,4 @@
-"""What went wrong in any location: failed runs, checks and ticks; a location that does not load."""
+"""Problems in any location: failed runs, checks and ticks, and locations that do not load."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +8,9 @@ from urllib.parse import quote, urlencode
 
 from taxi_platform.graphql import GraphQL
 
-RUNS_AT_ONCE = 100
-MOST_SUCCESSES = 1000
-CHECKS_AT_ONCE = 50
+RUNS_PER_PAGE = 100
+MAX_SUCCESSES = 1000
+EXECUTIONS_PER_CHECK = 50
 
 _RUNS = """query ($status: RunStatus!, $since: Float!, $limit: Int!, $cursor: String) {
   runsOrError(filter: { statuses: [$status], updatedAfter: $since }, limit: $limit,
@@ -37,14 +37,15 @@ fragment Ticks on InstigationState {
 
 @dataclass(frozen=True)
 class Problem:
-    """A failure, or repeated failures of one thing.
+    """A failure, or repeated failures of the same subject.
 
-    key:         the same at the next look
-    first, last: seconds since 1970; of one failure the same; of a location that does not load, 0
-    path:        of its page in the UI
-    subject:     of what failed: the same for each failure of one job's partitions, or of one check
-    count:       of the failures
-    fixed:       when the same thing succeeded afterwards; 0 where it did not
+    key:         identifies the problem across polls
+    first, last: the times of the first and the last failure, in seconds since 1970; 0 for a
+                 location that does not load
+    path:        the path of its page in the UI
+    subject:     what failed: a job with its partitions, a check, a sensor, a schedule or a location
+    count:       the number of failures
+    fixed:       when the subject next succeeded, in seconds since 1970; 0 if it did not
     """
 
     key: str
@@ -62,11 +63,12 @@ class Problem:
 
     @property
     def title(self) -> str:
+        """What failed, and how often if more than once."""
         return f"{self.what}, {self.count} times" if self.count > 1 else self.what
 
 
 def find_problems(graphql: GraphQL, since: float) -> list[Problem]:
-    """The problems since a moment, oldest first. Raises as `GraphQL.ask`."""
+    """The problems since a moment, oldest first. Raises what `GraphQL.ask` raises."""
     found = [
         *locations_not_loaded(graphql),
         *failed_runs(graphql, since),
@@ -77,7 +79,7 @@ def find_problems(graphql: GraphQL, since: float) -> list[Problem]:
 
 
 def summarize(graphql: GraphQL, problems: Sequence[Problem]) -> list[Problem]:
-    """One problem for each thing that failed, by its newest failure, and when it was fixed."""
+    """Merge problems by subject into the newest one, and add when it was fixed."""
     by_subject = sorted(problems, key=lambda problem: (problem.subject, problem.last))
     groups = [list(group) for _, group in groupby(by_subject, lambda problem: problem.subject)]
     merged = [
@@ -102,7 +104,7 @@ def summarize(graphql: GraphQL, problems: Sequence[Problem]) -> list[Problem]:
 
 
 def locations_not_loaded(graphql: GraphQL) -> Iterator[Problem]:
-    """Locations with an error; one that is just being loaded has none."""
+    """Locations that failed to load; one that is loading is no problem."""
     for name, error in graphql.location_errors().items():
         if error and error != "loading":
             yield Problem(
@@ -118,7 +120,7 @@ def locations_not_loaded(graphql: GraphQL) -> Iterator[Problem]:
 
 
 def failed_runs(graphql: GraphQL, since: float) -> Iterator[Problem]:
-    """Runs that ended as failed after a moment."""
+    """Runs that failed after a moment."""
     for run in _runs(graphql, "FAILURE", since):
         yield _failed_run(graphql, run)
 
@@ -127,29 +129,29 @@ def _runs(graphql: GraphQL, status: str, since: float) -> Iterator[dict[str, Any
     """Runs that ended with a status after a moment, newest first."""
     cursor = None
     while True:
-        runs = graphql.ask(_RUNS, status=status, since=since, limit=RUNS_AT_ONCE, cursor=cursor)[
+        runs = graphql.ask(_RUNS, status=status, since=since, limit=RUNS_PER_PAGE, cursor=cursor)[
             "runsOrError"
         ]["results"]
-        # A run that ended before is found as well when a tag was put on it since.
+        # `updatedAfter` also finds a run that ended earlier and was tagged since.
         yield from (run for run in runs if (run["endTime"] or 0) > since)
-        if len(runs) < RUNS_AT_ONCE:
+        if len(runs) < RUNS_PER_PAGE:
             return
         cursor = runs[-1]["runId"]
 
 
 def _successes(graphql: GraphQL, since: float | None) -> dict[str, float]:
-    """When runs last succeeded after a moment, by subject; of the newest `MOST_SUCCESSES`."""
+    """The latest success per subject since a moment, of the newest `MAX_SUCCESSES` runs."""
     if since is None:
         return {}
     ended: dict[str, float] = {}
-    for run in islice(_runs(graphql, "SUCCESS", since), MOST_SUCCESSES):
+    for run in islice(_runs(graphql, "SUCCESS", since), MAX_SUCCESSES):
         subject = _run_subject(run)
         ended[subject] = max(run["endTime"], ended.get(subject, 0.0))
     return ended
 
 
 def _run_subject(run: dict[str, Any]) -> str:
-    """What a run is of: a location's job or assets, and their partitions."""
+    """What a run is about: its location, job or assets, and partitions."""
     origin = run["repositoryOrigin"]
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
     assets = sorted("/".join(key["path"]) for key in run["assetSelection"] or [])
@@ -163,7 +165,7 @@ def _failed_run(graphql: GraphQL, run: dict[str, Any]) -> Problem:
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
     reason = graphql.run_failure(run_id)
     if tags.get("dagster/will_retry") == "true":
-        reason += "\nDagster retries it."
+        reason += "\nDagster will retry it."
     return Problem(
         key=f"run {run_id}",
         kind="run",
@@ -185,10 +187,19 @@ def _run_name(job: str, tags: dict[str, str]) -> str:
     return name + (f" {first}" if first else "") + (f" to {last}" if last else "")
 
 
+@dataclass(frozen=True)
+class Check:
+    """An asset check: its location, the path of its asset's key, and its name."""
+
+    location: str
+    asset: list[str]
+    name: str
+
+
 def failed_checks(graphql: GraphQL, since: float) -> Iterator[Problem]:
-    """Evaluations of asset checks that did not pass after a moment."""
+    """Executions of asset checks that failed after a moment."""
     checks = [
-        (node["repository"]["location"]["name"], node["assetKey"]["path"], check["name"])
+        Check(node["repository"]["location"]["name"], node["assetKey"]["path"], check["name"])
         for node in graphql.ask(_CHECKS)["assetNodes"]
         for check in node["assetChecksOrError"].get("checks", [])
     ]
@@ -196,46 +207,39 @@ def failed_checks(graphql: GraphQL, since: float) -> Iterator[Problem]:
         return
     numbers = range(len(checks))
     declared = ", ".join(f"$key{n}: AssetKeyInput!, $name{n}: String!" for n in numbers)
-    fields = "\n".join(_CHECK % (n, n, n, CHECKS_AT_ONCE) for n in numbers)
+    fields = "\n".join(_CHECK % (n, n, n, EXECUTIONS_PER_CHECK) for n in numbers)
     variables = {
         f"{variable}{n}": value
-        for n, (_, path, name) in enumerate(checks)
-        for variable, value in (("key", {"path": path}), ("name", name))
+        for n, check in enumerate(checks)
+        for variable, value in (("key", {"path": check.asset}), ("name", check.name))
     }
     answer = graphql.ask(f"query ({declared}) {{ {fields} }}", **variables)
-    for n, (location, path, name) in enumerate(checks):
+    for n, check in enumerate(checks):
         executions = [each for each in answer[f"check{n}"] if each["evaluation"]]
         newest = executions[0] if executions else None
         fixed = (
             newest["evaluation"]["timestamp"] if newest and newest["status"] == "SUCCEEDED" else 0.0
         )
         failed = [
-            _failed_check(location, path, name, each["runId"], each["evaluation"], fixed)
+            _failed_check(check, each["runId"], each["evaluation"], fixed)
             for each in executions
             if each["status"] == "FAILED" and each["evaluation"]["timestamp"] > since
         ]
         yield from _merge_reports(failed)
 
 
-def _failed_check(
-    location: str,
-    path: list[str],
-    name: str,
-    run_id: str,
-    evaluation: dict[str, Any],
-    fixed: float,
-) -> Problem:
-    asset = "/".join(path)
-    subject = f"check {asset} {name}"
+def _failed_check(check: Check, run_id: str, evaluation: dict[str, Any], fixed: float) -> Problem:
+    asset = "/".join(check.asset)
+    subject = f"check {asset} {check.name}"
     return Problem(
-        # A sensor reports a check again and again, without a run: that is one problem.
+        # A sensor reports the same check at each tick, without a run: that is one problem.
         key=f"{subject} {run_id} {evaluation['timestamp']}" if run_id else subject,
         kind="check",
         severity="error" if evaluation["severity"] == "ERROR" else "warning",
-        what=f"check {name} of {asset} did not pass",
-        location=location,
+        what=f"check {check.name} of {asset} did not pass",
+        location=check.location,
         reason=evaluation["description"] or "The check gives no reason.",
-        path=f"/assets/{quote(asset)}?{urlencode({'view': 'checks', 'checkDetail': name})}",
+        path=f"/assets/{quote(asset)}?{urlencode({'view': 'checks', 'checkDetail': check.name})}",
         first=evaluation["timestamp"],
         last=evaluation["timestamp"],
         subject=subject,
@@ -244,7 +248,7 @@ def _failed_check(
 
 
 def _merge_reports(failed: Sequence[Problem]) -> Iterator[Problem]:
-    """A check's failures, newest first, those without a run as one."""
+    """Merge those failures of a check that have no run; the failures come newest first."""
     reported = [problem for problem in failed if problem.key == problem.subject]
     if reported:
         yield replace(reported[0], first=reported[-1].first, count=len(reported))
@@ -252,7 +256,7 @@ def _merge_reports(failed: Sequence[Problem]) -> Iterator[Problem]:
 
 
 def failed_ticks(graphql: GraphQL, since: float) -> Iterator[Problem]:
-    """Schedules and sensors, those of automation too, with ticks that failed after a moment."""
+    """Schedules and sensors, automation included, with ticks that failed after a moment."""
     repositories = graphql.ask(_FAILED_TICKS, since=since)["repositoriesOrError"]["nodes"]
     for repository in repositories:
         location = repository["location"]["name"]

@@ -1,6 +1,11 @@
-"""Alerts: failures in any location, sent by webhook and e-mail.
+"""Alerts: failures in any code location, sent by webhook and e-mail.
 
-A process beside the daemon polls the webserver's API. A sensor cannot report that its own location
-does not load or that its own ticks fail, and Dagster's run failure sensor covers neither checks nor
-ticks.
+A process beside the daemon polls the webserver's API. Dagster's own `run_failure_sensor` with
+`monitor_all_code_locations=True` cannot replace it:
+
+- it reports runs only, not failed checks, failed ticks, or a location that does not load;
+- it runs in one code location: while that one is down, every failure goes unreported;
+- that location would need the channels' code, their passwords and a way out to the network;
+- a message that cannot be delivered would have to wait in a cursor of limited size;
+- with both, a failed run would be reported by two programs, each with its own state.
 """

@@ -1,4 +1,4 @@
-"""Channels for alerts: a webhook and e-mail, each on where it is configured."""
+"""Channels for alerts: a webhook and e-mail, each active if it is configured."""
 
 import logging
 import smtplib
@@ -18,22 +18,23 @@ from taxi_shared.secrets import secret
 
 log = logging.getLogger("taxi_platform.alerts")
 
-SECONDS = 20
+TIMEOUT_SECONDS = 20
 SMTP_PORT, SMTPS_PORT = 587, 465
 
 
-class NotSent(Exception):
-    """A message did not reach its receiver. Says nothing of addresses that hold a secret."""
+class DeliveryError(Exception):
+    """A message did not reach its receiver. The text never contains a secret address."""
 
 
 class Channel(Protocol):
     """A channel that sends messages to people."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name in TAXI_ALERTS."""
 
     def send(self, message: Message) -> None:
-        """Raises NotSent, and what `secret` raises."""
+        """Send a message. Raises DeliveryError, or SecretError where a password is missing."""
 
 
 @dataclass(frozen=True)
@@ -43,38 +44,37 @@ class Webhook:
     name: str = "webhook"
 
     def send(self, message: Message) -> None:
+        """Post a message as JSON. Raises DeliveryError or SecretError."""
         try:
             address = _webhook_address()
         except ValueError as error:
-            raise NotSent(str(error)) from None
+            raise DeliveryError(str(error)) from None
         where = f"webhook at {urlsplit(address).hostname}"
         try:
-            # A redirect is a failure: the message and the secret are for this address alone.
+            # A redirect is a failure: message and secret are meant for this address only.
             with (
                 Session(Credentials.in_address(address)) as session,
                 session.post(
                     address,
                     json=message.json,
-                    timeout=SECONDS,
+                    timeout=TIMEOUT_SECONDS,
                     allow_redirects=False,
-                    stream=True,  # the answer is not read
+                    stream=True,  # the body of the response is not read
                 ) as response,
             ):
                 status = response.status_code
-        except (
-            requests.RequestException,
-            UnsafeCredentials,
-        ) as error:  # whose text has the address
-            raise NotSent(f"{where}: {type(error).__name__}") from None
+        except (requests.RequestException, UnsafeCredentials) as error:
+            # The error's text contains the address.
+            raise DeliveryError(f"{where}: {type(error).__name__}") from None
         if not 200 <= status < 300:
-            raise NotSent(f"{where}: HTTP {status}")
+            raise DeliveryError(f"{where}: HTTP {status}")
 
 
 @dataclass(frozen=True)
 class Email:
-    """Mail by a server such as smtp://user@mail.example.org:587 (STARTTLS), smtps://… (TLS).
+    """E-mail by a server such as smtp://user@mail.example.org:587 (STARTTLS) or smtps://… (TLS).
 
-    Only a server on this machine may do without encryption.
+    Only a server on this machine may be unencrypted.
     """
 
     server: str
@@ -83,15 +83,16 @@ class Email:
     name: str = "email"
 
     def send(self, message: Message) -> None:
+        """Send a message to all receivers. Raises DeliveryError or SecretError."""
         server = urlsplit(self.server)
         where = f"e-mail by {server.hostname}"
         try:
             with self._connect() as smtp:
                 if server.username:
-                    smtp.login(unquote(server.username), secret(settings.ALERT_SMTP_PASSWORD))
+                    smtp.login(unquote(server.username), secret("alert_smtp_password"))
                 refused = smtp.send_message(self._mail(message))
         except (OSError, smtplib.SMTPException) as error:
-            raise NotSent(f"{where}: {error}") from None
+            raise DeliveryError(f"{where}: {error}") from None
         if refused:
             log.error("%s: refused for %s", where, ", ".join(refused))
 
@@ -99,17 +100,19 @@ class Email:
         server = urlsplit(self.server)
         host, tls = server.hostname or "", ssl.create_default_context()
         if server.scheme == "smtps":
-            return smtplib.SMTP_SSL(host, server.port or SMTPS_PORT, timeout=SECONDS, context=tls)
-        smtp = smtplib.SMTP(host, server.port or SMTP_PORT, timeout=SECONDS)
+            return smtplib.SMTP_SSL(
+                host, server.port or SMTPS_PORT, timeout=TIMEOUT_SECONDS, context=tls
+            )
+        smtp = smtplib.SMTP(host, server.port or SMTP_PORT, timeout=TIMEOUT_SECONDS)
         smtp.ehlo()
         if smtp.has_extn("starttls") or server.username or not is_loopback(host):
             try:
                 smtp.starttls(context=tls)
             except smtplib.SMTPNotSupportedError:
                 smtp.close()
-                raise NotSent(
+                raise DeliveryError(
                     f"e-mail by {host}: the server does not offer STARTTLS, without which others "
-                    f"could read the mail; set {settings.ALERT_SMTP} to smtps://{host}, or to a "
+                    f"could read the mail; set TAXI_ALERT_SMTP to smtps://{host}, or to a "
                     "server that offers it"
                 ) from None
         return smtp
@@ -124,17 +127,17 @@ class Email:
 
 
 def configured() -> list[Channel]:
-    """The channels that TAXI_ALERTS names. Raises ValueError where one's settings are missing."""
-    names = [name.strip() for name in settings.get(settings.ALERTS).split(",") if name.strip()]
+    """The channels that TAXI_ALERTS names. Raises ValueError if a setting of one is missing."""
+    names = settings.load().alerts
     return [_channel(name) for name in names]
 
 
 def _webhook_address() -> str:
-    """The address, which is a secret. Raises ValueError, without it."""
-    address = secret(settings.ALERT_WEBHOOK).strip()
+    """The address, which is a secret. Raises ValueError, whose text does not contain it."""
+    address = secret("alert_webhook").strip()
     if urlsplit(address).scheme not in ("http", "https") or not is_confidential(address):
         raise ValueError(
-            f"{settings.ALERTS} has webhook; {settings.ALERT_WEBHOOK} must be its https:// address "
+            "TAXI_ALERTS has webhook; TAXI_ALERT_WEBHOOK must be its https:// address "
             "(http:// only for a receiver on this machine, as others could read the address)"
         )
     return address
@@ -145,21 +148,21 @@ def _channel(name: str) -> Channel:
         _webhook_address()
         return Webhook()
     if name == "email":
-        server, receivers = settings.get(settings.ALERT_SMTP), settings.get(settings.ALERT_EMAIL)
+        server, receivers = settings.load().alert_smtp, settings.load().alert_email
         if urlsplit(server).scheme not in ("smtp", "smtps") or not urlsplit(server).hostname:
             raise ValueError(
-                f"{settings.ALERTS} has email; {settings.ALERT_SMTP} is "
+                f"TAXI_ALERTS has email; TAXI_ALERT_SMTP is "
                 f"{without_secrets(server)!r}, expected a "
                 "mail server such as smtp://user@mail.example.org:587"
             )
         if "@" not in receivers:
             raise ValueError(
-                f"{settings.ALERTS} has email; {settings.ALERT_EMAIL} is {receivers!r}, expected "
+                f"TAXI_ALERTS has email; TAXI_ALERT_EMAIL is {receivers!r}, expected "
                 "addresses, separated by commas"
             )
-        sender = settings.get(settings.ALERT_SENDER) or receivers.split(",")[0].strip()
-        for setting, value in ((settings.ALERT_EMAIL, receivers), (settings.ALERT_SENDER, sender)):
+        sender = settings.load().alert_sender or receivers.split(",")[0].strip()
+        for setting, value in (("TAXI_ALERT_EMAIL", receivers), ("TAXI_ALERT_SENDER", sender)):
             if len(value.splitlines()) > 1:
                 raise ValueError(f"{setting} is {value!r}; expected addresses without line breaks")
         return Email(server, sender, receivers)
-    raise ValueError(f"{settings.ALERTS} has {name!r}; expected webhook, email or both")
+    raise ValueError(f"TAXI_ALERTS has {name!r}; expected webhook, email or both")

@@ -10,27 +10,26 @@ from typing import Any
 
 from taxi_platform.problems import Problem
 
-MOST_PROBLEMS = 50
-MOST_REASON = 1500
+MAX_PROBLEMS = 50
+MAX_REASON_CHARS = 1500
 
 
 @dataclass(frozen=True)
 class Message:
-    """Problems that are sent together. `ui` is the address of the UI.
-
-    The same problems make the same `id`, by which a receiver recognizes a duplicate.
-    """
+    """Problems that are sent together. `ui` is the address of the UI, for links."""
 
     problems: Sequence[Problem]
     ui: str
 
     @property
     def id(self) -> str:
+        """The same for the same problems, so that a receiver can drop duplicates."""
         keys = "\n".join(f"{problem.key} {problem.first}" for problem in self.problems)
         return hashlib.sha256(keys.encode()).hexdigest()[:32]
 
     @property
     def title(self) -> str:
+        """The first problem in one line, and how many follow."""
         first, *more = self.problems
         teams = {problem.location for problem in self.problems}
         team = f"[{first.location}] " if len(teams) == 1 else ""
@@ -38,25 +37,27 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The title and each problem: what, where, since when, why and the link."""
-        return self._in_words(str)
+        """The title and each problem: what, where, since when, why, and a link."""
+        return self._format(str)
 
-    def _in_words(self, escaped: Callable[[str], str]) -> str:
-        told = "\n\n".join(_in_words(problem, self.ui, escaped) for problem in self._told)
-        left = len(self.problems) - len(self._told)
-        title = escaped(self.title)
-        return f"{title}\n\n{told}" + (f"\n\nand {left} more: {self.ui}" if left else "")
+    def _format(self, escape_text: Callable[[str], str]) -> str:
+        shown = "\n\n".join(
+            _format_problem(problem, self.ui, escape_text) for problem in self._shown
+        )
+        omitted = len(self.problems) - len(self._shown)
+        title = escape_text(self.title)
+        return f"{title}\n\n{shown}" + (f"\n\nand {omitted} more: {self.ui}" if omitted else "")
 
     @property
     def json(self) -> dict[str, Any]:
-        """The same in fields; `text` is what chat services show of it, its `&<>` escaped.
+        """The same as fields. Chat services show `text`, with `&<>` escaped.
 
-        To them `<!channel>` is a call to all members and `<https://…|text>` a link, also where it
-        is the name of a file or part of an error.
+        They take `<!channel>` for a call to all members and `<https://…|text>` for a link, even
+        inside a file name or an error.
         """
         return {
             "id": self.id,
-            "text": self._in_words(partial(escape, quote=False)),
+            "text": self._format(partial(escape, quote=False)),
             "problems": [
                 {
                     "kind": problem.kind,
@@ -64,29 +65,29 @@ class Message:
                     "what": problem.title,
                     "location": problem.location,
                     "team": problem.location,
-                    "since": _moment(problem.first),
-                    "reason": problem.reason[:MOST_REASON],
+                    "since": _iso_time(problem.first),
+                    "reason": problem.reason[:MAX_REASON_CHARS],
                     "link": self.ui + problem.path,
                 }
-                for problem in self._told
+                for problem in self._shown
             ],
-            "left_out": len(self.problems) - len(self._told),
+            "left_out": len(self.problems) - len(self._shown),
         }
 
     @property
-    def _told(self) -> Sequence[Problem]:
-        return self.problems[:MOST_PROBLEMS]
+    def _shown(self) -> Sequence[Problem]:
+        return self.problems[:MAX_PROBLEMS]
 
 
-def _in_words(problem: Problem, ui: str, escaped: Callable[[str], str]) -> str:
+def _format_problem(problem: Problem, ui: str, escape_text: Callable[[str], str]) -> str:
     return (
-        f"{problem.severity}: {escaped(problem.title)}\n"
-        f"where: location {escaped(problem.location)}\n"
-        f"since: {_moment(problem.first)}\n"
-        f"why: {escaped(problem.reason[:MOST_REASON])}\n"
+        f"{problem.severity}: {escape_text(problem.title)}\n"
+        f"where: location {escape_text(problem.location)}\n"
+        f"since: {_iso_time(problem.first)}\n"
+        f"why: {escape_text(problem.reason[:MAX_REASON_CHARS])}\n"
         f"link: {ui}{problem.path}"
     )
 
 
-def _moment(seconds: float) -> str:
+def _iso_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
