@@ -13,7 +13,7 @@ import pytest
 from adhoc_reports.defs.intake import adhoc_request_sensor
 from adhoc_reports.lib.intake import Ledger, from_cursor
 from taxi_shared.database import LakeDatabase
-from taxi_shared.lake import Lake
+from taxi_shared.lake import Lake, Rows
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
 from taxi_shared.testing import bucket, object_store, s3_root  # noqa: F401
@@ -38,18 +38,18 @@ def write_zones(lake: Lake, twice: Sequence[int] = ()) -> None:
     rows = [*BOROUGH_OF_ZONE.items(), *((zone, BOROUGH_OF_ZONE[zone]) for zone in twice)]
     values = ", ".join(f"({zone}, 'Zone {zone}', '{borough}', NULL)" for zone, borough in rows)
     with duckdb.connect() as con:
-        lake.write(con, ZONES, f"FROM (VALUES {values}) t(zone_id, zone, borough, geometry)", {})
+        lake.write(con, ZONES, Rows(f"FROM (VALUES {values}) t(zone_id, zone, borough, geometry)"))
 
 
 def write_trips(lake: Lake, month: str, trips: Sequence[Trip], publisher: str = "") -> None:
     """Replace a month (`2023-01-01`) of the lake by trips, in the columns that requests need."""
     derived = ", ".join(
-        f"CAST({column.formula} AS {column.type}) AS {column.name}"
+        f"CAST({column.expression} AS {column.type}) AS {column.name}"
         for column in TRIPS.columns
-        if column.formula
+        if column.expression
     )
     days = ", ".join(
-        f"{column.formula} AS {column.name}"
+        f"{column.expression} AS {column.name}"
         for column in TRIP_DAYS.columns
         if column.name in ("pickup_date", "num_trips", "num_unknown_pickup_zones")
     )
@@ -57,17 +57,21 @@ def write_trips(lake: Lake, month: str, trips: Sequence[Trip], publisher: str = 
         lake.write(
             con,
             TRIPS,
-            f"SELECT *, {derived} FROM (SELECT UNNEST($zones)::INTEGER AS pickup_zone_id, "
-            "UNNEST($times)::TIMESTAMP AS pickup_datetime)",
-            {"zones": [zone for zone, _ in trips], "times": [time for _, time in trips]},
+            Rows(
+                f"SELECT *, {derived} FROM (SELECT UNNEST($zones)::INTEGER AS pickup_zone_id, "
+                "UNNEST($times)::TIMESTAMP AS pickup_datetime)",
+                {"zones": [zone for zone, _ in trips], "times": [time for _, time in trips]},
+                publisher=publisher,
+            ),
             month,
-            publisher=publisher,
         )
         lake.write(
             con,
             TRIP_DAYS,
-            f"SELECT {days} FROM read_parquet($file) GROUP BY pickup_date",
-            {"file": str(lake.file(TRIPS, month))},
+            Rows(
+                f"SELECT {days} FROM read_parquet($file) GROUP BY pickup_date",
+                {"file": str(lake.file(TRIPS, month))},
+            ),
             month,
         )
 

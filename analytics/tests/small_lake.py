@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from taxi_shared.lake import Lake
+from taxi_shared.lake import Lake, Rows
 from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
 
 ISLANDS = "Governor's Island/Ellis Island/Liberty Island"
@@ -23,7 +23,7 @@ class Trip(NamedTuple):
 def write_month(lake: Lake, month: str, trips: list[Trip], publisher: str = "") -> None:
     """A month's file (`2019-01-01`) with these trips, whenever their pickup was."""
     derived = ", ".join(
-        f"CAST({c.formula} AS {c.type}) AS {c.name}" for c in TRIPS.columns if c.formula
+        f"CAST({c.expression} AS {c.type}) AS {c.name}" for c in TRIPS.columns if c.expression
     )
     query = (
         f"SELECT *, {derived} FROM (SELECT "
@@ -36,13 +36,15 @@ def write_month(lake: Lake, month: str, trips: list[Trip], publisher: str = "") 
     )
     with duckdb.connect() as con:
         parameters = {"trips": [t._asdict() for t in trips]}
-        lake.write(con, TRIPS, query, parameters, month, publisher=publisher)
+        lake.write(con, TRIPS, Rows(query, parameters, publisher=publisher), month)
         lake.write(
             con,
             TRIP_DAYS,
-            "SELECT pickup_date, count(*) AS num_trips, coalesce(sum(total_amount), 0) AS "
-            "total_amount FROM read_parquet($file) GROUP BY 1",
-            {"file": str(lake.file(TRIPS, month))},
+            Rows(
+                "SELECT pickup_date, count(*) AS num_trips, coalesce(sum(total_amount), 0) AS "
+                "total_amount FROM read_parquet($file) GROUP BY 1",
+                {"file": str(lake.file(TRIPS, month))},
+            ),
             month,
         )
 
@@ -56,10 +58,12 @@ def write_zones(
         lake.write(
             con,
             ZONES,
-            "SELECT CAST(z.zone_id AS INTEGER) AS zone_id, z.zone, z.borough, "
-            "CAST(z.geometry AS VARCHAR) AS geometry FROM (SELECT UNNEST($zones) AS z)",
-            {"zones": [dict(zip(names, zone, strict=True)) for zone in zones]},
-            publisher=publisher,
+            Rows(
+                "SELECT CAST(z.zone_id AS INTEGER) AS zone_id, z.zone, z.borough, "
+                "CAST(z.geometry AS VARCHAR) AS geometry FROM (SELECT UNNEST($zones) AS z)",
+                {"zones": [dict(zip(names, zone, strict=True)) for zone in zones]},
+                publisher=publisher,
+            ),
         )
 
 

@@ -11,7 +11,7 @@ from analytics.definitions import defs
 from analytics.defs.jobs import weekly_update_schedule
 from analytics.lib.weeks import months_of
 from taxi_shared import keys
-from taxi_shared.lake import Lake
+from taxi_shared.lake import Lake, Rows
 from taxi_shared.partitions import monthly
 from taxi_shared.partitions import weekly as weekly_partitions
 from taxi_shared.ranges import RANGE_END, RANGE_START
@@ -301,7 +301,7 @@ def write_extreme_days(lake: Lake, month: str, days: tuple[str, ...]) -> None:
         "CAST(10 AS DECIMAL(18,2)) AS total_amount"
     )
     with duckdb.connect() as con:
-        lake.write(con, TRIP_DAYS, query, {"days": list(days)}, month)
+        lake.write(con, TRIP_DAYS, Rows(query, {"days": list(days)}), month)
 
 
 def test_extreme_pickup_dates_stop_no_month(weeks: Weeks) -> None:

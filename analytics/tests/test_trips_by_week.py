@@ -7,7 +7,7 @@ from small_lake import Trip, totals_by_hand, write_month
 
 from analytics.definitions import defs
 from taxi_shared import keys, storage
-from taxi_shared.lake import Lake
+from taxi_shared.lake import Lake, Rows
 from taxi_shared.tables import GREEN_TRIPS, TRIP_DAYS, ZONES
 
 WEEKS = [
@@ -202,7 +202,7 @@ def test_a_week_that_differs_from_what_ingestion_counted_fails_its_check(
     def check_with_days_of(trips: int, amount: Decimal) -> dg.AssetCheckEvaluation:
         counted = {"trips": trips - strays, "amount": str(amount - their_amount)}
         with duckdb.connect() as con:
-            loaded.write(con, TRIP_DAYS, query, counted, "2019-01-01")
+            loaded.write(con, TRIP_DAYS, Rows(query, counted), "2019-01-01")
         return check()
 
     assert check_with_days_of(trips, amount).passed

@@ -16,7 +16,7 @@ DROPOFF = datetime(2023, 3, 6, 0, 10, 1)
 
 def canonical(content: pa.Table, table: Table) -> list[dict[str, object]]:
     """The rows that a file becomes, worked out by Python, but for the columns that no file has."""
-    columns = [c for c in table.columns if not c.formula]
+    columns = [c for c in table.columns if not c.expression]
     names = {
         c.name: next((s for s in c.sources if s in content.column_names), None) for c in columns
     }
@@ -28,7 +28,7 @@ def canonical(content: pa.Table, table: Table) -> list[dict[str, object]]:
 
 def without_derived(rows: list[dict[str, object]], table: Table) -> list[dict[str, object]]:
     """Rows of a table without the columns that no file has."""
-    names = [c.name for c in table.columns if not c.formula]
+    names = [c.name for c in table.columns if not c.expression]
     return [{name: row[name] for name in names} for row in rows]
 
 

@@ -11,6 +11,7 @@ from ingestion.lib import checks
 from ingestion.lib.checks import Counts
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
+from taxi_shared.lake import Rows
 from taxi_shared.tables import TRIP_DAYS
 
 
@@ -95,8 +96,8 @@ def test_months_without_a_count_of_totals_have_no_finding(tmp_path):
     database = LakeDatabase(data_root=str(tmp_path))
     query = "SELECT DATE '2023-01-31' AS pickup_date, 5 AS num_trips"
     with database.get_connection() as con:
-        database.lake.write(con, TRIP_DAYS, query, {}, "2023-01-01")
-        database.lake.write(con, TRIP_DAYS, query, {}, "2023-02-01")
+        database.lake.write(con, TRIP_DAYS, Rows(query), "2023-01-01")
+        database.lake.write(con, TRIP_DAYS, Rows(query), "2023-02-01")
     with database.get_connection() as con:
         assert checks.counts_by_month(con, TRIP_DAYS) == {
             "2023-01-01": Counts(5, 0, 0, 0),
@@ -104,7 +105,7 @@ def test_months_without_a_count_of_totals_have_no_finding(tmp_path):
         }
     with database.get_connection() as con:
         query += ", 4 AS num_unknown_totals"
-        database.lake.write(con, TRIP_DAYS, query, {}, "2023-02-01")
+        database.lake.write(con, TRIP_DAYS, Rows(query), "2023-02-01")
     with database.get_connection() as con:
         months = checks.counts_by_month(con, TRIP_DAYS)
     found = [checks.unknown_totals(month, months) is not None for month in sorted(months)]

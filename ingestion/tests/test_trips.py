@@ -297,7 +297,7 @@ def test_another_service_is_a_description(ingestion, monkeypatch):
         Column("base", "VARCHAR", "Base that sent the car.", ("dispatching_base_num",)),
         Column("pickup_datetime", "TIMESTAMP", "Pickup.", ("pickup_datetime",)),
         Column("dropoff_zone_id", "INTEGER", "Drop-off.", ("DOlocationID",)),
-        Column("pickup_date", "DATE", "Day.", formula="CAST(pickup_datetime AS DATE)"),
+        Column("pickup_date", "DATE", "Day.", expression="CAST(pickup_datetime AS DATE)"),
     )
     days = days_of("fhv_trip_days", columns)
     table = Table("fhv_trips", columns, PARTITION_DATE, days)

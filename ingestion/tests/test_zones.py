@@ -1,6 +1,7 @@
 """The zones: one row for each id that trips can carry."""
 
 import csv
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ingestion.lib import zone_csv
 from ingestion.lib.shapes import Zone, merge_duplicate_zones
 from taxi_shared import provenance
 from taxi_shared.database import LakeDatabase
-from taxi_shared.lake import Replacement
+from taxi_shared.lake import Replacement, Rows
 from taxi_shared.tables import ZONES
 
 from .zone_files import HEADER, csv_text, lookup_rows, square, zone_rows
@@ -334,8 +335,10 @@ def test_a_lake_without_service_zones_takes_zones(load, tmp_path):
         database.lake.write(
             con,
             ZONES,
-            "SELECT 1 AS zone_id, 'Zone 1' AS zone, 'Bronx' AS borough, $s AS geometry",
-            {"s": SQUARE},
+            Rows(
+                "SELECT 1 AS zone_id, 'Zone 1' AS zone, 'Bronx' AS borough, $s AS geometry",
+                {"s": SQUARE},
+            ),
         )
     assert load(write(tmp_path / "zones.csv", zone_rows()), tmp_path / "data").success
     assert len(zones(tmp_path / "data")) == 265
@@ -368,10 +371,9 @@ def test_other_columns_than_described_fail_and_the_lake_keeps_its_zones(
     before = zones(data)
     write_as_asked = Replacement.write
 
-    def write_two_columns(self, con, table, query, *arguments, **named):
-        return write_as_asked(
-            self, con, table, f"SELECT zone_id, zone FROM ({query})", *arguments, **named
-        )
+    def write_two_columns(self, con, table, rows):
+        two = replace(rows, query=f"SELECT zone_id, zone FROM ({rows.query})")
+        return write_as_asked(self, con, table, two)
 
     monkeypatch.setattr(Replacement, "write", write_two_columns)
     result = load(write(tmp_path / "zones.csv", zone_rows()), data)

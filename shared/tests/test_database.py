@@ -7,6 +7,7 @@ import duckdb
 import pytest
 
 from taxi_shared.database import LakeDatabase
+from taxi_shared.lake import Rows
 from taxi_shared.tables import TABLES, TRIPS
 
 CALLERS = {
@@ -126,7 +127,7 @@ def test_published_file_opens_for_people_as_before(tmp_path):
         for table in TABLES:
             if table.partition_by is None:
                 columns = ", ".join(f"NULL::{c.type} AS {c.name}" for c in table.columns)
-                database.lake.write(con, table, f"SELECT {columns}", {})
+                database.lake.write(con, table, Rows(f"SELECT {columns}"))
     with duckdb.connect(str(database.publish()), read_only=True) as con:
         assert con.execute("SELECT count(*) FROM zones").fetchone() == (1,)
 
@@ -135,7 +136,7 @@ def write_month(address: str, vendor: int) -> LakeDatabase:
     database = LakeDatabase(data_root=address)
     with database.get_connection(tables=[]) as con:
         query = "SELECT $vendor::INTEGER AS vendor_id"
-        database.lake.write(con, TRIPS, query, {"vendor": vendor}, "2023-01-01")
+        database.lake.write(con, TRIPS, Rows(query, {"vendor": vendor}), "2023-01-01")
     return database
 
 

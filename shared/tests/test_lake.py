@@ -7,7 +7,7 @@ import pytest
 
 from taxi_shared import provenance
 from taxi_shared.database import LakeDatabase
-from taxi_shared.lake import DamagedLakeFile
+from taxi_shared.lake import DamagedLakeFile, Rows
 from taxi_shared.tables import TABLES, TRIP_DAYS, TRIPS, ZONES, Column
 
 JANUARY, FEBRUARY = "2023-01-01", "2023-02-01"
@@ -27,10 +27,12 @@ def write_days(database: LakeDatabase, partition: str, *days: str) -> None:
             database.lake.write(
                 con,
                 table,
-                f"SELECT {columns} FROM (SELECT UNNEST($days)::DATE AS pickup_date)",
-                {"days": list(days)},
+                Rows(
+                    f"SELECT {columns} FROM (SELECT UNNEST($days)::DATE AS pickup_date)",
+                    {"days": list(days)},
+                    fingerprint="made by hand",
+                ),
                 partition,
-                fingerprint="made by hand",
             )
 
 
@@ -73,7 +75,7 @@ def test_a_stray_is_found_in_the_file_that_holds_it_and_others_stay_closed(datab
 def test_a_write_that_fails_leaves_the_partition_as_it_was(database):
     write_days(database, JANUARY, "2023-01-05")
     with database.get_connection() as con, pytest.raises(duckdb.Error):
-        database.lake.write(con, TRIPS, "SELECT CAST('x' AS DATE) AS pickup_date", {}, JANUARY)
+        database.lake.write(con, TRIPS, Rows("SELECT CAST('x' AS DATE) AS pickup_date"), JANUARY)
     assert days(database) == [(JANUARY, "2023-01-05")]
     folder = database.lake.file(TRIPS, JANUARY).parent
     assert [path.name for path in folder.iterdir()] == ["trips.parquet"]
@@ -83,9 +85,9 @@ def test_a_write_that_fails_leaves_the_partition_as_it_was(database):
 def test_a_file_from_before_a_column_was_described_is_read_beside_later_ones(database, partitions):
     earlier, later = partitions
     with database.get_connection() as con:
-        database.lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, earlier)
+        database.lake.write(con, TRIPS, Rows("SELECT 1 AS vendor_id"), earlier)
         query = "SELECT 'app' AS request_source, 2 AS vendor_id, 3 AS of_no_table"
-        database.lake.write(con, TRIPS, query, {}, later)
+        database.lake.write(con, TRIPS, Rows(query), later)
     published = database.publish()
     everything = "SELECT * EXCLUDE partition_date FROM trips ORDER BY vendor_id"
     with database.get_connection() as con:
@@ -152,8 +154,8 @@ def replace_with_two_days(database: LakeDatabase, refusal: str = "") -> None:
         database.get_connection() as con,
         database.lake.replacement([TRIPS, TRIP_DAYS], JANUARY) as new,
     ):
-        assert new.write(con, TRIPS, trips, {}) == 2
-        assert new.write(con, TRIP_DAYS, f"SELECT *, 1 AS num_trips FROM ({trips})", {}) == 2
+        assert new.write(con, TRIPS, Rows(trips)) == 2
+        assert new.write(con, TRIP_DAYS, Rows(f"SELECT *, 1 AS num_trips FROM ({trips})")) == 2
         assert rows_of_tables(database) == [1, 1]
         if refusal:
             raise ValueError(refusal)
@@ -196,7 +198,7 @@ def test_data_root_in_any_folder_keeps_its_columns(tmp_path, folder):
     query = "SELECT 2 AS vendor_id, DATE '2023-01-05' AS pickup_date"
     with database.get_connection() as con:
         for month in (JANUARY, FEBRUARY):
-            database.lake.write(con, TRIPS, query, {}, month)
+            database.lake.write(con, TRIPS, Rows(query), month)
     expected = [(2, date(2023, 1, 5), date(2023, month, 1)) for month in (1, 2)]
     everything = "SELECT * FROM trips ORDER BY partition_date"
     with database.get_connection() as con:
@@ -204,14 +206,14 @@ def test_data_root_in_any_folder_keeps_its_columns(tmp_path, folder):
     with duckdb.connect(str(database.publish()), read_only=True) as con:
         assert con.execute(everything).fetchall() == expected
         with database.get_connection(tables=[]) as writer:
-            database.lake.write(writer, TRIPS, query, {}, "2023-03-01")
+            database.lake.write(writer, TRIPS, Rows(query), "2023-03-01")
         assert con.execute("SELECT count(*) FROM trips").fetchone() == (3,)
 
 
 def test_root_on_s3_keeps_its_columns(s3_root):
     database = LakeDatabase(data_root=f"{s3_root}/vendor_id=7/partition_date=2001-01-01")
     with database.get_connection(tables=[]) as con:
-        database.lake.write(con, TRIPS, "SELECT 2 AS vendor_id", {}, JANUARY)
+        database.lake.write(con, TRIPS, Rows("SELECT 2 AS vendor_id"), JANUARY)
     with database.get_connection(tables=[TRIPS]) as con:
         assert con.execute("FROM trips").fetchall() == [(2, date(2023, 1, 1))]
 
@@ -220,7 +222,7 @@ def test_partition_in_a_query_leaves_other_files_closed(tmp_path):
     database = LakeDatabase(data_root=str(tmp_path))
     with database.get_connection() as con:
         for month in (JANUARY, FEBRUARY, "2023-03-01"):
-            database.lake.write(con, TRIPS, "SELECT 2 AS vendor_id", {}, month)
+            database.lake.write(con, TRIPS, Rows("SELECT 2 AS vendor_id"), month)
         database.lake.create_views(con, tables=[TRIPS])
         for condition, files in (
             ("partition_date = DATE '2023-02-01'", 1),
@@ -235,7 +237,7 @@ def test_every_column_says_what_it_holds_and_has_one_name():
     for table in TABLES:
         names = [column.name for column in table.all_columns]
         assert len(names) == len(set(names))
-        assert all(column.meaning.endswith(".") for column in table.all_columns)
+        assert all(column.description.endswith(".") for column in table.all_columns)
     assert ZONES.dagster_schema().columns[0].name == "zone_id"
 
 
@@ -262,7 +264,7 @@ def test_publishers_name_those_of_the_partitions(database):
     with database.get_connection() as con:
         for month, publisher in ((JANUARY, "TLC"), (FEBRUARY, "a mirror"), ("2023-03-01", "")):
             query = "SELECT DATE '2023-01-01' AS pickup_date"
-            lake.write(con, TRIP_DAYS, query, {}, month, publisher=publisher)
+            lake.write(con, TRIP_DAYS, Rows(query, publisher=publisher), month)
 
         assert lake.publishers(con, TRIP_DAYS, [JANUARY]) == ["TLC"]
         assert lake.publishers(con, TRIP_DAYS, ["2023-04-01"]) == []

@@ -19,6 +19,7 @@ from botocore.session import Session
 
 from taxi_shared import s3
 from taxi_shared.database import LakeDatabase
+from taxi_shared.lake import Rows
 from taxi_shared.s3 import S3Error
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIPS
@@ -111,7 +112,7 @@ def test_a_reader_never_sees_half_a_partition(s3_root):
 
     def write(con: duckdb.DuckDBPyConnection, value: int) -> None:
         query = f"SELECT $value AS vendor_id, hash(range) AS pickup_longitude FROM range({rows})"
-        lake.write(con, TRIPS, query, {"value": value}, JANUARY)
+        lake.write(con, TRIPS, Rows(query, {"value": value}), JANUARY)
 
     def read() -> None:
         while not done.is_set():
@@ -140,7 +141,7 @@ def test_a_reader_whose_partition_is_replaced_midway_is_told_and_gets_no_mixture
     def write(value: int) -> None:
         query = "SELECT $value AS vendor_id, hash(range) AS pickup_longitude FROM range(2_000_000)"
         with database.get_connection() as con:
-            database.lake.write(con, TRIPS, query, {"value": value}, JANUARY)
+            database.lake.write(con, TRIPS, Rows(query, {"value": value}), JANUARY)
 
     write(1)
     with database.get_connection(options={"threads": 1}) as con:
@@ -192,7 +193,7 @@ def test_keys_may_be_in_secrets_manager(s3_root, object_store, secrets, monkeypa
     forget_s3()
     database = LakeDatabase(data_root=s3_root)
     with database.get_connection() as con:
-        database.lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, JANUARY)
+        database.lake.write(con, TRIPS, Rows("SELECT 1 AS vendor_id"), JANUARY)
     with database.get_connection() as con:
         assert con.execute("SELECT vendor_id FROM trips").fetchall() == [(1,)]
     assert object_store.secret not in repr(database) + repr(database.lake.root)
@@ -248,7 +249,7 @@ def test_server_on_this_machine_is_reached_without_the_proxy(s3_root, monkeypatc
 
 def write_month(database: LakeDatabase, month: str) -> None:
     with database.get_connection(tables=[]) as con:
-        database.lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, month)
+        database.lake.write(con, TRIPS, Rows("SELECT 1 AS vendor_id"), month)
 
 
 @pytest.mark.parametrize("error", [PermissionError("no"), OSError(errno.ENOSYS, "no such request")])
@@ -301,14 +302,14 @@ def check_renewal(root: str, rotate: Callable[[], None]) -> None:
     database = LakeDatabase(data_root=root)
     lake = database.lake
     with database.get_connection(tables=[]) as con:
-        lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, JANUARY)
+        lake.write(con, TRIPS, Rows("SELECT 1 AS vendor_id"), JANUARY)
         assert list(lake.versions(TRIPS)) == [JANUARY]
         rotate()
         with pytest.raises(duckdb.HTTPException, match="InvalidAccessKeyId"):
-            lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, "2023-02-01")
+            lake.write(con, TRIPS, Rows("SELECT 1 AS vendor_id"), "2023-02-01")
         with con.cursor() as cursor:
             lake.root.attach(cursor)
-        lake.write(con, TRIPS, "SELECT 1 AS vendor_id", {}, "2023-02-01")
+        lake.write(con, TRIPS, Rows("SELECT 1 AS vendor_id"), "2023-02-01")
     assert list(lake.versions(TRIPS)) == [JANUARY, "2023-02-01"]
 
 

@@ -29,13 +29,13 @@ def _section(table: Table) -> str:
 
 def _row(column: Column) -> tuple[str, ...]:
     first = (column.first or "where there") if column.sources else ""
-    meaning = column.meaning
-    if column.placed_by:
-        meaning += f" Before {column.first} from {' and '.join(column.placed_by)}."
+    description = column.description
+    if column.coordinates:
+        description += f" Before {column.first} from {' and '.join(column.coordinates)}."
     return (
         f"`{column.name}`",
         column.type,
-        meaning,
+        description,
         _origin(column),
         first,
         (column.last or "") if column.sources else "",
@@ -43,8 +43,8 @@ def _row(column: Column) -> tuple[str, ...]:
 
 
 def _origin(column: Column) -> str:
-    if column.formula:
-        return f"computed: `{column.formula}`"
+    if column.expression:
+        return f"computed: `{column.expression}`"
     names = ", ".join(f"`{name}`" for name in column.sources)
     codes = ", ".join(f"{text} {code}" for text, code in column.codes.items())
     return f"{names}; texts {codes}" if codes else names

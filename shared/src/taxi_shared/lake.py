@@ -9,7 +9,7 @@ partitions never meet, and a reader is never locked out.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import dagster as dg
@@ -26,6 +26,22 @@ class DamagedLakeFile(duckdb.Error):
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows to write to a file: those of a query, in its order.
+
+    fingerprint: a text that is equal for files of equal content; see `Lake.fingerprint`
+    publisher:   who published the data; see `Lake.publishers`
+
+    The footer of the file keeps the last two.
+    """
+
+    query: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    fingerprint: str = ""
+    publisher: str = ""
+
+
+@dataclass(frozen=True)
 class Replacement:
     """New files of a partition, by the names of their tables; see `Lake.replacement`."""
 
@@ -35,35 +51,24 @@ class Replacement:
         """The address of a table's new file."""
         return self.files[table.name]
 
-    def write(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        table: Table,
-        query: str,
-        parameters: Mapping[str, object],
-        fingerprint: str = "",
-        publisher: str = "",
-    ) -> int:
-        """Write a table's file, the rows of a query in its order; returns their number.
-
-        `fingerprint` and `publisher` are kept in the footer; see those of `Lake`.
-        """
-        ((rows,),) = con.execute(
-            # zstd's first level saves up to a sixth of the time that its third takes, for a
-            # sixteenth more disk. Bloom filters are for single values, which no query selects;
-            # times have too many values for a dictionary, which DuckDB sees the sooner: a
-            # twentieth saved by each of the two.
-            f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
+    def write(self, con: duckdb.DuckDBPyConnection, table: Table, rows: Rows) -> int:
+        """Write a table's new file and return the number of its rows."""
+        ((count,),) = con.execute(
+            # zstd at level 1 takes a sixth less time than at level 3, for a sixteenth more disk.
+            # No query selects single values, which Bloom filters are for; times have too many
+            # values for a dictionary, which DuckDB notices sooner with this limit. Each of the two
+            # saves a twentieth of the time.
+            f"COPY ({rows.query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
             "COMPRESSION_LEVEL 1, WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 8192, "
             "KV_METADATA {fingerprint: $fingerprint, publisher: $publisher})",
             {
-                **parameters,
+                **rows.parameters,
                 "target": self.file(table),
-                "fingerprint": fingerprint,
-                "publisher": publisher,
+                "fingerprint": rows.fingerprint,
+                "publisher": rows.publisher,
             },
         ).fetchall()
-        return int(rows)
+        return int(count)
 
 
 @dataclass(frozen=True)
@@ -125,18 +130,11 @@ class Lake:
             )
 
     def write(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        table: Table,
-        query: str,
-        parameters: Mapping[str, object],
-        partition: str | None = None,
-        fingerprint: str = "",
-        publisher: str = "",
+        self, con: duckdb.DuckDBPyConnection, table: Table, rows: Rows, partition: str | None = None
     ) -> None:
-        """Replace a partition of one table; see `Replacement.write`."""
+        """Replace a partition of one table."""
         with self.replacement([table], partition) as new:
-            new.write(con, table, query, parameters, fingerprint, publisher)
+            new.write(con, table, rows)
 
     def size(
         self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None

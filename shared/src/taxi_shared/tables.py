@@ -1,4 +1,4 @@
-"""The lake's tables: each column's name, type, meaning and origin, declared here and nowhere else.
+"""The lake's tables: each column's name, type, description and origin, declared here and nowhere else.
 
 The SQL that conforms TLC's files, the schema of the lake, the columns shown in Dagster's UI and the
 documentation are all made from these descriptions. Columns follow TLC's data dictionaries
@@ -23,24 +23,25 @@ class Column:
 
     name:        its name
     type:        its SQL type
-    meaning:     what it holds, with unit
+    description: what it holds, with unit
     sources:     its names in TLC's files over the years; none where no file has it
     first, last: months (`2009-01`) whose files must have it; last is None while they still do, and
                  first is None where no file must: it is read where it is there
     codes:       texts that TLC once wrote for a value, upper case, and that value
-    placed_by:   columns of longitude and latitude, which tell a taxi zone where the file does not
-    formula:     SQL over the columns above, for a column that no file has
+    coordinates: columns of longitude and latitude, by which a taxi zone is found in files without
+                 this column
+    expression:  SQL over the columns above, for a column that no file has
     """
 
     name: str
     type: str
-    meaning: str
+    description: str
     sources: tuple[str, ...] = ()
     first: str | None = "2009-01"
     last: str | None = None
     codes: Mapping[str, int | str] = field(default_factory=dict)
-    placed_by: tuple[str, ...] = ()
-    formula: str = ""
+    coordinates: tuple[str, ...] = ()
+    expression: str = ""
 
     def is_published_in(self, month: str) -> bool:
         """Whether the file of `month` (`2009-01`) must have this column."""
@@ -59,8 +60,8 @@ class Column:
         if self.first is None:
             return "where a file has it"
         months = f"{self.first} to {self.last}" if self.last else f"since {self.first}"
-        if self.placed_by:
-            months += f", before by {' and '.join(self.placed_by)}"
+        if self.coordinates:
+            months += f", before by {' and '.join(self.coordinates)}"
         return months
 
 
@@ -71,8 +72,8 @@ class Table:
     name:         name of the view in DuckDB and of the folder below `staging/`
     columns:      in their order in the file; the partition column is not in the file
     partition_by: column that a folder's name holds, as in `partition_date=2023-03-01`
-    days:         for a table of trips, the table that says which days each of its files holds, and
-                  how many trips of a day are strange; its formulas are over the rows of a day
+    days:         for a table of trips, the table with the days that each of its files holds, and
+                  how many trips of a day are implausible; its expressions are over the rows of a day
     """
 
     name: str
@@ -85,7 +86,7 @@ class Table:
         sources = {column.name: column.sources for column in self.columns}
         found = {}
         for column in self.columns:
-            words = (*column.placed_by, *re.findall(r"\w+", column.formula))
+            words = (*column.coordinates, *re.findall(r"\w+", column.expression))
             others = [name for word in words for name in sources.get(word, ())]
             found[column.name] = list(dict.fromkeys((*column.sources, *others)))
         return found
@@ -95,10 +96,10 @@ class Table:
         return any(each.name == column for each in self.columns)
 
     @property
-    def logic(self) -> str:
-        """What the content follows from: all that is said of the columns but their meaning."""
-        columns = [replace(column, meaning="") for column in self.columns]
-        return f"{columns} {self.days.logic if self.days else ''}"
+    def fingerprint_source(self) -> str:
+        """What the content depends on: everything about the columns but their descriptions."""
+        columns = [replace(column, description="") for column in self.columns]
+        return f"{columns} {self.days.fingerprint_source if self.days else ''}"
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
@@ -111,7 +112,7 @@ class Table:
 
         return dg.TableSchema(
             columns=[
-                dg.TableColumn(c.name, c.type, f"{c.meaning} {c.publication}".strip())
+                dg.TableColumn(c.name, c.type, f"{c.description} {c.publication}".strip())
                 for c in self.all_columns
             ]
         )
@@ -171,7 +172,7 @@ _PICKUP_ZONE_ID = Column(
     "Taxi zone of the pickup.",
     ("PULocationID",),
     first="2011-01",
-    placed_by=("pickup_longitude", "pickup_latitude"),
+    coordinates=("pickup_longitude", "pickup_latitude"),
 )
 _DROPOFF_ZONE_ID = Column(
     "dropoff_zone_id",
@@ -179,7 +180,7 @@ _DROPOFF_ZONE_ID = Column(
     "Taxi zone of the drop-off.",
     ("DOLocationID",),
     first="2011-01",
-    placed_by=("dropoff_longitude", "dropoff_latitude"),
+    coordinates=("dropoff_longitude", "dropoff_latitude"),
 )
 _PASSENGER_COUNT = Column(
     "passenger_count",
@@ -277,25 +278,25 @@ _COORDINATES = tuple(
 # Engines disagree on the number of a weekday and on the first day of a week; computed once, here,
 # the metrics that use them are the same SQL everywhere.
 _DERIVED = (
-    Column("pickup_date", "DATE", "Day of the pickup.", formula="CAST(pickup_datetime AS DATE)"),
+    Column("pickup_date", "DATE", "Day of the pickup.", expression="CAST(pickup_datetime AS DATE)"),
     Column(
         "pickup_hour",
         "INTEGER",
         "Hour of the pickup, 0 to 23.",
-        formula="EXTRACT(HOUR FROM pickup_datetime)",
+        expression="EXTRACT(HOUR FROM pickup_datetime)",
     ),
     Column(
         "pickup_weekday",
         "INTEGER",
         "Day of the week of the pickup, 0 Sunday to 6 Saturday.",
-        formula="EXTRACT(DOW FROM pickup_datetime)",
+        expression="EXTRACT(DOW FROM pickup_datetime)",
     ),
     Column(
         "week_start",
         "DATE",
         "The Sunday that begins the week of the pickup.",
         # 0001-01-01 was a Monday: no date is the Sunday before it.
-        formula="CASE WHEN pickup_datetime >= TIMESTAMP '0001-01-07' THEN CAST(pickup_datetime "
+        expression="CASE WHEN pickup_datetime >= TIMESTAMP '0001-01-07' THEN CAST(pickup_datetime "
         "AS DATE) - CAST(EXTRACT(DOW FROM pickup_datetime) AS INTEGER) END",
     ),
 )
@@ -323,9 +324,12 @@ _TRIPS = (
 )
 
 
-def _count(name: str, meaning: str, condition: str) -> Column:
+def _count(name: str, description: str, condition: str) -> Column:
     return Column(
-        name, "BIGINT", meaning, formula=f"CAST(coalesce(count_if({condition}), 0) AS BIGINT)"
+        name,
+        "BIGINT",
+        description,
+        expression=f"CAST(coalesce(count_if({condition}), 0) AS BIGINT)",
     )
 
 
@@ -369,7 +373,7 @@ _COUNTS = (
         "total_amount",
         "DECIMAL(18,2)",
         "Charged in all on that day, in US dollars; refunds count.",
-        formula="coalesce(sum(total_amount), 0)",
+        expression="coalesce(sum(total_amount), 0)",
     ),
     _count("num_negative_totals", "Trips with a negative total: refunds.", "total_amount < 0"),
     _count("num_zero_totals", "Trips with a total of zero.", "total_amount = 0"),
@@ -400,15 +404,15 @@ def days_of(name: str, trips: tuple[Column, ...]) -> Table:
                 "pickup_date",
                 "DATE",
                 "Day of pickup; NULL where a trip has no pickup time.",
-                formula="pickup_date",
+                expression="pickup_date",
             ),
             Column(
                 "num_trips",
                 "BIGINT",
                 "Trips of the file that were picked up on that day.",
-                formula="count(*)",
+                expression="count(*)",
             ),
-            *(c for c in _COUNTS if not missing.intersection(re.findall(r"\w+", c.formula))),
+            *(c for c in _COUNTS if not missing.intersection(re.findall(r"\w+", c.expression))),
             DUPLICATES,
             *LOSSES,
         ),
@@ -432,7 +436,7 @@ _GREEN: Mapping[str, Mapping[str, Any]] = {
 
 def _in_green_files(column: Column) -> Column:
     first = max(column.first or GREEN_FIRST_MONTH, GREEN_FIRST_MONTH)
-    modern = replace(column, sources=column.sources[:1], first=first, placed_by=())
+    modern = replace(column, sources=column.sources[:1], first=first, coordinates=())
     return replace(modern, **_GREEN.get(column.name, {}))
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from taxi_shared import s3
 from taxi_shared.contracts import uses_of
-from taxi_shared.lake import Lake
+from taxi_shared.lake import Lake, Rows
 from taxi_shared.tables import TABLES
 
 S3_START_SECONDS = 60
@@ -50,7 +50,7 @@ def keep_promised_columns(lake: Lake, location: str, without: tuple[str, str] = 
             _, _, partition = file.parent.name.partition("=")
             with duckdb.connect() as con:
                 query = f"SELECT {', '.join(kept) or '1 AS nothing'} FROM read_parquet($file)"
-                lake.write(con, table, query, {"file": str(file)}, partition)
+                lake.write(con, table, Rows(query, {"file": str(file)}), partition)
 
 
 @dataclass(frozen=True)

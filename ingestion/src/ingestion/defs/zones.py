@@ -41,7 +41,7 @@ from ingestion.lib.zone_csv import (
 )
 from taxi_shared import keys, storage
 from taxi_shared.database import LakeDatabase
-from taxi_shared.lake import Lake
+from taxi_shared.lake import Lake, Rows
 from taxi_shared.lineage import column_lineage
 from taxi_shared.tables import ZONES
 from taxi_shared.versions import code_version, data_version, function_in
@@ -153,7 +153,10 @@ def _fetch_lookup(context: dg.AssetExecutionContext, tlc: TlcSource, lake: Lake)
     pool=ZONES.name,
     automation_condition=dg.AutomationCondition.eager(),
     code_version=code_version(
-        function_in(__file__, "taxi_zones", "write_zones"), shapes, zone_csv, ZONES.logic
+        function_in(__file__, "taxi_zones", "write_zones"),
+        shapes,
+        zone_csv,
+        ZONES.fingerprint_source,
     ),
     metadata={
         "dagster/column_schema": ZONES.dagster_schema(),
@@ -272,5 +275,5 @@ def write_zones(
     columns = ", ".join(f"CAST(z.{c.name} AS {c.type}) AS {c.name}" for c in ZONES.columns)
     query = f"SELECT {columns} FROM (SELECT UNNEST($zones) AS z) ORDER BY zone_id"
     with lake.replacement([ZONES]) as new:
-        new.write(con, ZONES, query, {"zones": [vars(z) for z in zones]}, publisher=publisher)
+        new.write(con, ZONES, Rows(query, {"zones": [vars(z) for z in zones]}, publisher=publisher))
         check_columns(con, new.file(ZONES), ZONES, shown=lake.file(ZONES))
