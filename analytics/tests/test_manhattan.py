@@ -1,8 +1,11 @@
+"""Manhattan's trips by zone, and their map, from a small lake."""
+
 import json
 from collections import Counter
 
 import dagster as dg
 import geopandas
+import pandas as pd
 import pytest
 import shapely
 from matplotlib.figure import Figure
@@ -10,8 +13,9 @@ from small_lake import ISLANDS, Trip, square, write_month, write_zones
 
 from analytics.definitions import defs
 from analytics.defs.manhattan import manhattan_map
-from analytics.lib.io_managers import GeoJsonFiles
-from analytics.lib.zones import trips_by_zone
+from analytics.lib.zones import merge_by_name
+from taxi_shared import keys
+from taxi_shared.io_managers import GeoJsonIOManager
 from taxi_shared.lake import Lake
 from taxi_shared.provenance import SYNTHETIC, TLC, UNKNOWN
 
@@ -29,10 +33,14 @@ TRIPS = [
 ]
 
 
-def zones_frame() -> geopandas.GeoDataFrame:
-    frame = geopandas.pd.DataFrame(ZONES, columns=["zone_id", "zone", "borough", "wkt"])
-    shapes = geopandas.GeoSeries.from_wkt(frame.pop("wkt"), crs="EPSG:4326")
-    return geopandas.GeoDataFrame(frame, geometry=shapes)
+def counts(**trips: int) -> pd.DataFrame:
+    """Zones of Manhattan as the query counts them, with trips by `zone_<id>`; 0 by default."""
+    rows = [
+        (zone, borough, wkt, trips.get(f"zone_{zone_id}", 0))
+        for zone_id, zone, borough, wkt in ZONES
+        if borough == "Manhattan"
+    ]
+    return pd.DataFrame(rows, columns=["zone", "borough", "geometry", "num_trips"])
 
 
 @pytest.fixture
@@ -49,8 +57,8 @@ def update() -> dg.ExecuteInProcessResult:
     )
 
 
-def test_zones_of_the_borough_have_their_trips_and_those_without_have_zero() -> None:
-    stats = trips_by_zone(zones_frame(), {4: 3, 7: 5, 264: 1}, "Manhattan")
+def test_zones_have_their_trips_and_shapes_by_name() -> None:
+    stats = merge_by_name(counts(zone_4=3))
     assert list(stats.columns) == ["zone", "borough", "geometry", "num_trips"]
     assert dict(zip(stats["zone"], stats["num_trips"], strict=True)) == {
         "Alphabet City": 3,
@@ -61,19 +69,14 @@ def test_zones_of_the_borough_have_their_trips_and_those_without_have_zero() -> 
     assert stats.crs == "EPSG:4326"
 
 
-def test_ids_of_the_same_islands_are_one_zone_with_the_trips_of_all_and_the_shape_of_one() -> None:
-    stats = trips_by_zone(zones_frame(), {103: 1, 104: 10, 105: 100}, "Manhattan")
+def test_ids_of_the_same_name_are_one_zone() -> None:
+    stats = merge_by_name(counts(zone_103=1, zone_104=10, zone_105=100))
     (islands,) = stats[stats["zone"] == ISLANDS].itertuples()
     assert islands.num_trips == 111
     assert islands.geometry.equals(shapely.from_wkt(square(-74.02, 40.69)))
 
 
-def test_the_map_is_a_function_of_its_zones() -> None:
-    stats = trips_by_zone(zones_frame(), {4: 3, 7: 5}, "Manhattan")
-    assert isinstance(manhattan_map(stats), Figure)
-
-
-def test_the_geojson_agrees_with_a_count_by_hand_over_all_months(loaded: Lake) -> None:
+def test_geojson_equals_a_count_over_all_months(loaded: Lake) -> None:
     assert update().success
     stats = geopandas.read_file(loaded.root.staging / "manhattan_stats.geojson")
     names = {zone_id: zone for zone_id, zone, borough, _ in ZONES if borough == "Manhattan"}
@@ -85,7 +88,7 @@ def test_the_geojson_agrees_with_a_count_by_hand_over_all_months(loaded: Lake) -
     assert stats.geometry.notna().all()
 
 
-def test_the_map_is_a_png_and_shown_on_the_page_of_its_asset(loaded: Lake) -> None:
+def test_map_and_first_rows_are_shown_on_the_assets_pages(loaded: Lake) -> None:
     result = update()
     png = (loaded.root.outputs / "manhattan_map.png").read_bytes()
     assert png.startswith(b"\x89PNG")
@@ -95,7 +98,7 @@ def test_the_map_is_a_png_and_shown_on_the_page_of_its_asset(loaded: Lake) -> No
     assert "| Alphabet City | Manhattan | 4 |" in event.metadata["preview"].value
 
 
-def test_the_same_lake_gives_the_same_bytes_of_geojson_and_map(loaded: Lake) -> None:
+def test_same_lake_gives_the_same_bytes(loaded: Lake) -> None:
     paths = (
         loaded.root.staging / "manhattan_stats.geojson",
         loaded.root.outputs / "manhattan_map.png",
@@ -106,56 +109,59 @@ def test_the_same_lake_gives_the_same_bytes_of_geojson_and_map(loaded: Lake) -> 
     assert [path.read_bytes() for path in paths] == before
 
 
-def test_without_zones_the_error_says_what_to_materialize(lake: Lake) -> None:
-    with pytest.raises(Exception, match="zones") as raised:
+def test_empty_zones_fail_with_what_to_materialize(lake: Lake) -> None:
+    with pytest.raises(dg.Failure, match="materialize taxi_zones first"):
         update()
-    assert "materialize taxi_zones first" in f"{raised.value} {raised.value.__cause__}"
 
 
-def members(lake: Lake) -> dict[str, object]:
+def read_members(lake: Lake) -> dict[str, object]:
     """The members of the GeoJSON beside its features."""
     content = json.loads((lake.root.staging / "manhattan_stats.geojson").read_text())
     assert (content.pop("type"), len(content.pop("features"))) == ("FeatureCollection", 3)
     return content
 
 
-def test_period_and_source_go_with_the_statistics(loaded: Lake) -> None:
+def test_period_and_source_are_stored_with_the_statistics(loaded: Lake) -> None:
     write_month(loaded, "2019-04-01", [], publisher=TLC)
     result = update()
     expected = {
         "period": "January to April 2019 without Mar 2019",
         "source": f"Source: {TLC}; {UNKNOWN}",
     }
-    assert members(loaded) == expected
+    assert read_members(loaded) == expected
     (event,) = result.asset_materializations_for_node("manhattan_stats")
     assert {name: event.metadata[name].value for name in expected} == expected
 
 
-def test_synthetic_zones_make_the_statistics_synthetic(lake: Lake) -> None:
+def test_synthetic_zones_are_named_in_the_source(lake: Lake) -> None:
     write_month(lake, "2019-01-01", TRIPS, publisher=TLC)
     write_zones(lake, ZONES, publisher="a mirror of TLC's zones")
     update()
-    assert members(lake)["source"] == f"Source: {TLC}"
+    assert read_members(lake)["source"] == f"Source: {TLC}"
     write_zones(lake, ZONES, publisher=SYNTHETIC)
     update()
-    assert members(lake)["source"] == f"Source: {TLC}; {SYNTHETIC}"
+    assert read_members(lake)["source"] == f"Source: {TLC}; {SYNTHETIC}"
+
+
+def map_texts(stats: geopandas.GeoDataFrame) -> list[str]:
+    figure = manhattan_map(stats)
+    assert isinstance(figure, Figure)
+    return [text.get_text() for text in figure.texts]
 
 
 def test_map_shows_period_and_source_of_the_stored_statistics(loaded: Lake) -> None:
     write_month(loaded, "2019-01-01", TRIPS, publisher=SYNTHETIC)
     write_month(loaded, "2019-02-01", [], publisher=SYNTHETIC)
     update()
-    manager = GeoJsonFiles(loaded.root.staging)
-    path = loaded.root.staging / "manhattan_stats.geojson"
-    stats = manager.load_from_path(dg.build_input_context(), path)
-    texts = [text.get_text() for text in manhattan_map(stats).texts]
+    manager = GeoJsonIOManager(data_root=str(loaded.root.base))
+    context = dg.build_input_context(asset_key=keys.MANHATTAN_STATS)
+    texts = map_texts(manager.load_input(context))
     assert "Yellow taxi trips in Manhattan" in texts
     synthetic = "Synthetic sample data  ·  January to February 2019"
     assert {synthetic, f"Source: {SYNTHETIC}"} <= set(texts)
 
 
-def test_statistics_from_before_periods_were_recorded_are_drawn() -> None:
-    stats = trips_by_zone(zones_frame(), {4: 3}, "Manhattan")
-    texts = [text.get_text() for text in manhattan_map(stats).texts]
+def test_statistics_without_a_period_are_drawn() -> None:
+    texts = map_texts(merge_by_name(counts(zone_4=3)))
     assert "period not recorded" in texts
     assert "Source: not recorded" in texts

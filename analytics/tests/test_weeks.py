@@ -60,7 +60,7 @@ def test_with_every_week_made_the_reason_says_so() -> None:
 
 def test_a_week_without_trips_has_zeros_with_the_scale_of_money() -> None:
     totals = [WeekTotals(date(2019, 1, 6), 2, Decimal("30.10"), Decimal("4.00"), 3, 0, 0)]
-    frame = weeks.one_row_per_week(totals, ["2019-01-13", "2019-01-06"])
+    frame = weeks.fill_empty_weeks(totals, ["2019-01-13", "2019-01-06"])
     assert [tuple(map(str, row)) for row in frame.itertuples(index=False)] == [
         ("2019-01-06", "2", "30.10", "4.00", "3"),
         ("2019-01-13", "0", "0.00", "0.00", "0"),
@@ -81,8 +81,8 @@ def test_weeks_with_missing_amounts_are_named_with_numbers() -> None:
 
 def test_week_without_known_amount_equals_days_of_zero() -> None:
     totals = [WeekTotals(date(2019, 1, 6), 2, None, Decimal("1.00"), 3, 2, 0)]
-    frame = weeks.one_row_per_week(totals, ["2019-01-06"])
-    assert weeks.find_unlike_days(frame, [(date(2019, 1, 8), 2, Decimal("0.00"))]) == []
-    assert weeks.find_unlike_days(frame, [(date(2019, 1, 8), 2, Decimal("0.10"))]) == [
+    frame = weeks.fill_empty_weeks(totals, ["2019-01-06"])
+    assert weeks.find_mismatches(frame, [(date(2019, 1, 8), 2, Decimal("0.00"))]) == []
+    assert weeks.find_mismatches(frame, [(date(2019, 1, 8), 2, Decimal("0.10"))]) == [
         "2019-01-06 has 2 trips for 0 dollars, its days have 2 for 0.10"
     ]

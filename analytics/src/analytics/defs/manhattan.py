@@ -1,6 +1,6 @@
 """Manhattan's trips by zone, and their map.
 
-Both are updated automatically when months or zones change.
+Both are materialized again when months or zones change.
 """
 
 from importlib.resources import files
@@ -9,10 +9,10 @@ import dagster as dg
 import duckdb
 
 from analytics.lib import period, zone_map, zones
-from analytics.lib.frames import Figure, GeoDataFrame
 from taxi_shared import keys
 from taxi_shared.automation import eager_on_new_data, eager_on_new_months
 from taxi_shared.database import LakeDatabase
+from taxi_shared.io_managers import Figure, GeoDataFrame
 from taxi_shared.lake import Lake
 from taxi_shared.lineage import column_lineage
 from taxi_shared.provenance import SYNTHETIC, source_line
@@ -21,7 +21,6 @@ from taxi_shared.versions import code_version, function_in
 
 QUERY = (files("analytics") / "sql" / "manhattan_stats.sql").read_text()
 BOROUGH = "Manhattan"
-PERIOD, SOURCE = "period", "source"  # keys of the statistics' `attrs`
 POOL = "manhattan"  # a map shows the statistics of its own run
 
 SCHEMA = dg.TableSchema(
@@ -44,15 +43,16 @@ LINEAGE = column_lineage(
 
 @dg.asset(
     key=keys.MANHATTAN_STATS,
-    ins={
-        "taxi_zones": dg.AssetIn(
-            keys.TAXI_ZONES, input_manager_key="lake_shapes", metadata={"table": "zones"}
-        )
-    },
-    deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=dg.AllPartitionMapping())],
+    deps=[
+        dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=dg.AllPartitionMapping()),
+        keys.TAXI_ZONES,
+    ],
     io_manager_key="geojson",
     code_version=code_version(
-        function_in(__file__, "BOROUGH", "manhattan_stats", "_publishers"), period, zones, QUERY
+        function_in(__file__, "BOROUGH", "manhattan_stats", "_find_publishers"),
+        period,
+        zones,
+        QUERY,
     ),
     automation_condition=eager_on_new_months(),
     pool=POOL,
@@ -60,25 +60,23 @@ LINEAGE = column_lineage(
     kinds={"duckdb", "geojson"},
     metadata={"dagster/column_schema": SCHEMA, "dagster/column_lineage": LINEAGE},
 )
-def manhattan_stats(taxi_zones: GeoDataFrame, database: LakeDatabase) -> GeoDataFrame:
+def manhattan_stats(database: LakeDatabase) -> GeoDataFrame:
     """Trips by zone of pickup in Manhattan, all months together, with the shape of each zone.
 
-    `attrs` has the period and the source of the trips; they are members of the GeoJSON as well.
+    `attrs` has the period and the source of the trips; they are members of the GeoJSON too.
     """
-    with database.get_connection(tables=[TRIPS]) as con:
-        trips = dict(con.execute(QUERY).fetchall())
-        publishers = _publishers(con, database.lake)
-    stats = zones.trips_by_zone(taxi_zones, trips, BOROUGH)
-    stats.attrs = {
-        PERIOD: period.describe_period(database.lake.versions(TRIPS)),
-        SOURCE: source_line(publishers),
-    }
+    with database.get_connection(tables=[TRIPS, ZONES]) as con:
+        counts = con.execute(QUERY, {"borough": BOROUGH}).df()
+        publishers = _find_publishers(con, database.lake)
+    if counts.empty:
+        raise dg.Failure(
+            f"table zones in {database.data_root} has no zone of {BOROUGH}: "
+            "materialize taxi_zones first"
+        )
+    stats = zones.merge_by_name(counts)
+    months = database.lake.versions(TRIPS)
+    stats.attrs = {"period": period.describe_period(months), "source": source_line(publishers)}
     return stats
-
-
-def _publishers(con: duckdb.DuckDBPyConnection, lake: Lake) -> set[str]:
-    """Who published the trips; and that the zones are synthetic, where they are."""
-    return {*lake.publishers(con, TRIPS), *({SYNTHETIC} & set(lake.publishers(con, ZONES)))}
 
 
 @dg.asset(
@@ -92,10 +90,25 @@ def _publishers(con: duckdb.DuckDBPyConnection, lake: Lake) -> set[str]:
 )
 def manhattan_map(manhattan_stats: GeoDataFrame) -> Figure:
     """Map of Manhattan's trips by zone of pickup: `outputs/manhattan_map.png`."""
-    return zone_map.draw(
-        manhattan_stats,
+    period_covered = manhattan_stats.attrs.get("period", "period not recorded")
+    source = manhattan_stats.attrs.get("source", source_line([]))
+    kind = ["Synthetic sample data"] if SYNTHETIC in source else []
+    figure, axes = zone_map.create_map()
+    colours = zone_map.colour_zones(axes, manhattan_stats)
+    zone_map.add_colour_bar(axes, colours)
+    zone_map.list_busiest_zones(axes, manhattan_stats)
+    zone_map.add_scale_bar(axes)
+    zone_map.add_title(
+        figure,
         "Yellow taxi trips in Manhattan",
-        period=manhattan_stats.attrs.get(PERIOD, "period not recorded"),
-        source=manhattan_stats.attrs.get(SOURCE, source_line([])),
-        is_synthetic=SYNTHETIC in manhattan_stats.attrs.get(SOURCE, ""),
+        [*kind, period_covered],
+        zone_map.count_trips(manhattan_stats),
+        zone_map.count_trips_not_drawn(manhattan_stats),
     )
+    zone_map.add_source(figure, source)
+    return figure
+
+
+def _find_publishers(con: duckdb.DuckDBPyConnection, lake: Lake) -> set[str]:
+    """Who published the trips; and that the zones are synthetic, where they are."""
+    return {*lake.publishers(con, TRIPS), *({SYNTHETIC} & set(lake.publishers(con, ZONES)))}

@@ -1,19 +1,16 @@
 """The analytics location's resources: the lake's `database`, and I/O managers."""
 
-from analytics.defs.weekly import PERIOD
-from analytics.lib.io_managers import GeoJson, LakeShapes, Png
-from analytics.lib.rows_by_partition import RowsByPartitionCsv
 from taxi_shared import settings
 from taxi_shared.database import lake_database
+from taxi_shared.io_managers import GeoJsonIOManager, PartitionedCsvIOManager, PngIOManager
 
 
 def resources() -> dict[str, object]:
     """The location's resources, configured by the environment."""
-    root = settings.for_resource(settings.DATA_ROOT)
+    root = settings.for_resource("data_root")
     return {
         "database": lake_database(),
-        "lake_shapes": LakeShapes(data_root=root),
-        "weekly_csv": RowsByPartitionCsv(data_root=root, partition_column=PERIOD),
-        "geojson": GeoJson(data_root=root),
-        "png": Png(data_root=root),
+        "weekly_csv": PartitionedCsvIOManager(data_root=root, partition_column="period"),
+        "geojson": GeoJsonIOManager(data_root=root),
+        "png": PngIOManager(data_root=root),
     }

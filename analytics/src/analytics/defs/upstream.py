@@ -1,7 +1,7 @@
-"""Assets of the ingestion team that this location's follow.
+"""Stubs of the ingestion team's assets that this location depends on.
 
-Conditions are evaluated in this location's code server, which knows of other locations what is
-written here: what there is to follow, and its partitions.
+The automation sensor runs in this location's process, which knows the assets of other locations,
+and their partitions, only by these specs.
 """
 
 import dagster as dg

@@ -1,23 +1,21 @@
 """The figures of each week."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from importlib.resources import files
 
 import dagster as dg
 
 from analytics.defs.conditions import AFTER_ITS_MONTHS
 from analytics.lib import weeks
-from analytics.lib.frames import DataFrame
-from analytics.lib.rows_by_partition import split
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
+from taxi_shared.io_managers import DataFrame, split_by_partition
 from taxi_shared.lineage import column_lineage
 from taxi_shared.partitions import weekly
 from taxi_shared.tables import MILES, MONEY, TRIP_DAYS, TRIPS
 from taxi_shared.versions import code_version, function_in
 
-PERIOD = "period"
 # The first week may begin in a month before the first that the platform has.
 DAYS_OF_MONTHS = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
 QUERY = (files("analytics") / "sql" / "trips_by_week.sql").read_text()
@@ -73,7 +71,7 @@ LINEAGE = column_lineage(
     io_manager_key="weekly_csv",
     code_version=code_version(
         function_in(__file__, "trips_by_week"),
-        function_in(weeks.__file__, "COLUMNS", "one_row_per_week"),
+        function_in(weeks.__file__, "COLUMNS", "fill_empty_weeks"),
         QUERY,
     ),
     group_name=keys.METRICS,
@@ -90,33 +88,42 @@ def trips_by_week(
     """
     begin = time.perf_counter()
     window = context.partition_time_window
-    first, end = window.start.date(), window.end.date()
-    with database.get_connection(pickup_dates=(first, end), tables=[TRIP_DAYS, TRIPS]) as con:
-        found = con.execute(QUERY, {"start": first, "end": end}).fetchall()
-        days = con.execute(DAYS_QUERY, {"start": first, "end": end}).fetchall()
-    loaded = database.lake.versions(TRIPS)
+    start, end = window.start.date(), window.end.date()
+    with database.get_connection((start, end), [TRIP_DAYS, TRIPS]) as con:
+        found = con.execute(QUERY, {"start": start, "end": end}).fetchall()
+        days = con.execute(DAYS_QUERY, {"start": start, "end": end}).fetchall()
     totals = [weeks.WeekTotals(*row) for row in found]
-    frame = weeks.one_row_per_week(totals, context.partition_keys)
-    parts = split(frame, PERIOD, context.partition_keys)
-    seconds = round((time.perf_counter() - begin) / len(frame), 4)  # a week's share of the query
-    for row in frame.itertuples():
-        absent = [month[:7] for month in weeks.months_of(row.period) if month not in loaded]
-        if absent:
-            context.log.warning(f"{row.period}: counted without {', '.join(absent)}, not loaded")
+    frame = weeks.fill_empty_weeks(totals, context.partition_keys)
+    seconds_per_week = (time.perf_counter() - begin) / len(frame)
+    _report_weeks(context, frame, set(database.lake.versions(TRIPS)), seconds_per_week)
+    yield _check_result(WEEKS_EQUAL_THEIR_DAYS, weeks.find_mismatches(frame, days))
+    yield _check_result(AMOUNTS_ARE_KNOWN, weeks.find_missing_amounts(totals))
+    yield dg.Output(frame)
+
+
+def _report_weeks(
+    context: dg.AssetExecutionContext,
+    frame: DataFrame,
+    months_loaded: Set[str],
+    seconds_per_week: float,
+) -> None:
+    """Add the metadata of each week, and warn of weeks that were counted without a month."""
+    parts = split_by_partition(frame, "period", context.partition_keys)
+    for week in frame.itertuples():
+        missing = [m[:7] for m in weeks.months_of(week.period) if m not in months_loaded]
+        if missing:
+            context.log.warning(f"{week.period}: counted without {', '.join(missing)}, not loaded")
         context.add_asset_metadata(
             {
                 "dagster/row_count": 1,
-                "bytes": len(parts[row.period]),
-                "num_trips": row.num_trips,
-                "total_amount": None if row.total_amount is None else float(row.total_amount),
-                "seconds": seconds,
-                "months not loaded": absent,
+                "bytes": len(parts[week.period]),
+                "num_trips": week.num_trips,
+                "total_amount": None if week.total_amount is None else float(week.total_amount),
+                "seconds": round(seconds_per_week, 4),
+                "months not loaded": missing,
             },
-            partition_key=row.period,
+            partition_key=week.period,
         )
-    yield _check_result(WEEKS_EQUAL_THEIR_DAYS, weeks.find_unlike_days(frame, days))
-    yield _check_result(AMOUNTS_ARE_KNOWN, weeks.find_missing_amounts(totals))
-    yield dg.Output(frame)
 
 
 def _check_result(check: str, findings: Sequence[str]) -> dg.AssetCheckResult:

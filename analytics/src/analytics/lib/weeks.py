@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from analytics.lib.frames import DataFrame
+from taxi_shared.io_managers import DataFrame
 from taxi_shared.partitions import sunday_of
 
 COLUMNS = ("period", "num_trips", "total_amount", "trip_distance", "passenger_count")
@@ -46,7 +46,7 @@ class WeekPlan:
         )
 
 
-def one_row_per_week(totals: Iterable[WeekTotals], weeks: Sequence[str]) -> DataFrame:
+def fill_empty_weeks(totals: Iterable[WeekTotals], weeks: Sequence[str]) -> DataFrame:
     """The totals of weeks as a frame, sorted; a week without trips has zeros.
 
     Sums of money and miles stay `Decimal` with two places, or None.
@@ -59,7 +59,7 @@ def one_row_per_week(totals: Iterable[WeekTotals], weeks: Sequence[str]) -> Data
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def find_unlike_days(frame: DataFrame, days: Iterable[tuple[date, int, Decimal]]) -> list[str]:
+def find_mismatches(frame: DataFrame, days: Iterable[tuple[date, int, Decimal]]) -> list[str]:
     """The weeks of `frame` with other sums than those of their days: trips, and their amounts.
 
     Where no amount is known, the sum of the days is 0.

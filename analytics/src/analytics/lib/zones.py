@@ -1,22 +1,19 @@
-"""Trips by taxi zone."""
+"""Taxi zones with their shapes."""
 
-from collections.abc import Mapping
-
-from analytics.lib.frames import GeoDataFrame
+from taxi_shared.io_managers import WGS_84, DataFrame, GeoDataFrame
 
 
-def trips_by_zone(zones: GeoDataFrame, trips: Mapping[int, int], borough: str) -> GeoDataFrame:
-    """Columns zone, borough, geometry, num_trips: a row for each zone of a borough, by name.
+def merge_by_name(counts: DataFrame) -> GeoDataFrame:
+    """Columns zone, borough, geometry, num_trips: a row per zone, sorted by name.
 
-    zones: zone_id, zone, borough, geometry; trips: the number of trips by zone_id.
+    counts: the same columns with a row per zone id, geometry as WKT or None.
     Ids with the same name are one zone, whose shape is that of the ids that have one: TLC's
-    103, 104 and 105 are the same islands, drawn under 103 alone. A zone without trips has 0.
+    103, 104 and 105 are the same islands, drawn under 103 alone.
     """
-    of_borough = zones[zones["borough"] == borough]
-    counted = of_borough.assign(
-        num_trips=[trips.get(zone_id, 0) for zone_id in of_borough["zone_id"]]
-    )
-    united = counted.drop(columns="zone_id").dissolve(
+    import geopandas
+
+    shapes = geopandas.GeoSeries.from_wkt(counts["geometry"], crs=WGS_84)
+    zones = geopandas.GeoDataFrame(counts.assign(geometry=shapes)).dissolve(
         ["zone", "borough"], aggfunc={"num_trips": "sum"}, as_index=False
     )
-    return united[["zone", "borough", "geometry", "num_trips"]]
+    return zones[["zone", "borough", "geometry", "num_trips"]]

@@ -1,7 +1,18 @@
--- One row a pickup zone in which trips began; trips without a pickup zone do not count.
+-- One row per zone of a borough, by id, with its shape as WKT and its trips by zone of pickup.
+-- Trips without a pickup zone do not count.
+-- $borough: the borough.
 SELECT
-    pickup_zone_id AS zone_id,
-    COUNT(*) AS num_trips
-FROM trips
-WHERE pickup_zone_id IS NOT NULL
-GROUP BY pickup_zone_id
+    zones.zone,
+    zones.borough,
+    zones.geometry,
+    COALESCE(pickups.num_trips, 0) AS num_trips
+FROM zones
+LEFT JOIN (
+    SELECT
+        pickup_zone_id,
+        COUNT(pickup_zone_id) AS num_trips
+    FROM trips
+    GROUP BY pickup_zone_id
+) AS pickups ON zones.zone_id = pickups.pickup_zone_id
+WHERE zones.borough = $borough
+ORDER BY zones.zone_id
