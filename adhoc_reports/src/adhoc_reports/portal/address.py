@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-
 RESERVED_PATHS = ("api", "healthz", "reports", "static")
 
 

@@ -1,72 +1,96 @@
-"""The API: ask, follow, and fetch; described by `/api/openapi.json`."""
+"""The API: create, follow, find and download reports; described by `/api/openapi.json`."""
 
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, Field
-from upath import UPath
 
-from adhoc_reports.lib import outputs
-from adhoc_reports.lib.available import LoadedMonth
+from adhoc_reports.lib.outcome import Exclusion, LoadedMonth, Outcome, Status, to_datetime
 from adhoc_reports.lib.pickups import WEEKDAYS
-from adhoc_reports.lib.report import Basis, at_moment
-from adhoc_reports.lib.request import Problem, Question, request_name, stored_name
-from adhoc_reports.portal.archive import Sent
+from adhoc_reports.lib.request import Question, request_name
+from adhoc_reports.lib.store import ReportEntry, Submission
+from adhoc_reports.portal.downloads import download
 from adhoc_reports.portal.guard import sender_of
-from adhoc_reports.portal.office import Look, NotThere, Office, Refused, View
-from adhoc_reports.portal.states import State
-from taxi_shared import storage
-
-MAX_SEARCH_CHARACTERS = 200
-# The platform's own charts have some 60 KB.
-MAX_FILE_BYTES = 8 * 1024 * 1024
+from adhoc_reports.portal.service import (
+    MAX_SEARCH_CHARACTERS,
+    Overview,
+    ReportService,
+    matching,
+)
 
 
 def _name(value: str) -> str:
     return request_name(f"{value}.json") if value else value
 
 
-class Asked(Question):
-    """A request for a report, as its file has it, and a name for it or none."""
+class NewReport(Question):
+    """A request for a report: the fields of a request file, and an optional name."""
 
     name: Annotated[str, AfterValidator(_name)] = Field(
-        default="", description="Name of the report; empty for one made from area and days."
+        default="", description="Name of the report; empty for one made of area and days."
     )
 
     @property
     def question(self) -> Question:
+        """The request without the name."""
         return Question.model_validate(self.model_dump(exclude={"name"}))
 
 
-class Problems(BaseModel):
-    """Why something was refused: in one sentence, and by field where it is about fields."""
+class Refusal(BaseModel):
+    """Why a request was refused: in one sentence, and by field."""
 
     reason: str
     fields: dict[str, str] = {}
 
 
-class Brief(BaseModel):
-    """A request, and how far it is."""
+class ReportSummary(BaseModel):
+    """A request and its state."""
 
     name: str
-    state: State
+    state: Status
     reason: str = Field(description="Why it failed or was rejected; else empty.")
-    asked: datetime
-    question: Question | None = Field(description="What is asked; null where it was rejected.")
-    trips: int | None = Field(description="Pickups in all; null before the report is done.")
+    asked: datetime = Field(description="When it was requested.")
+    question: Question | None = Field(description="What is asked; null if the file is invalid.")
+    trips: int | None = Field(description="Total pickups; null before the report is done.")
     page: str
     chart: str | None
     numbers: str | None
     run: str | None = Field(description="The page of its run in Dagster.")
 
+    @classmethod
+    def of(cls, entry: ReportEntry, request: Request) -> "ReportSummary":
+        """The summary of an entry, with addresses as the client of a request sees them."""
+        base = request.scope["root_path"]
+        report = f"/reports/{quote(entry.name, safe='')}"
+        is_done = entry.status is Status.DONE
+        return cls(
+            name=entry.name,
+            state=entry.status,
+            reason=entry.reason,
+            asked=to_datetime(entry.submitted),
+            question=entry.question,
+            trips=entry.outcome.trips if is_done and entry.outcome else None,
+            page=f"{base}{report}",
+            chart=f"{base}/api{report}/chart.png" if is_done else None,
+            numbers=f"{base}/api{report}/numbers.csv" if is_done else None,
+            run=run_link(entry, request) or None,
+        )
+
+
+class Basis(BaseModel):
+    """The data that a report is computed from."""
+
+    months: tuple[LoadedMonth, ...] = Field(description="TLC's files with trips of these days.")
+    left_out: tuple[Exclusion, ...] = Field(description="Trips that are not counted, and why.")
+
 
 class Result(BaseModel):
-    """A report that is done."""
+    """The numbers of a report."""
 
-    made: datetime
+    made: datetime = Field(description="When they were counted.")
     weekdays: tuple[str, ...] = Field(description="Names of the columns of `by_hour`.")
     by_hour: tuple[tuple[int, ...], ...] = Field(
         description="Total pickups: 24 hours, 7 weekdays each."
@@ -76,224 +100,197 @@ class Result(BaseModel):
         "the averages of the chart."
     )
     publishers: tuple[str, ...] = Field(
-        description="Who published the data; empty where the report does not say so."
+        description="Who published the data; empty if that was not recorded."
     )
     remark: str
     basis: Basis
 
+    @classmethod
+    def of(cls, outcome: Outcome | None) -> "Result | None":
+        """The numbers of an outcome; None if it has no report."""
+        report = outcome.report if outcome else None
+        if report is None:
+            return None
+        return cls(
+            made=report.generated,
+            weekdays=WEEKDAYS,
+            by_hour=report.by_hour,
+            days=report.weekdays,
+            publishers=report.publishers,
+            remark=report.remark,
+            basis=Basis(months=report.coverage.months, left_out=report.coverage.exclusions),
+        )
 
-class Full(Brief):
-    """A request, how far it is, and the report's numbers once it is done."""
+
+Trouble = Annotated[
+    tuple[str, ...],
+    Field(description="Sentences on what keeps requests from being answered; mostly none."),
+]
+
+
+class ReportDetails(ReportSummary):
+    """A request, its state, and the report's numbers once it is done."""
 
     result: Result | None = Field(
-        description="Null before there is one; while it is made again, the one of before."
+        description="Null before there is a report; while it is generated again, the previous one."
     )
-    trouble: tuple[str, ...] = Field(
-        description="What keeps requests from being answered, in sentences; mostly nothing."
-    )
+    trouble: Trouble
 
 
-class Found(BaseModel):
-    """Some of the requests that were looked for, newest first; `total` is how many there are."""
+class ReportList(BaseModel):
+    """A part of the reports found, newest first; `total` counts all of them."""
 
     total: int
-    reports: list[Brief]
-    trouble: tuple[str, ...] = Field(
-        description="What keeps requests from being answered, in sentences; mostly nothing."
-    )
+    reports: list[ReportSummary]
+    trouble: Trouble
 
 
-class Data(BaseModel):
-    """Which months and zones can be asked for, and who published the data."""
+class AvailableData(BaseModel):
+    """The months and zones that can be requested, and who published the data."""
 
     months: tuple[LoadedMonth, ...]
     zones: dict[str, tuple[str, ...]]
     publishers: tuple[str, ...]
 
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problems, "description": "This is not JSON."},
-    403: {"model": Problems, "description": "This came from the page of another site."},
-    409: {"model": Problems, "description": "Another request has this name."},
-    413: {"model": Problems, "description": "This is too large."},
-    422: {"model": Problems, "description": "A field is not as it is expected."},
-}
-AWAY: dict[int | str, dict[str, Any]] = {
-    408: {"model": Problems, "description": "The body did not arrive in time."},
-    429: {
-        "model": Problems,
-        "description": "Too many requests at once from one user or address, or too many of theirs "
-        "are waiting. The header Retry-After says after how many seconds to try again.",
-    },
-    503: {"model": Problems, "description": "The storage does not answer, or too many wait."},
-}
-MISSING: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problems, "description": "There is no such report."},
-    422: {"model": Problems, "description": "A field is not as it is expected."},
-}
+class Search(BaseModel):
+    """Which reports to list."""
+
+    q: str = Field(
+        default="",
+        description="Words that name, area, days or reason contain.",
+        json_schema_extra={"maxLength": MAX_SEARCH_CHARACTERS},
+    )
+    state: Status | None = Field(default=None, description="Only those in this state.")
+    limit: int = Field(default=100, ge=1, le=1000)
+    offset: int = Field(default=0, ge=0, le=1_000_000)
+
+
+async def get_service(request: Request) -> ReportService:
+    """The service of the application."""
+    service: ReportService = request.app.state.service
+    return service
+
+
+Service = Annotated[ReportService, Depends(get_service)]
 Name = Annotated[str, Path(description="Name of a report.", examples=["jan"])]
 
-
-def api(office: Office, path: str = "") -> APIRouter:
-    """The routes of the API; `path` is the portal's at a proxy, see `address`."""
-    router = APIRouter(prefix="/api", responses=AWAY)
-
-    @router.post(
-        "/requests",
-        status_code=status.HTTP_201_CREATED,
-        responses={
-            200: {"model": Full, "description": "The same request is there already."},
-            **REFUSALS,
-        },
-    )
-    async def ask(asked: Asked, request: Request, response: Response) -> Full:
-        """Ask for a report. The same request sent again leads to the report that is there."""
-        sent_request, sent = await office.ask(asked.question, asked.name, sender_of(request.scope))
-        if sent is Sent.THERE:
-            response.status_code = status.HTTP_200_OK
-        response.headers["location"] = f"{path}/api/reports/{quote(sent_request.name, safe='')}"
-        return await full(sent_request.name)
-
-    @router.get("/reports", response_model=Found, responses={422: MISSING[422]})
-    async def find(
-        q: Annotated[
-            str,
-            Query(
-                description="Words that name, area, days or reason contain.",
-                json_schema_extra={"maxLength": MAX_SEARCH_CHARACTERS},
-            ),
-        ] = "",
-        state: Annotated[State | None, Query(description="Only those of this state.")] = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-    ) -> Response:
-        """Requests and reports, newest first."""
-        look = await office.look()
-
-        def found() -> str:
-            views = matching(look, q, state)
-            reports = [brief(office, view, path) for view in views[offset : offset + limit]]
-            return Found(total=len(views), reports=reports, trouble=look.trouble).model_dump_json()
-
-        # A finished response: FastAPI would validate and write 1,000 reports on the event loop.
-        return Response(await office.compute(found), media_type="application/json")
-
-    @router.get("/reports/{name}", responses=MISSING)
-    async def follow(name: Name) -> Full:
-        """A request's state, and its report's numbers once it is done."""
-        return await full(name)
-
-    @router.get(
-        "/reports/{name}/chart.png",
-        response_class=Response,
-        responses={**MISSING, 200: {"content": {"image/png": {}}, "description": "The chart."}},
-    )
-    async def chart(name: Name) -> Response:
-        """The chart of a report."""
-        return await file(office, name, "chart")
-
-    @router.get(
-        "/reports/{name}/numbers.csv",
-        response_class=Response,
-        responses={**MISSING, 200: {"content": {"text/csv": {}}, "description": "The numbers."}},
-    )
-    async def numbers(name: Name) -> Response:
-        """The numbers of a report: a line for each hour, a column for each weekday."""
-        return await file(office, name, "numbers")
-
-    @router.get("/available")
-    async def data() -> Data:
-        """Which months and zones can be asked for."""
-        available = (await office.look()).available
-        return Data(months=available.months, zones=available.zones, publishers=available.publishers)
-
-    async def full(name: str) -> Full:
-        view = await office.follow(name)
-        look = await office.look()
-        report = await office.report(view)
-        result = report and Result(
-            made=report.made,
-            weekdays=WEEKDAYS,
-            by_hour=report.by_hour,
-            days=report.weekdays,
-            publishers=report.publishers,
-            remark=report.remark,
-            basis=report.basis,
-        )
-        known = brief(office, view, path).model_dump()
-        if report and view.progress.state is State.DONE:
-            known["run"] = office.dagster.link(report.run_id)
-        return Full.model_validate({**known, "result": result, "trouble": look.trouble})
-
-    return router
-
-
-def matching(look: Look, words: str, state: State | None = None) -> list[View]:
-    """The requests that contain all the words, in any case, and have the state.
-
-    Takes some milliseconds per thousand requests. Raises Refused where the words are too long.
-    """
-    if len(words) > MAX_SEARCH_CHARACTERS:
-        sentence = f"Search for at most {MAX_SEARCH_CHARACTERS} characters."
-        raise Refused(422, Problem("q", "", sentence))
-    found = [view for view in look.views if state is None or view.progress.state is state]
-    for word in dict.fromkeys(words.casefold().split()):
-        found = [view for view in found if word in view.text]
-    return found
-
-
-def brief(office: Office, view: View, path: str) -> Brief:
-    """A request in brief; `path` as of `api`."""
-    entry, progress = view.entry, view.progress
-    report = f"/reports/{quote(entry.name, safe='')}"
-    done = progress.state is State.DONE
-    return Brief(
-        name=entry.name,
-        state=progress.state,
-        reason=progress.reason,
-        asked=at_moment(entry.asked),
-        question=entry.asks,
-        trips=entry.answer.trips if done and entry.answer else None,
-        page=f"{path}{report}",
-        chart=f"{path}/api{report}/chart.png" if done else None,
-        numbers=f"{path}/api{report}/numbers.csv" if done else None,
-        run=office.dagster.link(progress.run.run_id) if progress.run else None,
-    )
-
-
-KINDS = {
-    "chart": (outputs.chart_path, "image/png", "inline", "png"),
-    "numbers": (outputs.numbers_path, "text/csv; charset=utf-8", "attachment", "csv"),
+COMMON: dict[int | str, dict[str, Any]] = {
+    408: {"model": Refusal, "description": "The body did not arrive in time."},
+    429: {
+        "model": Refusal,
+        "description": "Too many requests from one user or address, or too many of theirs are "
+        "waiting. The header Retry-After says after how many seconds to try again.",
+    },
+    503: {"model": Refusal, "description": "The storage is not responding, or the queue is full."},
 }
+INVALID: dict[int | str, dict[str, Any]] = {
+    422: {"model": Refusal, "description": "The value of a field is invalid."},
+}
+MISSING: dict[int | str, dict[str, Any]] = {
+    404: {"model": Refusal, "description": "There is no such report."},
+    **INVALID,
+}
+CREATED: dict[int | str, dict[str, Any]] = {
+    200: {"model": ReportDetails, "description": "The same request exists already."},
+    400: {"model": Refusal, "description": "The body is not JSON."},
+    403: {"model": Refusal, "description": "The request came from a page of another site."},
+    409: {"model": Refusal, "description": "Another request has this name."},
+    413: {"model": Refusal, "description": "The body is too large."},
+    **INVALID,
+}
+CHART: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {}}, "description": "The chart."},
+    **MISSING,
+}
+NUMBERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/csv": {}}, "description": "The numbers."},
+    **MISSING,
+}
+router = APIRouter(prefix="/api", responses=COMMON)
 
 
-async def file(office: Office, name: str, kind: str) -> Response:
-    """A file of a report. Raises NotThere."""
-    path_of, media_type, disposition, suffix = KINDS[kind]
-    try:
-        path = path_of(office.archive.root, stored_name(f"{name}.json"))
-    except ValueError:
-        raise NotThere from None
-    content = await office.storage(_content, path)
-    if content is None:
-        raise NotThere
-    filename = quote(f"{name}.{suffix}", safe="")
-    return Response(
-        content,
-        media_type=media_type,
-        headers={"content-disposition": f"{disposition}; filename*=UTF-8''{filename}"},
+@router.post("/requests", status_code=status.HTTP_201_CREATED, responses=CREATED)
+async def create_report(
+    report: NewReport, request: Request, response: Response, service: Service
+) -> ReportDetails:
+    """Request a report. The same request sent again returns the existing report."""
+    sender = sender_of(request.scope)
+    sent, submission = await service.submit(report.question, report.name, sender)
+    if submission is Submission.DUPLICATE:
+        response.status_code = status.HTTP_200_OK
+    base = request.scope["root_path"]
+    response.headers["location"] = f"{base}/api/reports/{quote(sent.name, safe='')}"
+    return await _details(sent.name, request, service)
+
+
+@router.get("/reports", response_model=ReportList, responses=INVALID)
+async def list_reports(
+    search: Annotated[Search, Query()], request: Request, service: Service
+) -> Response:
+    """Requests and reports, newest first."""
+    overview = await service.overview()
+    # A finished response: FastAPI would validate and write 1,000 reports on the event loop.
+    content = await service.compute(_found, overview, search, request)
+    return Response(content, media_type="application/json")
+
+
+@router.get("/reports/{name}", responses=MISSING)
+async def get_report(name: Name, request: Request, service: Service) -> ReportDetails:
+    """A request's state, and its report's numbers once it is done."""
+    return await _details(name, request, service)
+
+
+@router.get("/reports/{name}/chart.png", response_class=Response, responses=CHART)
+async def get_chart(name: Name, service: Service) -> Response:
+    """The chart of a report."""
+    return await download(service, name, "chart.png")
+
+
+@router.get("/reports/{name}/numbers.csv", response_class=Response, responses=NUMBERS)
+async def get_numbers(name: Name, service: Service) -> Response:
+    """The numbers of a report: a row per hour, a column per weekday."""
+    return await download(service, name, "numbers.csv")
+
+
+@router.get("/available")
+async def get_available_data(service: Service) -> AvailableData:
+    """The months and zones that can be requested."""
+    catalog = (await service.overview()).catalog
+    return AvailableData(months=catalog.months, zones=catalog.zones, publishers=catalog.publishers)
+
+
+async def _details(name: str, request: Request, service: ReportService) -> ReportDetails:
+    entry = await service.find(name)
+    return ReportDetails(
+        **dict(ReportSummary.of(entry, request)),
+        result=Result.of(await service.outcome(entry)),
+        trouble=tuple((await service.overview()).notices),
     )
 
 
-def _content(path: UPath) -> bytes | None:
-    try:
-        return storage.read_bounded(path, MAX_FILE_BYTES)
-    except (FileNotFoundError, storage.UnsafeFile):
-        return None
+def _found(overview: Overview, search: Search, request: Request) -> str:
+    """One page of the reports that match a search, as JSON."""
+    entries = matching(overview.entries, search.q)
+    found = [each for each in entries if search.state in (None, each.status)]
+    page = found[search.offset : search.offset + search.limit]
+    return ReportList(
+        total=len(found),
+        reports=[ReportSummary.of(entry, request) for entry in page],
+        trouble=tuple(overview.notices),
+    ).model_dump_json()
 
 
-def problems_answer(
-    status_code: int, reason: str, fields: dict[str, str] | None = None
-) -> Response:
-    """A refusal, for a program."""
-    return JSONResponse(Problems(reason=reason, fields=fields or {}).model_dump(), status_code)
+def run_link(entry: ReportEntry, request: Request) -> str:
+    """The page of a request's run in Dagster; empty if there is none."""
+    dagster_url: str = request.app.state.dagster_url
+    if not dagster_url or entry.outcome is None or entry.status is Status.RECEIVED:
+        return ""
+    run_id = entry.outcome.run_id
+    return f"{dagster_url}/runs/{run_id}" if run_id else ""
+
+
+def refusal(status_code: int, reason: str, fields: dict[str, str] | None = None) -> Response:
+    """The API's answer to a request that it refuses."""
+    content = Refusal(reason=reason, fields=fields or {}).model_dump()
+    return JSONResponse(content, status_code)

@@ -1,7 +1,8 @@
-"""The application: pages and API behind the guard, and what is said where something is wrong."""
+"""The application: pages and API behind the guard, and the answers to errors."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -10,101 +11,120 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from adhoc_reports.lib.request import EXPECTED, listed, problems
+from adhoc_reports.lib.store import ReportStore
+from adhoc_reports.portal import api, pages
 from adhoc_reports.portal.address import PublicAddress, route_path
-from adhoc_reports.portal.api import api, problems_answer
-from adhoc_reports.portal.archive import Archive
 from adhoc_reports.portal.guard import Guard, HeadAsGet, RateLimit
-from adhoc_reports.portal.office import AWAY, MISSING, NotThere, Office, Refused, StorageAway
-from adhoc_reports.portal.pages import Pages
-from adhoc_reports.portal.runs import Dagster
+from adhoc_reports.portal.service import (
+    NOT_FOUND,
+    UNAVAILABLE,
+    ReportNotFound,
+    ReportService,
+    RequestRefused,
+    StorageUnavailable,
+)
+from adhoc_reports.portal.templates import STATIC, Templates
 from taxi_shared import web
 from taxi_shared.storage import DataRoot
 from taxi_shared.web import LOOPBACK_HOSTS, SameSiteGuard
 
-STATIC = Path(__file__).parent / "static"
 
+@dataclass(frozen=True)
+class Options:
+    """How the portal is served.
 
-def create_app(
-    root: DataRoot,
-    dagster: Dagster,
-    hosts: Sequence[str] = LOOPBACK_HOSTS,
-    write_limit: RateLimit | None = None,
-    read_limit: RateLimit | None = None,
-    path: str = "",
-) -> FastAPI:
-    """The portal over a data root and a Dagster.
-
-    hosts: by which browsers reach it, as of `web.allowed_hosts`
-    path:  at a proxy that serves it below one, as of `address.base_path`
+    hosts:       names and origins by which browsers reach it, as by `web.allowed_hosts`
+    base_path:   its path behind a proxy, as by `address.base_path`
+    dagster_url: address of Dagster's webserver for browsers; empty for no links to runs
     """
-    office = Office(Archive(root), dagster)
-    pages = Pages(office, path)
 
+    hosts: Sequence[str] = LOOPBACK_HOSTS
+    base_path: str = ""
+    dagster_url: str = ""
+    write_limit: RateLimit = field(default_factory=RateLimit)
+    # A page that waits polls once a second, and a whole company may come from one address.
+    read_limit: RateLimit = field(default_factory=lambda: RateLimit(3_000, 100))
+
+
+def create_app(root: DataRoot, options: Options | None = None) -> FastAPI:
+    """The portal over a data root."""
+    options = options or Options()
     app = FastAPI(
         title="Taxi reports",
         version="1",
-        description="Request a chart of yellow taxi pickups, follow it, and fetch it.",
+        description="Request a chart of yellow taxi pickups, follow it, and download it.",
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
     )
-    app.state.office = office
-    app.include_router(api(office, path))
+    app.state.service = ReportService(ReportStore(root))
+    app.state.templates = Templates(options.base_path)
+    app.state.dagster_url = options.dagster_url
+    app.include_router(api.router)
     app.include_router(pages.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    # Level 1: of 1,000 reports, the usual level 9 would hold up all others for 40 ms.
+    _add_middleware(app, options)
+    _add_error_handlers(app)
+    return app
+
+
+def _add_middleware(app: FastAPI, options: Options) -> None:
+    """Add the middleware, the innermost first."""
+    # Level 1: for 1,000 reports, the usual level 9 would hold up everybody for 40 ms.
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)
-    app.add_middleware(
-        Guard,
-        write_limit=write_limit or RateLimit(),
-        # A page that waits asks once a second, and a whole company may come from one address.
-        read_limit=read_limit or RateLimit(burst=3_000, per_second=100),
-    )
-    origin = next(iter(web.origins(hosts)), "")
-    app.add_middleware(PublicAddress, path=path, origin=origin)
+    app.add_middleware(Guard, write_limit=options.write_limit, read_limit=options.read_limit)
+    origin = next(iter(web.origins(options.hosts)), "")
+    app.add_middleware(PublicAddress, path=options.base_path, origin=origin)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(SameSiteGuard, hosts=hosts)
+    app.add_middleware(SameSiteGuard, hosts=options.hosts)
 
-    def wrong(
-        request: Request, status: int, reason: str, fields: dict[str, str] | None = None
-    ) -> Response:
-        if route_path(request.scope).startswith("/api"):
-            return problems_answer(status, reason, fields)
-        return pages.problem(request, status, reason)
 
-    @app.exception_handler(StorageAway)
-    async def away(request: Request, _error: StorageAway) -> Response:
-        return wrong(request, 503, AWAY)
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(StorageUnavailable)
+    async def unavailable(request: Request, _error: StorageUnavailable) -> Response:
+        return _refusal(request, HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE)
 
-    @app.exception_handler(NotThere)
-    async def missing(request: Request, _error: NotThere) -> Response:
-        return wrong(request, 404, MISSING)
+    @app.exception_handler(ReportNotFound)
+    async def not_found(request: Request, _error: ReportNotFound) -> Response:
+        return _refusal(request, HTTPStatus.NOT_FOUND, NOT_FOUND)
 
-    @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> Response:
+    @app.exception_handler(RequestRefused)
+    async def refused(request: Request, error: RequestRefused) -> Response:
         fields = {each.field: str(each) for each in error.problems if each.field}
-        response = wrong(request, error.status, str(error), fields)
+        response = _refusal(request, error.status, str(error), fields)
         response.headers.update(error.headers)
         return response
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        # A place is a part of the request, `body` or `query`, and the field in it.
+        # A location is a part of the request, `body` or `query`, and the field in it.
         errors = [{**each, "loc": each["loc"][1:]} for each in error.errors()]
-        if any(
-            each["type"] == "json_invalid" or (not each["loc"] and each["type"] != "value_error")
-            for each in errors
-        ):
-            return wrong(request, 422, f"this is no JSON object; {EXPECTED}")
+        if any(map(_is_about_the_body, errors)):
+            reason = f"this is no JSON object; {EXPECTED}"
+            return _refusal(request, HTTPStatus.UNPROCESSABLE_ENTITY, reason)
         found = list(problems(errors))
         fields = {each.field: str(each) for each in found if each.field}
-        return wrong(request, 422, listed(map(str, found)), fields)
+        return _refusal(request, HTTPStatus.UNPROCESSABLE_ENTITY, listed(map(str, found)), fields)
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
-        reason = MISSING if error.status_code == 404 else str(error.detail)
-        response = wrong(request, error.status_code, reason)
+        is_missing = error.status_code == HTTPStatus.NOT_FOUND
+        reason = NOT_FOUND if is_missing else str(error.detail)
+        response = _refusal(request, error.status_code, reason)
         response.headers.update(error.headers or {})
         return response
 
-    return app
+
+def _is_about_the_body(error: Mapping[str, object]) -> bool:
+    is_whole = not error["loc"] and error["type"] != "value_error"
+    return error["type"] == "json_invalid" or is_whole
+
+
+def _refusal(
+    request: Request, status: int, reason: str, fields: dict[str, str] | None = None
+) -> Response:
+    """A refusal: as JSON from the API, as a page elsewhere."""
+    if route_path(request.scope).startswith("/api"):
+        return api.refusal(status, reason, fields)
+    templates: Templates = request.app.state.templates
+    return templates.render_problem(status, reason)

@@ -4,14 +4,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import ceil
 from typing import NamedTuple
 
-from adhoc_reports.lib.pickups import HOURS, WEEKDAYS, Pickups, number_format
-
-LEVELS = 7
-"""Number of colours, besides the one for zero."""
-NOT_COUNTED = "-"
+from adhoc_reports.lib.pickups import (
+    HOURS,
+    NOT_COUNTED,
+    WEEKDAYS,
+    Pickups,
+    color_level,
+    color_levels,
+    number_format,
+)
 
 Numbers = Sequence[Sequence[float | None]]
 """24 hours, 7 weekdays each, from Sunday; None for a weekday without a counted day."""
@@ -97,18 +100,6 @@ def bars(pickups: Pickups) -> list[Bar]:
     ]
 
 
-def levels(by_hour: Numbers) -> str:
-    """The colour levels of 7 weekdays from Sunday, 24 hours each, as one character per cell.
-
-    Each is a digit from 0 (no pickups) to LEVELS, or NOT_COUNTED.
-    """
-    known = [number for number in chain.from_iterable(by_hour) if number is not None]
-    most = max(known, default=0)
-    return "".join(
-        _level(by_hour[hour][weekday], most) for weekday in range(len(WEEKDAYS)) for hour in HOURS
-    )
-
-
 def thumbnail(cells: str) -> list[tuple[str, str]]:
     """The SVG path of each colour level, in a drawing of 24 by 7 units; bars for one weekday."""
     rows = [cells[start : start + len(HOURS)] for start in range(0, len(cells), len(HOURS))]
@@ -128,7 +119,7 @@ def _view(kind: _Kind, pickups: Pickups, numbers: Numbers) -> NumbersView:
     shown = [[hour[weekday] or 0 for weekday in pickups.counted] for hour in numbers]
     as_text = number_format(chain.from_iterable(shown))
     sentence = _sentences(chain.from_iterable(shown), kind.suffix)
-    colours = levels(numbers)
+    colours = color_levels(numbers)
     rows = tuple(
         Row(
             WEEKDAYS[day],
@@ -157,14 +148,8 @@ def _legend(shown: Sequence[Sequence[float]], as_text: str) -> tuple[tuple[str, 
     most = max(chain.from_iterable(shown))
     found: dict[str, list[float]] = defaultdict(list)
     for number in chain.from_iterable(shown):
-        found[_level(number, most)].append(number)
+        found[color_level(number, most)].append(number)
     return tuple(
         (level, format(min(each), as_text), format(max(each), as_text))
         for level, each in sorted(found.items())
     )
-
-
-def _level(number: float | None, most: float) -> str:
-    if number is None:
-        return NOT_COUNTED
-    return str(min(LEVELS, ceil(number * LEVELS / most)) if most else 0)

@@ -1,13 +1,13 @@
-// Updates the pages; all of them work without it.
+// Updates the pages. Every page works without it.
 "use strict";
 
 const POLL_SECONDS = 1;
-const SLOWEST_SECONDS = 15;
-const FAILURES_UNTIL_IT_IS_SAID = 3;
-const NO_ANSWER = "The portal does not answer. This page continues when it is back.";
+const MAX_POLL_SECONDS = 15;
+const FAILURES_BEFORE_NOTICE = 3;
+const UNREACHABLE = "The portal cannot be reached. This page updates when it is back.";
 
 // Polls the state of a pending request, and replaces the page's content when it changes.
-async function follow() {
+async function poll() {
   let wait = POLL_SECONDS;
   let failures = 0;
   for (;;) {
@@ -19,19 +19,19 @@ async function follow() {
       if (!answer.ok) throw new Error(answer.statusText);
       const { state, trouble } = await answer.json();
       const { dataset } = main;
-      if (state !== dataset.state || trouble.join(" ") !== dataset.trouble) await renew(main);
-      else if (failures >= FAILURES_UNTIL_IT_IS_SAID) say("");
-      wait = document.hidden ? SLOWEST_SECONDS : POLL_SECONDS;
+      if (state !== dataset.state || trouble.join(" ") !== dataset.trouble) await reload(main);
+      else if (failures >= FAILURES_BEFORE_NOTICE) announce("");
+      wait = document.hidden ? MAX_POLL_SECONDS : POLL_SECONDS;
       failures = 0;
     } catch {
-      wait = Math.min(wait * 2, SLOWEST_SECONDS); // the portal is away: retry later
+      wait = Math.min(wait * 2, MAX_POLL_SECONDS); // the portal cannot be reached: retry later
       failures += 1;
-      if (failures === FAILURES_UNTIL_IT_IS_SAID) say(NO_ANSWER, true);
+      if (failures === FAILURES_BEFORE_NOTICE) announce(UNREACHABLE, true);
     }
   }
 }
 
-async function renew(main) {
+async function reload(main) {
   const answer = await fetch(location.href);
   if (!answer.ok) throw new Error(answer.statusText);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -40,39 +40,39 @@ async function renew(main) {
   main.replaceWith(fresh);
   if (focused) fresh.focus();
   document.title = page.title;
-  say(`${fresh.dataset.words}. ${fresh.dataset.trouble}`);
+  announce(`${fresh.dataset.label}. ${fresh.dataset.trouble}`);
   start();
 }
 
-// Read out by screen readers; visible too where the page itself does not show it.
-function say(words, shown = false) {
+// Screen readers read it out. It is visible only where the page does not show it anyway.
+function announce(words, isVisible = false) {
   const live = document.getElementById("live");
   live.textContent = words;
-  live.className = shown ? "notice" : "unseen";
+  live.className = isVisible ? "notice" : "visually-hidden";
 }
 
-// The last day cannot be before the first, and no month between them may be missing.
-function keepDaysPossible() {
+// The browser refuses a last day before the first, and days of a month that is not loaded.
+function validateDays() {
   const first = document.getElementById("first_day");
   const last = document.getElementById("last_day");
   if (!first) return;
   const earliest = first.min;
   const gaps = first.form.dataset.gaps.split(" ").filter(Boolean);
-  const order = () => { last.min = first.value > earliest ? first.value : earliest; };
+  const setMinimum = () => { last.min = first.value > earliest ? first.value : earliest; };
   const check = () => {
     const [from, to] = [first.value.slice(0, 7), last.value.slice(0, 7)];
     const missing = from && to ? gaps.filter((month) => from <= month && month <= to) : [];
-    last.setCustomValidity(missing.length ? `There are no trips of ${missing.join(", ")}.` : "");
+    last.setCustomValidity(missing.length ? `Not loaded: ${missing.join(", ")}. Choose other days.` : "");
   };
-  // Not while the last day is typed: Chromium would forget what has been typed of it.
-  first.addEventListener("input", order);
+  // Not on input of the last day: Chromium would clear the part that has been typed.
+  first.addEventListener("input", setMinimum);
   for (const field of [first, last]) field.addEventListener("input", check);
-  order();
+  setMinimum();
   check();
 }
 
-// Averages or totals: the page has both, and shows one of them.
-function offerViews() {
+// The page holds averages and totals, and shows one of them.
+function setUpViews() {
   const choice = document.getElementById("views");
   if (!choice) return;
   const show = () => {
@@ -84,8 +84,8 @@ function offerViews() {
   show();
 }
 
-// A heat map, drawn from the cells that the page has. The number under the pointer, or where the
-// arrow keys lead, is read out below it.
+// Draws a heat map from the cells in the page. The text below it describes the cell under the
+// pointer, or the one selected by the arrow keys.
 function drawHeatmap(map) {
   if (!window.Chart) return;
   const readout = document.getElementById(map.getAttribute("aria-describedby"));
@@ -93,17 +93,17 @@ function drawHeatmap(map) {
   const dayNames = days.map(([label]) => label.textContent);
   const hourNames = hours.slice(1).map((label) => label.textContent);
   const cells = days.flatMap(([, ...row], day) => row.map((cell, hour) => ({
-    day: dayNames[day], hour: hourNames[hour], says: cell.title, colour: `--${cell.className}`,
+    day: dayNames[day], hour: hourNames[hour], description: cell.title, colour: `--${cell.className}`,
   })));
-  const upright = matchMedia("(max-width: 40rem)");
+  const portrait = matchMedia("(max-width: 40rem)");
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const canvas = document.createElement("canvas");
   let chart;
-  let here = null;
+  let selected = null;
 
-  const show = (place) => {
-    here = place;
-    readout.textContent = cells[place].says;
+  const show = (cell) => {
+    selected = cell;
+    readout.textContent = cells[cell].description;
     chart.render();
   };
   const draw = () => {
@@ -116,10 +116,10 @@ function drawHeatmap(map) {
       ticks: {
         autoSkip: false, maxRotation: 0, padding: 2, color: colour("--quiet"),
         // A phone has no room for a weekday and its number of days side by side.
-        callback: (place) => (upright.matches ? labels[place].split(" ") : labels[place]),
+        callback: (index) => (portrait.matches ? labels[index].split(" ") : labels[index]),
       },
     });
-    const [across, down] = upright.matches ? ["day", "hour"] : ["hour", "day"];
+    const [across, down] = portrait.matches ? ["day", "hour"] : ["hour", "day"];
     const names = { day: dayNames, hour: hourNames };
     chart = new Chart(canvas, {
       type: "matrix",
@@ -136,14 +136,14 @@ function drawHeatmap(map) {
         onHover: (_, found) => { if (found.length) show(found[0].index); },
         plugins: {
           legend: { display: false },
-          tooltip: { displayColors: false, callbacks: { title: () => "", label: ({ dataIndex }) => cells[dataIndex].says } },
+          tooltip: { displayColors: false, callbacks: { title: () => "", label: ({ dataIndex }) => cells[dataIndex].description } },
         },
         scales: { x: axis(names[across], "top"), y: axis(names[down], "left") },
       },
-      plugins: [{ id: "here", afterDatasetsDraw: () => {
-        if (here === null) return;
-        const { x, y, width, height } = chart.getDatasetMeta(0).data[here];
-        // Two tones: one of them is seen on every colour.
+      plugins: [{ id: "selection", afterDatasetsDraw: () => {
+        if (selected === null) return;
+        const { x, y, width, height } = chart.getDatasetMeta(0).data[selected];
+        // Two tones: one of them is visible on every colour.
         for (const [tone, line] of [["--paper", 5], ["--ink", 2.5]]) {
           chart.ctx.strokeStyle = colour(tone);
           chart.ctx.lineWidth = line;
@@ -158,25 +158,25 @@ function drawHeatmap(map) {
   plot.append(canvas);
   map.replaceChildren(plot);
   draw();
-  for (const change of [upright, dark]) change.addEventListener("change", draw);
+  for (const change of [portrait, dark]) change.addEventListener("change", draw);
   map.tabIndex = 0;
-  map.addEventListener("focus", () => show(here ?? 0));
+  map.addEventListener("focus", () => show(selected ?? 0));
   map.addEventListener("keydown", (event) => {
     const step = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
     if (!step) return;
     event.preventDefault();
-    const [hour, day] = upright.matches ? [step[1], step[0]] : step;
-    const [h, d] = [(here ?? 0) % 24, Math.floor((here ?? 0) / 24)];
+    const [hour, day] = portrait.matches ? [step[1], step[0]] : step;
+    const [h, d] = [(selected ?? 0) % 24, Math.floor((selected ?? 0) / 24)];
     const rows = dayNames.length;
     show(((d + day + rows) % rows) * 24 + ((h + hour + 24) % 24));
   });
 }
 
 function start() {
-  keepDaysPossible();
+  validateDays();
   document.querySelectorAll(".heatmap").forEach(drawHeatmap);
-  offerViews();
+  setUpViews();
 }
 
 start();
-follow();
+poll();
