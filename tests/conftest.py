@@ -14,7 +14,6 @@ from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import ROOT
-from taxi_shared.testing import bucket, object_store, s3_root  # noqa: F401
 
 # TEST_TLC_FILES may name a folder of whole months in their place.
 REAL_FILES = ROOT / "examples" / "tlc"

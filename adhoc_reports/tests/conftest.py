@@ -16,7 +16,6 @@ from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, Rows
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
-from taxi_shared.testing import bucket, object_store, s3_root  # noqa: F401
 
 Trip = tuple[int | None, datetime | None]
 """Pickup zone and pickup time."""

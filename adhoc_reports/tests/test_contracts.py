@@ -6,7 +6,7 @@ import pytest
 
 from adhoc_reports.definitions import defs
 from taxi_shared.contracts import broken
-from taxi_shared.testing import keep_promised_columns, promised_columns
+from taxi_testing.contracts import keep_promised_columns, promised_columns
 
 from .conftest import write_trips, write_zones
 from .test_adhoc_request import run

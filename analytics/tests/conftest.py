@@ -14,7 +14,6 @@ from dagster import DagsterInstance
 
 from taxi_shared.lake import Lake
 from taxi_shared.storage import DataRoot
-from taxi_shared.testing import bucket, object_store, s3_root  # noqa: F401
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from small_lake import Trip, square, write_month, write_zones
 from analytics.definitions import defs
 from taxi_shared.contracts import broken
 from taxi_shared.lake import Lake
-from taxi_shared.testing import keep_promised_columns, promised_columns
+from taxi_testing.contracts import keep_promised_columns, promised_columns
 
 
-def test_the_definitions_rely_on_what_is_promised() -> None:
+def test_definitions_use_only_promised_columns() -> None:
     assert broken("analytics", defs) == []
 
 
@@ -41,7 +41,7 @@ def results(tmp_path: Path) -> list[bytes]:
     return [(tmp_path / name).read_bytes() for name in names]
 
 
-def test_the_promised_columns_are_enough(loaded: Lake, tmp_path: Path) -> None:
+def test_promised_columns_are_enough(loaded: Lake, tmp_path: Path) -> None:
     assert make_all()
     whole = results(tmp_path)
     keep_promised_columns(loaded, "analytics")
@@ -50,6 +50,6 @@ def test_the_promised_columns_are_enough(loaded: Lake, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", promised_columns("analytics"), ids=".".join)
-def test_each_of_them_is_needed(loaded: Lake, column: tuple[str, str]) -> None:
+def test_each_promised_column_is_needed(loaded: Lake, column: tuple[str, str]) -> None:
     keep_promised_columns(loaded, "analytics", without=column)
     assert not make_all()

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance
 
-from taxi_shared.testing import bucket, object_store, s3_root  # noqa: F401
 
 # TEST_TLC_FILES may name a folder of whole months in their place.
 REAL_FILES = Path(__file__).resolve().parents[2] / "examples" / "tlc"

@@ -23,7 +23,6 @@ from taxi_shared.lake import Rows
 from taxi_shared.s3 import S3Error
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIPS
-from taxi_shared.testing import forget_s3
 
 JANUARY = "2023-01-01"
 
@@ -48,7 +47,7 @@ def test_what_is_wrong_is_said_with_the_variable_to_set(
 ):
     use(s3_root)
     monkeypatch.setenv(variable, value)
-    forget_s3()
+    s3.clear_caches()
     with pytest.raises(S3Error, match=f"{s3_root}.*: {reason}"):
         use(s3_root)
 
@@ -58,7 +57,7 @@ def test_keys_that_are_not_there_are_asked_for(s3_root, monkeypatch, tmp_path):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
-    forget_s3()
+    s3.clear_caches()
     with pytest.raises(S3Error, match="no keys are found: set AWS_ACCESS_KEY_ID and"):
         use(s3_root)
 
@@ -81,7 +80,7 @@ def test_amazons_own_s3_wants_a_region(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    forget_s3()
+    s3.clear_caches()
     with pytest.raises(S3Error, match="no region is set; set AWS_REGION to that of the bucket"):
         DataRoot.at("s3://bucket/data").check()
 
@@ -91,7 +90,7 @@ def test_duckdb_is_told_of_amazons_server_and_region(monkeypatch, variable):
     monkeypatch.setenv(variable, "eu-west-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
-    forget_s3()
+    s3.clear_caches()
     with duckdb.connect() as con:
         s3.attach(con)
         (told,) = con.execute("SELECT secret_string FROM duckdb_secrets()").fetchone()
@@ -190,7 +189,7 @@ def test_keys_may_be_in_secrets_manager(s3_root, object_store, secrets, monkeypa
     secrets["taxi/s3"] = json.dumps(
         {"AWS_ACCESS_KEY_ID": object_store.key_id, "AWS_SECRET_ACCESS_KEY": object_store.secret}
     )
-    forget_s3()
+    s3.clear_caches()
     database = LakeDatabase(data_root=s3_root)
     with database.get_connection() as con:
         database.lake.write(con, TRIPS, Rows("SELECT 1 AS vendor_id"), JANUARY)
@@ -213,7 +212,7 @@ def test_a_secret_that_is_not_there_or_another_is_named(
     monkeypatch.setenv("TAXI_S3_SECRET", "taxi/s3")
     if secret:
         secrets["taxi/s3"] = secret
-    forget_s3()
+    s3.clear_caches()
     with pytest.raises(S3Error, match=f"TAXI_S3_SECRET 'taxi/s3' {reason}") as raised:
         use(s3_root)
     assert "a password" not in str(raised.value)
@@ -221,7 +220,7 @@ def test_a_secret_that_is_not_there_or_another_is_named(
 
 def test_endpoint_may_end_with_a_slash(s3_root, object_store, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"{object_store.endpoint}/")
-    forget_s3()
+    s3.clear_caches()
     database = LakeDatabase(data_root=s3_root)
     write_month(database, JANUARY)
     assert list(database.lake.versions(TRIPS)) == [JANUARY]
@@ -229,7 +228,7 @@ def test_endpoint_may_end_with_a_slash(s3_root, object_store, monkeypatch):
 
 def test_endpoint_with_a_path_is_refused_by_name(s3_root, object_store, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"{object_store.endpoint}/minio")
-    forget_s3()
+    s3.clear_caches()
     for attempt in (lambda: use(s3_root), DataRoot.at(s3_root).check):
         with pytest.raises(S3Error, match=r"AWS_ENDPOINT_URL .*/minio'; expected scheme, host and"):
             attempt()
@@ -240,7 +239,7 @@ def test_server_on_this_machine_is_reached_without_the_proxy(s3_root, monkeypatc
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing answers
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "mirror.example.org")
-    forget_s3()
+    s3.clear_caches()
     database = LakeDatabase(data_root=s3_root)
     write_month(database, JANUARY)
     assert list(database.lake.versions(TRIPS)) == [JANUARY]
@@ -328,7 +327,7 @@ def test_temporary_keys_are_renewed_in_an_open_connection(s3_root, role, monkeyp
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    forget_s3()
+    s3.clear_caches()
     check_renewal(s3_root, rotate)
 
 
@@ -341,7 +340,7 @@ def test_keys_in_secrets_manager_are_read_again(s3_root, role, secrets, monkeypa
     rotate()
     monkeypatch.setattr(s3, "SECRET_READ_AGAIN", timedelta(0))
     monkeypatch.setenv("TAXI_S3_SECRET", "taxi/s3")
-    forget_s3()
+    s3.clear_caches()
     check_renewal(s3_root, rotate)
 
 
@@ -355,7 +354,7 @@ def test_keys_are_used_on_while_secrets_manager_is_down(
     secrets["taxi/s3"] = json.dumps(values)
     monkeypatch.setattr(s3, "SECRET_READ_AGAIN", timedelta(0))
     monkeypatch.setenv("TAXI_S3_SECRET", "taxi/s3")
-    forget_s3()
+    s3.clear_caches()
     database = LakeDatabase(data_root=s3_root)
     write_month(database, JANUARY)
     secrets.clear()

@@ -9,7 +9,6 @@ import pytest
 
 from taxi_shared import s3, storage
 from taxi_shared.secrets import SecretError, secret
-from taxi_shared.testing import forget_s3
 
 
 @pytest.fixture
@@ -86,7 +85,7 @@ def test_keys_of_a_secret_get_no_token_of_other_keys(monkeypatch):
         "TAXI_S3_SECRET": "taxi/s3",
     }.items():
         monkeypatch.setenv(name, value)
-    forget_s3()
+    s3.clear_caches()
     monkeypatch.setattr(s3, "_keys_in", lambda secret_id: s3.Keys("theirs", "theirs", ""))
     with suppress(OSError):
         storage.read_bytes(storage.at("s3://bucket/a"))

@@ -273,6 +273,15 @@ class _AsyncSecretProvider(_SecretProvider):
         )
 
 
+def clear_caches() -> None:
+    """Find server, region and keys again, as after a change of the environment."""
+    from s3fs import S3FileSystem
+
+    for cached in (_session, _client, _session_with_keys, _session_of_s3fs):
+        cached.cache_clear()
+    S3FileSystem.clear_instance_cache()
+
+
 @lru_cache
 def _client(service: str) -> "botocore.client.BaseClient":
     return _session().create_client(service, region_name=_region() or ANY_REGION)
