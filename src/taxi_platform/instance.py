@@ -145,7 +145,6 @@ class Instance:
             # Ends just before the daemon's next loop, which comes every 5 seconds.
             "TAXI_REQUEST_WATCH_SECONDS": "9.4",
             "DAGSTER_PUBLIC_URL": self.url,
-            "DAGSTER_URL": self.url,
             **os.environ,
             **self.environment,
             "DAGSTER_HOME": str(self.home),

@@ -153,9 +153,6 @@ class Settings(BaseSettings):
     alert_email: str = Field(default="", description="receivers, separated by commas")
     alert_sender: str = Field(default="", description="sender; the first receiver where empty")
     ui_url: str = Field(default="", description="address of the UI in alerts and `make status`")
-    dagster_url: str = Field(
-        default="http://127.0.0.1:3000", validation_alias="DAGSTER_URL", description="the webserver"
-    )
     dagster_public_url: str = Field(
         default="", validation_alias="DAGSTER_PUBLIC_URL", description="the webserver, for browsers"
     )
