@@ -62,7 +62,7 @@ HEAVY := tests/test_portal.py tests/containers
 check: setup ## Format, lint, types and Dagster's own check of the definitions
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/ruff check --quiet .
-	@.venv/bin/mypy src shared/src bench docs/pictures.py
+	@.venv/bin/mypy src shared/src shared/testing/src bench docs/pictures.py
 	@for location in $(LOCATIONS); do \
 	  .venv/bin/mypy --python-executable $$location/.venv/bin/python $$location/src || exit 1; done
 	@.venv/bin/dg check defs
@@ -89,18 +89,18 @@ lock: $(UV) ## Renew the locks of all environments; UPGRADE=1 takes newer versio
 	  || exit 1; done
 	@uv pip compile $(LOCK_OPTIONS) --group shared/pyproject.toml:next-duckdb -o shared/next-duckdb.lock
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-  --no-emit-package taxi-shared --no-header $(if $(UPGRADE),--upgrade)
+  --no-emit-package taxi-shared --no-emit-package taxi-testing --no-header $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove data, instance and environments
 	rm -rf data .dagster .tools $(PROJECTS:%=%/.venv)
 
 # An environment is its locks, and the project and the shared package by path.
 define ENVIRONMENT
-$(1)/.venv/.installed: $(1)/requirements.lock $(1)/requirements-dev.lock $(1)/pyproject.toml shared/pyproject.toml | $(UV)
+$(1)/.venv/.installed: $(1)/requirements.lock $(1)/requirements-dev.lock $(1)/pyproject.toml shared/pyproject.toml shared/testing/pyproject.toml | $(UV)
 	@echo "environment of $(2)"
 	@uv venv --quiet --allow-existing --python "$(PYTHON)" $(1)/.venv
 	@uv pip sync --quiet --python $(1)/.venv/bin/python $(1)/requirements.lock $(1)/requirements-dev.lock
-	@uv pip install --quiet --python $(1)/.venv/bin/python --no-deps -e shared -e $(1)
+	@uv pip install --quiet --python $(1)/.venv/bin/python --no-deps -e shared -e shared/testing -e $(1)
 	@touch $$@
 endef
 # uv does not read pip's configuration: an index that is set there alone is passed on.
