@@ -2,14 +2,19 @@
 
 import dagster as dg
 
-from adhoc_reports.defs import intake, requests
+from adhoc_reports.defs import available_data, intake, requests
 from adhoc_reports.defs.resources import resources
 from taxi_shared.ownership import owned_by
 
 defs = dg.Definitions(
-    assets=owned_by("adhoc_reports", [requests.adhoc_request]),
+    assets=owned_by("adhoc_reports", [requests.adhoc_request, available_data.available_data]),
     jobs=[intake.adhoc_request_job],
-    sensors=[intake.adhoc_request_sensor, intake.available_data_sensor],
+    sensors=[
+        intake.adhoc_request_sensor,
+        intake.adhoc_request_failure_sensor,
+        intake.adhoc_request_cancellation_sensor,
+        available_data.adhoc_reports_automation_sensor,
+    ],
     resources=resources(),
     # A process a step would cost more than the step does.
     executor=dg.in_process_executor,

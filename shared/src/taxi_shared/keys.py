@@ -12,6 +12,7 @@ TRIPS_BY_WEEK = AssetKey("trips_by_week")
 MANHATTAN_STATS = AssetKey("manhattan_stats")
 MANHATTAN_MAP = AssetKey("manhattan_map")
 ADHOC_REQUEST = AssetKey("adhoc_request")
+AVAILABLE_DATA = AssetKey("available_data")
 
 RAW_FILES = "raw_files"
 INGESTED = "ingested"

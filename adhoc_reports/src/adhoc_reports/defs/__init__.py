@@ -4,7 +4,7 @@ import warnings
 
 import dagster as dg
 
-# Of Dagster's interfaces in beta, those in use are listed in docs/reference/operations.md. Dagster would name
-# each of them in the log of every run.
+# Dagster would name each interface in beta in the log of every run. Those in use are listed in
+# docs/reference/operations.md.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)

@@ -1,16 +1,25 @@
-"""The intake of requests: a sensor that starts a run for each new or changed request file."""
+"""The intake of requests: sensors that start a run per request, and record runs that were lost."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 
 import dagster as dg
 
-from adhoc_reports.lib import available, intake, outputs
-from adhoc_reports.lib.intake import Accepted, Rejected
-from adhoc_reports.lib.request import shown_name
+from adhoc_reports.defs.partitions import reports
+from adhoc_reports.lib import adoption, lost_runs
+from adhoc_reports.lib.decisions import Decision, decide
+from adhoc_reports.lib.outcome import Outcome, Status, utc_now
+from adhoc_reports.lib.request_files import folder_version, wait_for_change
+from adhoc_reports.lib.store import ReportEntry, ReportStore
 from taxi_shared import keys, settings
 from taxi_shared.database import LakeDatabase
+from taxi_shared.ranges import LOCATION_TAG, UNFINISHED
 from taxi_shared.storage import DataRoot
 
+LOCATION = "adhoc_reports"
+# Most of them unchanged: after a restart, every file is read again. 64 MB at most.
+READS_PER_TICK = 1_000
 REASONS_SHOWN = 10
 
 adhoc_request_job = dg.define_asset_job(
@@ -27,109 +36,120 @@ adhoc_request_job = dg.define_asset_job(
 )
 def adhoc_request_sensor(
     context: dg.SensorEvaluationContext, database: LakeDatabase
-) -> dg.SensorResult | dg.SkipReason:
-    """Requests a run for each file `requests/<name>.json` that is new or has changed."""
-    root = database.lake.root
-    before = intake.folder_version(root.requests)
-    decision = _decide(context, root)
+) -> dg.SensorResult:
+    """Request a run per file `requests/<name>.json` that is new or has changed."""
+    store = _store(str(database.lake.root.base))
+    before = folder_version(store.root.requests)
+    decision = _decide(context, store)
     watch_seconds = settings.load().request_watch_seconds
-    is_idle = decision is None or decision.is_idle
-    if is_idle and intake.changes(root.requests, before, watch_seconds):
-        decision = _decide(context, root)
-    if decision is None:
-        return dg.SkipReason(f"There is no folder {root.requests} yet.")
-    for postponed in decision.postponed:
-        context.log.warning(f"{postponed.reason}; the next tick reads it again.")
-    if decision.waiting:
-        context.log.info(f"{decision.waiting:,} more are left for the next ticks.")
-    accepted = [each for each in decision.due if isinstance(each, Accepted)]
-    rejected = [
-        each
-        for each in decision.due
-        if isinstance(each, Rejected) and _reported(context, root, each)
-    ]
+    if decision.is_idle and wait_for_change(store.root.requests, before, watch_seconds):
+        decision = _decide(context, store)
+    rejected = [entry for entry in decision.to_reject if _reject(context, store, entry)]
+    withdrawn = [name for name in decision.withdrawn if _withdraw(context, store, name)]
+    for name in decision.obsolete:
+        store.remove_outcome(name)
+    added = [entry.name for entry in (*decision.to_run, *decision.to_register)]
     return dg.SensorResult(
-        run_requests=[_run_request(each) for each in accepted],
-        skip_reason=None if accepted else _skip_reason(rejected),
-        cursor=intake.to_cursor(intake.to_records([*accepted, *rejected])),
+        run_requests=[
+            dg.RunRequest(entry.run_key, partition_key=entry.name) for entry in decision.to_run
+        ],
+        skip_reason=None if decision.to_run else _skip_reason(rejected),
+        dynamic_partitions_requests=[
+            *([reports.build_add_request(added)] if added else []),
+            *([reports.build_delete_request(withdrawn)] if withdrawn else []),
+        ],
+        asset_events=[
+            dg.AssetMaterialization(keys.ADHOC_REQUEST, partition=entry.name)
+            for entry in decision.to_register
+            if entry.status is Status.DONE
+        ],
     )
 
 
-@dg.sensor(minimum_interval_seconds=10, default_status=dg.DefaultSensorStatus.RUNNING)
-def available_data_sensor(
-    context: dg.SensorEvaluationContext, database: LakeDatabase
-) -> dg.SkipReason:
-    """Tells the report portal which months and zones there are: `outputs/available_data.json`.
-
-    The portal may read outputs and nothing else, and this takes two listings: no run is needed.
-    """
-    lake = database.lake
-    versions = available.versions(lake)
-    if available.told(lake.root).versions == versions:
-        return dg.SkipReason("The lake has the months and zones that were told last.")
-    with database.get_connection(tables=available.TABLES) as con:
-        found = available.find(con, lake, versions)
-    available.tell(lake.root, found)
-    return dg.SkipReason(
-        f"Published {len(found.months)} months and the zones of {len(found.zones)} boroughs."
+@dg.run_failure_sensor(minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
+def adhoc_request_failure_sensor(
+    context: dg.RunFailureSensorContext, database: LakeDatabase
+) -> None:
+    """Record the failure of a run that could not do so itself, because its process was killed."""
+    lost_runs.record(
+        _store(str(database.lake.root.base)),
+        context.dagster_run,
+        [context.failure_event.message or ""],
     )
 
 
-def _decide(context: dg.SensorEvaluationContext, root: DataRoot) -> intake.Decision | None:
-    listing = intake.list_requests(root.requests)
-    if listing is None:
-        return None
-    path = intake.ledger_path(root)
-    ledger = intake.load_ledger(path)
-    if ledger is None:
-        # Dagster knows the run keys of the runs it has launched, so none is launched twice.
-        context.log.warning(f"{path} is not a ledger of requests; a new one is written.")
-    planned = intake.plan(listing, ledger or {}, intake.from_cursor(context.cursor))
-    decision = intake.decide(planned, intake.read_in_batches(root.requests, planned.unread))
-    for filename in decision.gone:
-        _withdraw_error(context, root, filename)
-    if decision.ledger != ledger:
-        intake.save_ledger(path, decision.ledger)
-    return decision
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.CANCELED,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def adhoc_request_cancellation_sensor(
+    context: dg.RunStatusSensorContext, database: LakeDatabase
+) -> None:
+    """Record that a run was cancelled, where it could not do so itself."""
+    store = _store(str(database.lake.root.base))
+    lost_runs.record(store, context.dagster_run, ["interrupted"])
 
 
-def _withdraw_error(context: dg.SensorEvaluationContext, root: DataRoot, filename: str) -> None:
-    """Remove the error on a file whose name was refused, and which is gone or has been renamed."""
+@lru_cache(maxsize=8)
+def _store(address: str) -> ReportStore:
+    """The store of a data root, which remembers what it has read from tick to tick."""
+    return ReportStore(DataRoot.at(address))
+
+
+def _decide(context: dg.SensorEvaluationContext, store: ReportStore) -> Decision:
+    index = store.scan(READS_PER_TICK)
+    if index.old_documents:
+        adoption.adopt(store, index.old_documents)
+        index = store.scan(READS_PER_TICK)
+    store.record_check()
+    for reason in index.postponed:
+        context.log.warning(f"{reason}; the next tick reads it again.")
+    partitions = set(context.instance.get_dynamic_partitions(reports.name or ""))
+    decision = decide(index, partitions)
+    if decision.depends_on_runs:
+        unfinished = dg.RunsFilter(statuses=UNFINISHED, tags={LOCATION_TAG: LOCATION})
+        runs = context.instance.get_runs(unfinished)
+        decision = decision.without_running(set(filter(None, map(lost_runs.report_of, runs))))
+    waiting = decision.waiting + index.unread + len(index.postponed)
+    if waiting:
+        context.log.info(f"{waiting:,} more files are left for the next ticks.")
+    return replace(decision, waiting=waiting)
+
+
+def _reject(context: dg.SensorEvaluationContext, store: ReportStore, entry: ReportEntry) -> bool:
+    """Write the outcome of a file that is no valid request; False where the next tick must."""
+    outcome = Outcome(
+        status=Status.REJECTED,
+        filename=entry.filename,
+        content_hash=entry.content_hash,
+        request=None,
+        reason=entry.reason,
+        updated=utc_now(),
+    )
     try:
-        outputs.withdraw_error(root, filename)
+        store.write_outcome(entry.name, outcome)
     except Exception as error:  # each kind of storage has its own
-        context.log.warning(f"The error on {shown_name(filename)} could not be removed: {error}")
-
-
-def _reported(context: dg.SensorEvaluationContext, root: DataRoot, rejected: Rejected) -> bool:
-    """Write the error on a file that is no valid request; False where the next tick must retry."""
-    try:
-        outputs.report_error(root, rejected.file.name, rejected.reason, rejected.file.run_key)
-    except Exception as error:  # each kind of storage has its own
-        context.log.error(f"{rejected.reason} (the next tick reports it; this one failed: {error})")
+        context.log.error(f"{entry.reason} (writing this failed, the next tick retries: {error})")
         return False
-    context.log.warning(rejected.reason)
+    context.log.warning(entry.reason)
     return True
 
 
-def _run_request(accepted: Accepted) -> dg.RunRequest:
-    request = accepted.request
-    return dg.RunRequest(
-        run_key=accepted.file.run_key,
-        run_config={
-            "ops": {
-                keys.ADHOC_REQUEST.to_python_identifier(): {
-                    "config": request.model_dump(exclude_defaults=True)
-                }
-            }
-        },
-        tags={"request": request.name},
-    )
+def _withdraw(context: dg.SensorEvaluationContext, store: ReportStore, name: str) -> bool:
+    """Remove the outputs of a request that is gone; False where the next tick must."""
+    try:
+        if not settings.load().keep_outputs:
+            store.remove_outputs(name)
+    except Exception as error:  # each kind of storage has its own
+        context.log.warning(f"The outputs of {name} could not be removed: {error}")
+        return False
+    return True
 
 
-def _skip_reason(rejected: Sequence[Rejected]) -> str:
+def _skip_reason(rejected: Sequence[ReportEntry]) -> str:
     if not rejected:
         return "No new or changed requests."
     more = len(rejected) - REASONS_SHOWN
-    reasons = [each.reason for each in rejected[:REASONS_SHOWN]]
-    return "\n".join(reasons + ([f"and {more} more, see outputs/*.error.json"] if more > 0 else []))
+    reasons = [entry.reason for entry in rejected[:REASONS_SHOWN]]
+    return "\n".join(reasons + ([f"and {more} more, see outputs/*.json"] if more > 0 else []))

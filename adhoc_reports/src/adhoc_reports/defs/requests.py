@@ -2,27 +2,57 @@
 
 import base64
 import time
+from typing import Any
 
 import dagster as dg
+from pydantic import Field, ValidationError
 
-from adhoc_reports.lib import chart, outputs, pickups, report
-from adhoc_reports.lib.failure import record_failure
-from adhoc_reports.lib.pickups import count_pickups, remark, unknown_zone
-from adhoc_reports.lib.report import Report, at_moment, to_basis, trips_of_days
-from adhoc_reports.lib.request import NewRequest, Request
-from taxi_shared import keys, provenance, storage
+from adhoc_reports.defs.partitions import reports
+from adhoc_reports.lib import chart, pickups, report
+from adhoc_reports.lib.generation import Generation
+from adhoc_reports.lib.outcome import Report
+from adhoc_reports.lib.pickups import check_zone
+from adhoc_reports.lib.report import generate_report
+from adhoc_reports.lib.request import SUFFIX, InvalidRequest, Question, join_messages, problems
+from adhoc_reports.lib.store import ReportStore
+from taxi_shared import keys, provenance
 from taxi_shared.database import LakeDatabase
-from taxi_shared.tables import TRIPS
 from taxi_shared.versions import code_version, function_in
 
 
-class AdhocRequestConfig(NewRequest, dg.Config):
-    """A request, from a file by way of the sensor, or filled in by hand in the launchpad."""
+def _description(field: str) -> str:
+    return f"{Question.model_fields[field].description} Empty: the request file's."
+
+
+class AdhocRequestConfig(dg.Config):
+    """A request by hand, in the launchpad; left empty, the file of the partition is answered."""
+
+    filename: str = Field(
+        default="", description="Name of the request's file: the partition's name and .json."
+    )
+    borough: str = Field(default="", description=_description("borough"))
+    start_date: str = Field(default="", description=_description("start_date"))
+    end_date: str = Field(default="", description=_description("end_date"))
+    zone: str = Field(default="", description=_description("zone"))
+
+    def question(self) -> Question | None:
+        """What is asked; None where no field says so. Raises InvalidRequest."""
+        values = {field: getattr(self, field) for field in Question.model_fields}
+        given = {field: value for field, value in values.items() if value}
+        try:
+            return Question.model_validate(given) if given else None
+        except ValidationError as error:
+            found = problems(error.errors(include_url=False))
+            raise InvalidRequest(f"config: {join_messages(map(str, found))}") from None
 
 
 @dg.asset(
     key=keys.ADHOC_REQUEST,
-    deps=[keys.TAXI_TRIPS, keys.TAXI_ZONES],
+    partitions_def=reports,
+    deps=[
+        dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping())
+        for key in (keys.TAXI_TRIPS, keys.TAXI_ZONES)
+    ],
     code_version=code_version(
         function_in(__file__, "adhoc_request"),
         chart,
@@ -37,63 +67,57 @@ class AdhocRequestConfig(NewRequest, dg.Config):
 def adhoc_request(
     context: dg.AssetExecutionContext, config: AdhocRequestConfig, database: LakeDatabase
 ) -> dg.MaterializeResult[None]:
-    """Yellow taxi pickups in an area and period by hour of day and day of week, as a request asks:
-    the chart of averages `outputs/<name>.png`, the totals `outputs/<name>.csv`, and both with the
-    data that they are computed from as `outputs/<name>.report.json`."""
+    """Yellow taxi pickups in an area and period by hour of day and day of week, as a request asks.
+
+    The chart of averages is `outputs/<name>.png`, the totals are `outputs/<name>.csv`, and both,
+    with the data that they are computed from, are in the outcome `outputs/<name>.json`.
+    """
     begin = time.perf_counter()
-    lake = database.lake
-    root = lake.root
-    run_key = context.run.tags.get("dagster/run_key", "")
-    with record_failure(root, config, run_key, context.run.run_id):
-        with database.get_connection(config.dates) as con:
-            if problem := unknown_zone(con, config):
-                outputs.report_error(root, config.filename, problem, run_key)
-                raise dg.Failure(problem, allow_retries=False)
-            days = trips_of_days(con, config)
-            # Before counting: a month that is replaced meanwhile is newer than the numbers.
-            loaded = {
-                month: at_moment(lake.file(TRIPS, month.isoformat()).stat().st_mtime)
-                for month, *_ in days
-            }
-            months = [month.isoformat() for month in loaded]
-            publishers = tuple(lake.publishers(con, TRIPS, months))
-            pickups = count_pickups(con, config)
-            note = remark(con, config)
-        if note:
-            context.log.warning(f"{note} Materialize taxi_trips and taxi_zones, then this again.")
-        png = chart.to_png(chart.draw(pickups, config, note, publishers))
-        chart_file = outputs.chart_path(root, config.name)
-        numbers_file = outputs.numbers_path(root, config.name)
-        numbers = pickups.to_csv()
-        storage.write_text(numbers_file, numbers)
-        storage.write_bytes(chart_file, png)
-        report = Report(
-            request=Request.model_validate(config.model_dump()),
-            made=at_moment(time.time()),
-            run_id=context.run.run_id,
-            run_key=run_key,
-            by_hour=pickups.by_hour,
-            remark=note,
-            basis=to_basis(config, days, loaded, pickups.total),
-            weekdays=pickups.weekdays,
-            publishers=publishers,
-        )
-        storage.write_text(outputs.report_path(root, config.name), report.model_dump_json())
-    outputs.withdraw_error(root, config.filename)
-    context.log.info(f"{config.name}: {pickups.total:,} trips, {chart_file}")
-    return dg.MaterializeResult(
-        metadata={
-            "chart": dg.MetadataValue.md(
-                f"![Chart](data:image/png;base64,{base64.b64encode(png).decode()})"
-            ),
-            "numbers": dg.MetadataValue.md(pickups.to_markdown()),
-            "chart file": dg.MetadataValue.path(str(chart_file)),
-            "numbers file": dg.MetadataValue.path(str(numbers_file)),
-            "num_trips": pickups.total,
-            "dagster/row_count": len(pickups.by_hour),
-            "bytes": len(png) + len(numbers),
-            "remark": note or "None.",
-            "source": provenance.source_line(publishers),
-            "seconds": round(time.perf_counter() - begin, 3),
-        }
-    )
+    generation = _generation(context, config, ReportStore(database.lake.root))
+    question = generation.question
+    with generation.recorded():
+        with database.get_connection(question.dates) as con:
+            check_zone(con, question)
+            report = generate_report(con, database.lake, question)
+        png = chart.to_png(chart.draw(question, report))
+        generation.finish(report, png)
+    if report.remark:
+        context.log.warning(f"{report.remark} Load taxi_trips and taxi_zones, then try again.")
+    seconds = round(time.perf_counter() - begin, 3)
+    return dg.MaterializeResult(metadata={**_metadata(generation, report, png), "seconds": seconds})
+
+
+def _generation(
+    context: dg.AssetExecutionContext, config: AdhocRequestConfig, store: ReportStore
+) -> Generation:
+    """The request of the run's partition. Raises dg.Failure where there is none."""
+    try:
+        if not context.has_partition_key:
+            raise InvalidRequest(
+                "Choose a partition: the report's name, such as jan (add it in the dialog)"
+            )
+        name = context.partition_key
+        if config.filename not in ("", f"{name}{SUFFIX}"):
+            raise InvalidRequest(
+                f"config: filename is {config.filename!r}; expected {name}{SUFFIX}, after the "
+                "partition, or nothing"
+            )
+        return Generation.of(store, name, config.question(), context.run.run_id)
+    except InvalidRequest as invalid:
+        raise dg.Failure(str(invalid), allow_retries=False) from None
+
+
+def _metadata(generation: Generation, report: Report, png: bytes) -> dict[str, Any]:
+    store, numbers = generation.store, report.pickups
+    preview = base64.b64encode(png).decode()
+    return {
+        "chart": dg.MetadataValue.md(f"![Chart](data:image/png;base64,{preview})"),
+        "numbers": dg.MetadataValue.md(numbers.to_markdown()),
+        "chart file": dg.MetadataValue.path(str(store.chart_path(generation.name))),
+        "numbers file": dg.MetadataValue.path(str(store.numbers_path(generation.name))),
+        "num_trips": numbers.total,
+        "dagster/row_count": len(report.by_hour),
+        "bytes": len(png) + len(numbers.to_csv()),
+        "remark": report.remark or "None.",
+        "source": provenance.source_line(report.publishers),
+    }

@@ -6,6 +6,7 @@ from itertools import chain
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from adhoc_reports.lib.outcome import Report
 from adhoc_reports.lib.pickups import (
     HOURS,
     TAXIS,
@@ -14,7 +15,7 @@ from adhoc_reports.lib.pickups import (
     busiest_in_words,
     number_format,
 )
-from adhoc_reports.lib.request import Request
+from adhoc_reports.lib.request import Question
 from taxi_shared import provenance
 
 if TYPE_CHECKING:
@@ -31,21 +32,18 @@ INCHES, DPI, PALETTE = (11.0, 6.2), 120, 128
 # In parts of the figure: where texts begin, and the axes.
 MARGIN, LEFT, BARS_LEFT, RIGHT, BOTTOM, TOP = 0.025, 0.13, 0.11, 0.92, 0.17, 0.805
 TITLE_POINTS, NOTE_CHARACTERS = 17.0, 150
+# The size of a cell's number, by the largest of them.
+CELL_POINTS, SMALLEST_CELL_POINTS = ((1_000, 8.5), (10_000, 7.2)), 6.0
 DARK = 0.65
 """From which part of the largest number on a cell is too dark for a dark text."""
 
 
-def draw(
-    pickups: Pickups, request: Request, note: str = "", publishers: Sequence[str] = ()
-) -> "Figure":
-    """The chart of a request's numbers.
-
-    note:       a remark on them, put below
-    publishers: of the data, see `taxi_shared.provenance`
-    """
+def draw(question: Question, report: Report) -> "Figure":
+    """The chart of a report, with its remark and publishers below."""
     # Imported here: the code server and the sensor have no use for matplotlib, and it is slow.
     from matplotlib.figure import Figure
 
+    pickups = report.pickups
     figure = Figure(figsize=INCHES, facecolor="white")
     if len(pickups.counted) == 1:
         axes = figure.add_axes((BARS_LEFT, BOTTOM, 1 - MARGIN - BARS_LEFT, TOP - BOTTOM))
@@ -70,9 +68,9 @@ def draw(
             fontsize=16,
             parse_math=False,
         )
-    _write_title(figure, pickups, request)
-    _write_notes(figure, note, publishers)
-    if provenance.SYNTHETIC in publishers:
+    _write_title(figure, pickups, question)
+    _write_notes(figure, report.remark, report.publishers)
+    if provenance.SYNTHETIC in report.publishers:
         _mark_as_sample(figure, axes)
     return figure
 
@@ -105,6 +103,7 @@ def _draw_heatmap(axes: "Axes", pickups: Pickups) -> None:
     if not pickups.busiest:
         return
     as_text = number_format(chain.from_iterable(averages))
+    points = next((size for below, size in CELL_POINTS if most < below), SMALLEST_CELL_POINTS)
     for row, numbers in enumerate(averages):
         for hour, number in enumerate(numbers):
             axes.text(
@@ -113,7 +112,7 @@ def _draw_heatmap(axes: "Axes", pickups: Pickups) -> None:
                 format(number, as_text),
                 ha="center",
                 va="center",
-                fontsize=8.5 if most < 1_000 else 7.2 if most < 10_000 else 6,
+                fontsize=points,
                 color="white" if number > DARK * most else INK,
             )
     weekday, hour, _ = pickups.busiest
@@ -167,11 +166,11 @@ def _draw_bars(axes: "Axes", pickups: Pickups) -> None:
     axes.spines["bottom"].set_color(GREY)
 
 
-def _write_title(figure: "Figure", pickups: Pickups, request: Request) -> None:
+def _write_title(figure: "Figure", pickups: Pickups, question: Question) -> None:
     title = figure.text(
         MARGIN,
         0.935,
-        f"{TAXIS} in {request.area}",
+        f"{TAXIS} in {question.area}",
         color=INK,
         fontsize=TITLE_POINTS,
         fontweight="bold",
@@ -179,7 +178,7 @@ def _write_title(figure: "Figure", pickups: Pickups, request: Request) -> None:
     )
     width = title.get_window_extent().width / figure.bbox.width
     title.set_fontsize(min(TITLE_POINTS, TITLE_POINTS * (1 - 2 * MARGIN) / width))
-    figure.text(MARGIN, 0.888, f"{request.days}: {_counted(pickups)}", color=GREY, fontsize=11.5)
+    figure.text(MARGIN, 0.888, f"{question.days}: {_counted(pickups)}", color=GREY, fontsize=11.5)
     busiest = busiest_in_words(pickups)
     figure.text(MARGIN, 0.838, busiest, color=INK, fontsize=11.5, fontweight="bold")
 

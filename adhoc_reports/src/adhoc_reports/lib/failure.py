@@ -1,16 +1,6 @@
-"""The record of a failed run: a reason in plain words, and the text of the error."""
+"""Why a run failed: a reason in plain words for each kind of error."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-from pydantic import BaseModel, ConfigDict
-
-from adhoc_reports.lib import outputs
-from adhoc_reports.lib.request import Request
-from taxi_shared import storage
-from taxi_shared.storage import DataRoot
-
-MAX_DETAILS_CHARACTERS = 4_000
 
 CANCELLED = "The run was cancelled. Try again."
 UNEXPECTED = "Unexpected error. Try again; if it fails again, contact the platform's operators."
@@ -49,7 +39,7 @@ _REASONS = (
 )
 
 
-def in_plain_words(errors: Sequence[str]) -> str:
+def explain_error(errors: Sequence[str]) -> str:
     """The reason that errors stand for, given their types and texts, the outermost first."""
     text = "\n".join(errors).lower()
     return next(
@@ -58,49 +48,8 @@ def in_plain_words(errors: Sequence[str]) -> str:
     )
 
 
-class Failure(BaseModel):
-    """Why a run has failed.
-
-    run_key: of the version of the request's file; empty where the run was of none
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    request: str
-    reason: str
-    details: str
-    run_key: str
-    run_id: str
-
-
-@contextmanager
-def record_failure(root: DataRoot, request: Request, run_key: str, run_id: str) -> Iterator[None]:
-    """Write `outputs/<name>.failed.json` where the block fails; remove it where it succeeds.
-
-    Operators delete old runs from Dagster, and the portal must know of a failure longer.
-    """
-    try:
-        yield
-    except BaseException as error:  # a cancelled run raises no Exception
-        texts = [f"{type(each).__name__}: {each}" for each in _chain(error)]
-        failure = Failure(
-            request=request.filename,
-            reason=in_plain_words(texts),
-            details=texts[-1][:MAX_DETAILS_CHARACTERS],
-            run_key=run_key,
-            run_id=run_id,
-        )
-        try:
-            storage.write_text(
-                outputs.failure_path(root, request.name), failure.model_dump_json() + "\n"
-            )
-        except Exception as second:
-            error.add_note(f"The failure could not be recorded for the portal: {second}")
-        raise
-    storage.remove(outputs.failure_path(root, request.name))
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def error_chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, then the ones that caused it."""
     each: BaseException | None = error
     while each is not None:
         yield each

@@ -9,7 +9,7 @@ from itertools import chain
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
-from adhoc_reports.lib.request import Question
+from adhoc_reports.lib.request import InvalidRequest, Question
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,6 +25,7 @@ NOT_COUNTED = "-"
 
 QUERY = (files("adhoc_reports") / "sql" / "adhoc_request.sql").read_text(encoding="utf-8")
 _NAMED_MONTHS = 3
+_THREE_DIGITS = 100
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Pickups:
 
     @property
     def total(self) -> int:
+        """All pickups."""
         return sum(chain.from_iterable(self.by_hour))
 
     @property
@@ -110,7 +112,11 @@ def number_format(numbers: Iterable[float | None]) -> str:
     """The format specification for numbers that are shown together: three digits of the largest."""
     known = [number for number in numbers if number is not None]
     largest = max(known, default=0)
-    if largest >= 100 or largest <= 0 or all(float(number).is_integer() for number in known):
+    if (
+        largest >= _THREE_DIGITS
+        or largest <= 0
+        or all(float(number).is_integer() for number in known)
+    ):
         return ",.0f"
     return f",.{2 - floor(log10(largest))}f"
 
@@ -172,14 +178,15 @@ def _last_day(month: date) -> date:
     return month.replace(day=monthrange(month.year, month.month)[1])
 
 
-def unknown_zone(con: "duckdb.DuckDBPyConnection", question: Question) -> str:
-    """A sentence on a zone that its borough does not have; empty where all is well."""
+def check_zone(con: "duckdb.DuckDBPyConnection", question: Question) -> None:
+    """Raises InvalidRequest for a zone that its borough does not have."""
     query = "SELECT DISTINCT zone FROM zones WHERE borough = $borough ORDER BY zone"
     zones = [zone for (zone,) in con.execute(query, {"borough": question.borough}).fetchall()]
-    if not question.zone or not zones or question.zone in zones:
-        return ""
-    expected = f"expected one of {', '.join(zones)}"
-    return f"zone is {question.zone!r}, which {question.borough} does not have; {expected}"
+    if question.zone and zones and question.zone not in zones:
+        raise InvalidRequest(
+            f"zone is {question.zone!r}, which {question.borough} does not have; "
+            f"expected one of {', '.join(zones)}"
+        )
 
 
 def remark(con: "duckdb.DuckDBPyConnection", question: Question) -> str:

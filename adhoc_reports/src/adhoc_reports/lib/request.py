@@ -38,7 +38,7 @@ MAX_NAME_CHARACTERS = 100
 # while the file is written.
 MAX_NAME_BYTES = 200
 # A request of such a name would replace a file that belongs to another team.
-TAKEN = frozenset({"manhattan_map", "manhattan_stats", "trips_by_week"})
+RESERVED_NAMES = frozenset({"manhattan_map", "manhattan_stats", "trips_by_week"})
 
 _CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 # UPath takes a name that begins like this for an address, so no file of such a name was ever
@@ -121,7 +121,7 @@ def stored_name(filename: str) -> str:
         raise ValueError(too_long)
     if _ADDRESS.match(name):
         raise ValueError("leave out :, which Windows does not allow in a name")
-    if name.casefold() in TAKEN:
+    if name.casefold() in RESERVED_NAMES:
         raise ValueError("choose another name: the platform has a file of this name")
     return name
 
@@ -148,8 +148,8 @@ def name_key(name: str) -> str:
 
 
 @lru_cache(maxsize=65_536)  # the portal needs the name of every file once per second
-def error_name(filename: str) -> str:
-    """The name of the error on a file: that of the request, or a safe one where it has none."""
+def outcome_name(filename: str) -> str:
+    """The name of a file's outcome: that of the request, or a safe one where that is refused."""
     try:
         return request_name(filename)
     except ValueError:
@@ -159,7 +159,7 @@ def error_name(filename: str) -> str:
         return f"{readable}-{blake2b(name_bytes, digest_size=4).hexdigest()}"
 
 
-@lru_cache(maxsize=65_536)  # as error_name
+@lru_cache(maxsize=65_536)  # as outcome_name
 def is_stored_name(filename: str) -> bool:
     """Whether any release has accepted a file's name for a request."""
     try:
@@ -169,7 +169,7 @@ def is_stored_name(filename: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=65_536)  # as error_name
+@lru_cache(maxsize=65_536)  # as outcome_name
 def is_request_name(filename: str) -> bool:
     """Whether a file's name is accepted for a request."""
     try:
@@ -287,10 +287,12 @@ class Request(Question):
 
     @property
     def name(self) -> str:
+        """The name of the report: the file's, without its suffix."""
         return stored_name(self.filename)
 
     @property
     def question(self) -> Question:
+        """What is asked, whatever its name."""
         return Question.model_validate(self.model_dump(exclude={"filename"}))
 
     def to_json(self) -> str:
@@ -355,7 +357,7 @@ def read_request(filename: str, content: bytes) -> NewRequest:
     except UnicodeDecodeError:
         raise InvalidRequest(f"{shown} is not text in UTF-8; {EXPECTED}") from None
     try:
-        values = json.loads(text, object_pairs_hook=_no_field_twice)
+        values = json.loads(text, object_pairs_hook=_reject_duplicate_fields)
     except InvalidRequest as error:
         raise InvalidRequest(f"{shown}: {error}") from None
     except RecursionError:
@@ -371,12 +373,12 @@ def read_request(filename: str, content: bytes) -> NewRequest:
         raise InvalidRequest(f"{shown} holds {_kind(values)}; {EXPECTED}")
     unknown = [field for field in values if field not in FILE_FIELDS]
     if unknown:
-        raise InvalidRequest(f"{shown}: {listed(map(unknown_field, unknown))}")
+        raise InvalidRequest(f"{shown}: {join_messages(map(unknown_field, unknown))}")
     try:
         return NewRequest.model_validate({"filename": filename, **values})
     except ValidationError as error:
         raise InvalidRequest(
-            f"{shown}: {listed(map(str, problems(error.errors(include_url=False))))}"
+            f"{shown}: {join_messages(map(str, problems(error.errors(include_url=False))))}"
         ) from None
 
 
@@ -390,7 +392,7 @@ def shown_name(filename: str) -> str:
     return _shortened(filename)
 
 
-def _no_field_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for field, value in pairs:
         if field in fields:
@@ -419,10 +421,11 @@ def problems(errors: Iterable[Mapping[str, Any]]) -> Iterable[Problem]:
 
 
 def unknown_field(field: str) -> str:
+    """A sentence on a field that requests do not have."""
     return f"field {_shown(field)} is not known; expected {', '.join(FILE_FIELDS)}"
 
 
-def listed(messages: Iterable[str]) -> str:
+def join_messages(messages: Iterable[str]) -> str:
     """Messages as one sentence, the first few of them at length."""
     each = list(messages)
     more = len(each) - _SHOWN_PROBLEMS

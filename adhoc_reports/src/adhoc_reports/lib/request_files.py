@@ -107,6 +107,14 @@ def read_requests(folder: UPath, files: Sequence[RequestFile]) -> dict[str, Cont
     return found
 
 
+def parse_content(filename: str, content: bytes) -> Content:
+    """What the bytes of a request's file say."""
+    try:
+        return Content(hash_content(content), read_request(filename, content).question)
+    except InvalidRequest as invalid:
+        return Content(hash_content(content), None, str(invalid))
+
+
 def rejected(reason: str, *, is_final: bool = True) -> Content:
     """The content of a file that is not read, for a reason."""
     return Content(hash_content(reason.encode()), None, reason, is_final)
@@ -185,7 +193,4 @@ def _parse(file: RequestFile, content: bytes | Exception) -> Content | Postponed
         return Postponed(f"{shown} could not be read: {content}")
     if len(content) != file.size:
         return Postponed(f"{shown} was changed while it was read")
-    try:
-        return Content(hash_content(content), read_request(file.name, content).question)
-    except InvalidRequest as invalid:
-        return Content(hash_content(content), None, str(invalid))
+    return parse_content(file.name, content)

@@ -5,6 +5,7 @@ no other record of what was done. Reading every file at every look would be slow
 what it has read by the version that a listing gives of a file (size, times, inode or ETag).
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,20 +17,20 @@ from pydantic import ValidationError
 from upath import UPath
 
 from adhoc_reports.lib import request_files
+from adhoc_reports.lib.catalog import write_intake_status
+from adhoc_reports.lib.old_documents import OldDocument, parse_document, suffix_of
 from adhoc_reports.lib.outcome import MAX_BYTES as MAX_OUTCOME_BYTES
 from adhoc_reports.lib.outcome import Outcome, Status
 from adhoc_reports.lib.pickups import color_levels
 from adhoc_reports.lib.request import (
     MAX_BYTES,
     SUFFIX,
-    InvalidRequest,
     Question,
     Request,
-    error_name,
     is_request_name,
     is_stored_name,
     name_key,
-    read_request,
+    outcome_name,
     shown_name,
     stored_name,
 )
@@ -37,10 +38,8 @@ from adhoc_reports.lib.request_files import Content, Postponed, RequestFile
 from taxi_shared import s3, storage
 from taxi_shared.storage import DataRoot, UnsafeFile
 
-OLD_SUFFIXES = (".report.json", ".error.json", ".failed.json")
-"""Of the documents of earlier releases, see `adoption`."""
-
 WAITING = (Status.RECEIVED, Status.GENERATING)
+CHECK_RECORD_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -111,10 +110,23 @@ class ReportEntry:
         """Whether the request must be answered, unless a run is answering it."""
         if self.file is None or self.content is None:
             return False
-        if self.outcome is None or self.outcome.content_hash != self.content.content_hash:
+        if self.outcome is None or self.outcome.content_hash != self.content_hash:
             return True
         # A run that is lost ends in no outcome. Where it goes on, the sensor waits for it.
         return self.outcome.status is Status.GENERATING
+
+    @property
+    def content_hash(self) -> str:
+        """The hash of what the file holds; empty where it has not been read."""
+        return self.content.content_hash if self.content else ""
+
+    @property
+    def run_key(self) -> str:
+        """The key by which Dagster knows the run, and never starts another of the same key.
+
+        The hint is part of it because a file that was deleted and comes back is answered again.
+        """
+        return f"{self.name} {self.content_hash} {self.file.hint if self.file else ''}"
 
     @property
     def is_waiting(self) -> bool:
@@ -162,7 +174,7 @@ class ReportEntry:
     def _is_answered_by(self, outcome: OutcomeSummary) -> bool:
         if self.file is None:
             return True
-        return self.content is not None and outcome.content_hash == self.content.content_hash
+        return outcome.content_hash == self.content_hash
 
 
 @dataclass(frozen=True)
@@ -172,14 +184,14 @@ class ReportIndex:
     entries:       by name, newest first
     postponed:     why files could not be read now, in plain words
     unread:        how many files this scan has left to later ones
-    old_documents: names of files in `outputs` that an earlier release has written
+    old_documents: what earlier releases left in `outputs`, see `adoption`
     has_requests:  whether there is a folder `requests`
     """
 
     entries: Mapping[str, ReportEntry]
     postponed: Sequence[str] = ()
     unread: int = 0
-    old_documents: Sequence[str] = ()
+    old_documents: Sequence[OldDocument] = ()
     has_requests: bool = True
 
     @cached_property
@@ -220,7 +232,8 @@ class ReportStore:
     def __init__(self, root: DataRoot) -> None:
         self.root = root
         self._contents: dict[str, tuple[RequestFile, Content]] = {}
-        self._outcomes: dict[str, tuple[str, OutcomeSummary | None]] = {}
+        self._documents: dict[str, tuple[str, OutcomeSummary | OldDocument | None]] = {}
+        self._check_recorded = float("-inf")
         self._entries: Mapping[str, ReportEntry] = {}
         self._postponed: frozenset[str] = frozenset()
 
@@ -231,7 +244,7 @@ class ReportStore:
         """
         files = request_files.list_requests(self.root.requests)
         listing = _list_files(self.root.outputs)
-        unread = self._read_outcomes(listing, max_reads)
+        unread = self._read_documents(listing, max_reads)
         postponed = unread | self._read_contents(files or [], listing, max_reads)
         entries = resolve_names([*self._to_entries(files or [], unread)])
         newest_first = sorted(entries, key=lambda entry: (-entry.submitted, entry.name))
@@ -241,7 +254,7 @@ class ReportStore:
             self._entries,
             postponed=[reason for reason in reasons if reason],
             unread=reasons.count(""),
-            old_documents=[name for name in listing if name.endswith(OLD_SUFFIXES)],
+            old_documents=[d for _, d in self._documents.values() if isinstance(d, OldDocument)],
             has_requests=files is not None,
         )
 
@@ -252,15 +265,16 @@ class ReportStore:
         """
         content = request.to_json().encode()
         path = self.root.requests / request.filename
-        existing = self._question_of_file(request.filename)
+        existing = self.read_request(request.filename)
         if existing is None:
             outcome = self.read_outcome(request.name)
             if outcome and outcome.request not in (None, request.question):
                 return Submission.NAME_TAKEN
             if storage.write_new(path, content):
                 return Submission.DUPLICATE if outcome else Submission.NEW
-            existing = self._question_of_file(request.filename)
-        return Submission.DUPLICATE if existing == request.question else Submission.NAME_TAKEN
+            existing = self.read_request(request.filename)
+        is_same = existing is not None and existing.question == request.question
+        return Submission.DUPLICATE if is_same else Submission.NAME_TAKEN
 
     def resubmit(self, request: Request, seen: RequestFile | None) -> Submission:
         """Rewrite a request's file to have it answered again, unless it has changed since `seen`.
@@ -303,49 +317,60 @@ class ReportStore:
         except (FileNotFoundError, UnsafeFile, ValidationError):
             return None
 
+    def read_request(self, filename: str) -> Content | None:
+        """Read what a request's file holds; None where there is none."""
+        try:
+            content = storage.read_bounded(self.root.requests / filename, MAX_BYTES)
+        except FileNotFoundError:
+            return None
+        except UnsafeFile as unsafe:
+            return request_files.rejected(str(unsafe))
+        return request_files.parse_content(filename, content)
+
     def write_outcome(self, name: str, outcome: Outcome) -> None:
         """Replace the outcome of a request."""
         storage.write_text(self.outcome_path(name), outcome.model_dump_json() + "\n")
+
+    def record_check(self) -> None:
+        """Record that requests have been looked for, every ten seconds."""
+        if time.monotonic() - self._check_recorded >= CHECK_RECORD_SECONDS:
+            write_intake_status(self.root)
+            self._check_recorded = time.monotonic()
+
+    def remove_outcome(self, name: str) -> None:
+        """Remove the outcome of a request."""
+        storage.remove(self.outcome_path(name))
 
     def remove_outputs(self, name: str) -> None:
         """Remove chart, numbers and outcome of a request, the outcome last."""
         for path in (self.chart_path(name), self.numbers_path(name), self.outcome_path(name)):
             storage.remove(path)
 
-    def _question_of_file(self, filename: str) -> Question | str | None:
-        """What a request's file asks, or why it is no valid request; None where there is none."""
-        try:
-            content = storage.read_bounded(self.root.requests / filename, MAX_BYTES)
-            return read_request(filename, content).question
-        except FileNotFoundError:
-            return None
-        except (UnsafeFile, InvalidRequest) as error:
-            return str(error)
-
-    def _read_outcomes(
+    def _read_documents(
         self, listing: Mapping[str, Mapping[str, Any]], max_reads: int | None
     ) -> dict[str, Postponed]:
         """Read what is new; returns by name what has not been read, and why."""
-        known: dict[str, tuple[str, OutcomeSummary | None]] = {}
+        known: dict[str, tuple[str, OutcomeSummary | OldDocument | None]] = {}
         new: list[tuple[str, str]] = []
         for filename, entry in listing.items():
-            # Outcomes have the names of requests, those of rejected files included.
-            if not is_stored_name(filename) or (entry["size"] or 0) > MAX_OUTCOME_BYTES:
+            if not _is_document(filename) or (entry["size"] or 0) > MAX_OUTCOME_BYTES:
                 continue
-            name, version = filename.removesuffix(SUFFIX), storage.version_of(entry)
-            if name in self._outcomes and self._outcomes[name][0] == version:
-                known[name] = self._outcomes[name]
+            version = storage.version_of(entry)
+            if filename in self._documents and self._documents[filename][0] == version:
+                known[filename] = self._documents[filename]
             else:
-                new.append((name, version))
-        names = [f"{name}{SUFFIX}" for name, _ in new[:max_reads]]
+                new.append((filename, version))
+        names = [filename for filename, _ in new[:max_reads]]
         contents = storage.read_all_bounded(self.root.outputs, names, MAX_OUTCOME_BYTES)
-        unread = {name: Postponed("") for name, _ in new[len(names) :]}
-        for (name, version), content in zip(new, contents, strict=False):
+        unread = {_stem(filename): Postponed("") for filename, _ in new[len(names) :]}
+        for (filename, version), content in zip(new, contents, strict=False):
             if isinstance(content, bytes):
-                known[name] = (version, _summary(content))
+                written = request_files.modified(listing[filename])
+                known[filename] = (version, _parse_document(filename, content, written))
             elif not isinstance(content, FileNotFoundError):
-                unread[name] = Postponed(f"{self.outcome_path(name)} cannot be read: {content}")
-        self._outcomes = known
+                path = self.root.outputs / filename
+                unread[_stem(filename)] = Postponed(f"{path} cannot be read: {content}")
+        self._documents = known
         return unread
 
     def _read_contents(
@@ -380,7 +405,11 @@ class ReportStore:
         self, files: Sequence[RequestFile], unread: Collection[str]
     ) -> Iterator[ReportEntry]:
         """The entries of requests, then those of outcomes without a request."""
-        outcomes = {name: summary for name, (_, summary) in self._outcomes.items() if summary}
+        outcomes = {
+            _stem(filename): document
+            for filename, (_, document) in self._documents.items()
+            if isinstance(document, OutcomeSummary)
+        }
         names = set()
         for listed in files:
             file, content = self._contents.get(listed.name, (listed, None))
@@ -404,7 +433,7 @@ def plan_reads(files: Iterable[RequestFile], outputs: Collection[str]) -> list[R
     return sorted(
         files,
         key=lambda file: (
-            f"{error_name(file.name)}{SUFFIX}" in outputs,
+            f"{outcome_name(file.name)}{SUFFIX}" in outputs,
             file.modified,
             file.name,
         ),
@@ -424,7 +453,7 @@ def attach(
         outcome = outcomes.get(name)
         if outcome and outcome.content_hash == content.content_hash:
             return name, Content(content.content_hash, outcome.question)
-    return error_name(filename), content
+    return outcome_name(filename), content
 
 
 def resolve_names(entries: Sequence[ReportEntry]) -> list[ReportEntry]:
@@ -455,11 +484,26 @@ def _was_accepted(outcome: OutcomeSummary | None) -> bool:
     return outcome is not None and outcome.status is not Status.REJECTED
 
 
-def _summary(content: bytes) -> OutcomeSummary | None:
+def _is_document(filename: str) -> bool:
+    """Whether an output may be an outcome: it has the name of a request, or of an old document."""
+    old_suffix = suffix_of(filename)
+    return is_stored_name(filename) or bool(
+        old_suffix and is_stored_name(filename.removesuffix(old_suffix) + SUFFIX)
+    )
+
+
+def _parse_document(
+    filename: str, content: bytes, written: float
+) -> OutcomeSummary | OldDocument | None:
+    """What an output says; None for a file that the platform has not written."""
     try:
         return OutcomeSummary.of(Outcome.model_validate_json(content))
     except ValidationError:
-        return None  # no file of ours: it answers nothing
+        return parse_document(filename, content, written)
+
+
+def _stem(filename: str) -> str:
+    return filename.removesuffix(SUFFIX)
 
 
 def _list_files(folder: UPath) -> dict[str, Mapping[str, Any]]:

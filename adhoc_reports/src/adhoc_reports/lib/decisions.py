@@ -1,0 +1,97 @@
+"""What a tick of the sensor does about requests, given the files, the partitions and the runs."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from adhoc_reports.lib.outcome import Status
+from adhoc_reports.lib.request import is_request_name
+from adhoc_reports.lib.store import ReportEntry, ReportIndex
+
+FILES_PER_TICK = 100
+# Requests beyond these stay in their folder, where they cost less than runs in the queue.
+MAX_UNFINISHED_RUNS = 200
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do about requests, each in portions.
+
+    to_run:      requests to start a run for: those without an outcome first, then the oldest
+    to_reject:   files that are no valid request
+    to_register: requests that are answered and have no partition, as after an upgrade
+    withdrawn:   partitions whose request file is gone
+    obsolete:    outcomes of rejected files that are gone or have been renamed
+    waiting:     how many files are left for the next ticks
+    """
+
+    to_run: Sequence[ReportEntry] = ()
+    to_reject: Sequence[ReportEntry] = ()
+    to_register: Sequence[ReportEntry] = ()
+    withdrawn: Sequence[str] = ()
+    obsolete: Sequence[str] = ()
+    waiting: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return self == Decision()
+
+    @property
+    def depends_on_runs(self) -> bool:
+        """Whether runs that have not finished change what is to do, see `without_running`."""
+        return bool(self.to_run or self.withdrawn)
+
+    def without_running(self, running: Collection[str]) -> "Decision":
+        """The decision, given the partitions of the runs that have not finished.
+
+        A request is looked at again when its run has ended: of two versions, the later one is
+        answered last.
+        """
+        to_run = [entry for entry in self.to_run if entry.name not in running]
+        limit = min(FILES_PER_TICK, max(0, MAX_UNFINISHED_RUNS - len(running)))
+        return replace(
+            self,
+            to_run=tuple(to_run[:limit]),
+            withdrawn=tuple(name for name in self.withdrawn if name not in running),
+            waiting=self.waiting + len(to_run[limit:]),
+        )
+
+
+def decide(index: ReportIndex, partitions: Collection[str]) -> Decision:
+    """What to do about the requests of an index, given the partitions that Dagster has.
+
+    While there is no folder of requests, nothing is: its requests are not gone. While there are
+    documents of an earlier release, what is due is not known yet.
+    """
+    if not index.has_requests or index.old_documents:
+        return Decision(waiting=len(index.old_documents))
+    by_age = sorted(
+        index.entries.values(), key=lambda e: (e.outcome is not None, e.submitted, e.name)
+    )
+    due = [entry for entry in by_age if entry.is_due]
+    gone = [entry for entry in by_age if entry.file is None and entry.outcome]
+    return Decision(
+        to_run=tuple(entry for entry in due if entry.question),
+        to_reject=tuple(entry for entry in due if not entry.question)[:FILES_PER_TICK],
+        to_register=tuple(
+            entry
+            for entry in by_age
+            if entry.name not in partitions and _is_answered_request(entry)
+        )[:FILES_PER_TICK],
+        withdrawn=tuple(e.name for e in gone if e.name in partitions)[:FILES_PER_TICK],
+        obsolete=tuple(
+            entry.name
+            for entry in gone
+            if entry.name not in partitions and entry.status is Status.REJECTED
+        )[:FILES_PER_TICK],
+    )
+
+
+def _is_answered_request(entry: ReportEntry) -> bool:
+    return bool(
+        entry.file
+        and entry.content
+        and entry.content.question
+        and not entry.is_due
+        and is_request_name(entry.file.name)
+    )
