@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
-from adhoc_reports.lib.request import EXPECTED, listed, problems
+from adhoc_reports.lib.request import EXPECTED, join_messages, problems
 from adhoc_reports.lib.store import ReportStore
 from adhoc_reports.portal import api, pages
 from adhoc_reports.portal.address import PublicAddress, route_path
@@ -104,7 +104,9 @@ def _add_error_handlers(app: FastAPI) -> None:
             return _refusal(request, HTTPStatus.UNPROCESSABLE_ENTITY, reason)
         found = list(problems(errors))
         fields = {each.field: str(each) for each in found if each.field}
-        return _refusal(request, HTTPStatus.UNPROCESSABLE_ENTITY, listed(map(str, found)), fields)
+        return _refusal(
+            request, HTTPStatus.UNPROCESSABLE_ENTITY, join_messages(map(str, found)), fields
+        )
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
