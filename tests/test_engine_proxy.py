@@ -613,7 +613,7 @@ def test_proxy_gives_up_root_for_the_socket_group(
 
     found = os.stat_result((mode, 0, 0, 1, owner, group, 0, 0, 0, 0))
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    monkeypatch.setattr(os, "stat", lambda path: found)
+    monkeypatch.setattr(os, "stat", lambda path, **_: found)
     monkeypatch.setattr(os, "setgroups", lambda groups: calls.append(("setgroups", groups)))
     monkeypatch.setattr(os, "setgid", lambda gid: calls.append(("setgid", gid)))
     monkeypatch.setattr(os, "setuid", setuid)

@@ -19,30 +19,30 @@ def mode(path: Path) -> int:
 
 def deployment(monkeypatch: pytest.MonkeyPatch, root: Path) -> Deployment:
     """The deploy of a location into the compose project `taxi`, from a checkout."""
-    monkeypatch.setattr(Deployment, "_configuration", lambda self: {"name": "taxi"})
+    monkeypatch.setattr(Deployment, "configuration", lambda self: {"name": "taxi"})
     return Deployment(locations()[0], [], GraphQL("http://127.0.0.1:9"), Console(quiet=True), root)
 
 
 def test_deploys_from_two_checkouts_exclude_each_other(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "other"))
-    with deployment(monkeypatch, tmp_path / "a").alone():
+    with deployment(monkeypatch, tmp_path / "a").lock():
         with (
-            pytest.raises(DeployError, match="is being deployed by somebody else"),
-            deployment(monkeypatch, tmp_path / "b").alone(),
+            pytest.raises(DeployError, match="is already being deployed"),
+            deployment(monkeypatch, tmp_path / "b").lock(),
         ):
             pass
         folder = tmp_path / "state" / "taxi-platform"
         assert [(mode(folder), mode(file)) for file in folder.iterdir()] == [(0o700, 0o600)]
-    with deployment(monkeypatch, tmp_path / "b").alone():
+    with deployment(monkeypatch, tmp_path / "b").lock():
         pass
 
 
 @pytest.mark.parametrize(
     ("name", "lock"),
     [
-        ("daemon.lock", lambda home: instance._alone(home).__enter__()),
-        ("schema.lock", lambda home: instance._prepare(home, {})),
+        ("daemon.lock", lambda home: instance.lock_home(home).__enter__()),
+        ("schema.lock", lambda home: instance.prepare_home(home, {})),
     ],
 )
 def test_lock_does_not_follow_a_link(tmp_path, name, lock):
@@ -58,11 +58,11 @@ def test_lock_does_not_follow_a_link(tmp_path, name, lock):
 
 def test_lock_of_an_older_version_is_kept(tmp_path):
     (tmp_path / "daemon.lock").write_text("1234567")
-    with instance._alone(tmp_path):
+    with instance.lock_home(tmp_path):
         assert (tmp_path / "daemon.lock").read_text().isdigit()
         with (
             pytest.raises(instance.InstanceError, match="an instance is already running"),
-            instance._alone(tmp_path),
+            instance.lock_home(tmp_path),
         ):
             pass
 

@@ -1,6 +1,5 @@
-"""Probes of this machine do not go to the proxy of the environment."""
+"""Health checks of this machine do not go through the environment's proxy."""
 
-import importlib.util
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,13 +13,12 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from taxi_platform.graphql import GraphQL
-from taxi_platform.instance import _answers, _serves
-from taxi_platform.workspace import ROOT
+from taxi_shared.health import is_code_server_up, is_web_server_up
 
 
 @pytest.fixture
-def proxied(monkeypatch) -> Iterator[list[bytes]]:
-    """What a proxy receives that the environment names, without exception for this machine."""
+def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """The requests to the environment's proxy, which has no exception for this machine."""
     received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as proxy:
 
@@ -52,7 +50,7 @@ def webserver() -> Iterator[int]:
             self.end_headers()
             self.wfile.write(b'{"data": {"version": "1"}}')
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - http.server calls this name
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -75,15 +73,10 @@ def code_server() -> Iterator[int]:
     server.stop(None)
 
 
-def test_probes_of_this_machine_use_no_proxy(proxied, webserver, code_server):
-    spec = importlib.util.spec_from_file_location("healthy", ROOT / "deploy" / "healthy.py")
-    assert spec
-    assert spec.loader
-    healthy = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(healthy)
-    assert _answers(f"http://127.0.0.1:{webserver}/healthz")
+def test_health_checks_of_this_machine_use_no_proxy(
+    proxied: list[bytes], webserver: int, code_server: int
+) -> None:
     assert GraphQL(f"http://localhost:{webserver}").is_up()
-    assert healthy.http(str(webserver), "/healthz")
-    assert _serves(f"127.0.0.1:{code_server}")
-    assert healthy.code_server(str(code_server))
+    assert is_web_server_up(webserver, "/healthz")
+    assert is_code_server_up(code_server)
     assert proxied == []

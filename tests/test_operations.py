@@ -189,7 +189,7 @@ def test_a_run_that_was_lost_with_its_code_server_is_ended_and_tried_again_at_th
         lost = instance.graphql.launch("neighbour", "pool_job")
         process_of(environment, lost)
         # As when the machine goes down: nobody can report anything.
-        for process in instance._processes.values():
+        for process in instance.processes.values():
             os.killpg(process.pid, signal.SIGKILL)
     (Path(environment["NEIGHBOUR_FOLDER"]) / "end").touch()
     with Instance(home, environment=environment, served=[neighbour]) as instance:

@@ -193,7 +193,9 @@ def deploy(name: str, tested: bool) -> None:
 @click.option("--rows", default=300_000, show_default=True, help="Trips per month.")
 @click.option("--service", default="yellow", type=click.Choice(["yellow", "green"]))
 @print_errors
-def sample(folder: Path, first: str, last: str, rows: int, service: str) -> None:
+def sample(  # noqa: PLR0913, PLR0917 - one per option
+    folder: Path, first: str, last: str, rows: int, service: str
+) -> None:
     """Write synthetic trips and zones in TLC's layout to FOLDER, for TLC_SOURCE_URL."""
     months = MonthRange.between(first, last)
     for path in write_sample(folder, months.months, rows, service=service):

@@ -1,7 +1,8 @@
-"""A team's deploy: its location's image is built, checked, and put in the place of the running one.
+"""Deploys a code location: builds and checks its image, and replaces its code server.
 
-The new code server starts beside the old one, which is taken away once the new one has proved
-itself. Nothing of the other locations, the webserver or the daemon is restarted.
+The new code server starts beside the old one, which is removed once the new one has loaded.
+`docker compose up --wait` alone would stop the old one first: each deploy would fail some ticks of
+sensors, and an image that does not load would be noticed too late. Nothing else is restarted.
 """
 
 import fcntl
@@ -23,11 +24,11 @@ from taxi_platform.workspace import ROOT, Location
 
 HEALTHY_SECONDS = 120
 LOADED_SECONDS = 60
-LOADED = ("python", "healthy.py", "definitions", "4000")
+LOADED = ("python", "-m", "taxi_shared.health", "definitions", "4000")
 CONTRACTS = ("python", "-m", "taxi_shared.contracts")
 
 
-# Runs in the container of the webserver, on a query and its variables as JSON.
+# Runs in the webserver's container; reads a query and its variables as JSON.
 ASK = """
 import json, sys
 from taxi_platform.graphql import GraphQL
@@ -36,21 +37,22 @@ print(json.dumps(GraphQL("http://127.0.0.1:3000").ask(**json.load(sys.stdin))))
 
 
 class DeployError(Exception):
-    """The location was not deployed; what ran before still runs."""
+    """The location was not deployed."""
 
 
 @dataclass(frozen=True)
 class ComposeGraphQL(GraphQL):
-    """The API of a compose project's webserver, asked in its container.
+    """The API of a compose project's webserver, queried in its container.
 
-    In production it has no port on 127.0.0.1: any user of the machine could change all of it.
+    In production the webserver has no port on 127.0.0.1: any user of the machine could change
+    everything through it.
     """
 
     url: str = "the webserver's container"
     root: Path = ROOT
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The data of an answer. Raises DeployError if there is none."""
+        """The data that a query returns. Raises DeployError."""
         given = json.dumps({"query": query, **variables})
         execute = ("compose", "exec", "-T", "webserver", "python", "-c", ASK)
         data: dict[str, Any] = json.loads(_docker(*execute, cwd=self.root, given=given))
@@ -59,7 +61,7 @@ class ComposeGraphQL(GraphQL):
 
 @dataclass(frozen=True)
 class Deployment:
-    """The deploy of one location into the compose project of `root`."""
+    """The deploy of one location to the compose project in the folder `root`."""
 
     location: Location
     neighbours: list[str]
@@ -68,25 +70,27 @@ class Deployment:
     root: Path = ROOT
 
     def run(self, *, tested: bool = False) -> str:
-        """Deploy; returns the image. Raises DeployError, with the old server back in its place."""
-        with self.alone():
+        """Deploy and return the image. Raises DeployError after restoring the old code server."""
+        with self.lock():
             return self._run(tested=tested)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Lock the location: this user has one deploy of it at a time, from whichever checkout.
+    def lock(self) -> Iterator[None]:
+        """Lock the location for one deploy at a time by this user, from any checkout.
 
-        Another user of the machine is not kept out. That would take a file that both may write, in
-        a folder such as /tmp, where anyone could lock it for ever or put a link in its place.
+        Other users of the machine are not locked out: that would need a file that both can write,
+        in a folder such as /tmp, where anyone could lock it forever or replace it with a link.
         """
-        project = self._configuration()["name"]
+        project = self.configuration()["name"]
         folder = _state_folder()
         make_private_folder(folder)
         with open_lock(folder / f"{project}-{self.name}.deploy") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise DeployError(f"{self.name} is being deployed by somebody else") from None
+                raise DeployError(
+                    f"{self.name} is already being deployed; wait for that deploy to end"
+                ) from None
             yield
 
     def _run(self, *, tested: bool) -> str:
@@ -99,38 +103,38 @@ class Deployment:
         self._step("swapping the code server")
         old_image = _docker("inspect", "--format", "{{.Image}}", old).strip()
         try:
-            new = self._start_another(image)
-            self._wait_healthy(new)
-            # Once more, now among the new server's own settings; and what that server says itself,
-            # which answers even where its definitions do not load.
+            new = self.start_another(image)
+            # Check again, now with the new server's own settings. The server itself is healthy even
+            # if its definitions do not load.
             _docker("exec", new, *CONTRACTS, self.name)
             _docker("exec", new, *LOADED)
-            _remove(old)
+            remove(old)
             self._wait_loaded(image)
         except (Exception, KeyboardInterrupt) as error:
             why = "it was interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
             try:
-                self._put_back(old, old_image)
-            except Exception as another:
-                raise DeployError(f"{why}\n{self.name} is not as before: {another}") from error
+                self._restore(old, old_image)
+            except Exception as failure:
+                raise DeployError(f"{why}\n{self.name} is not as before: {failure}") from error
             raise DeployError(f"{why}\n{self.name} runs as before") from error
         self._renew_companions()
         return image
 
     @property
     def name(self) -> str:
+        """The location's name, and that of its service."""
         return self.location.name
 
     def _step(self, text: str) -> None:
         self.console.print(f"[bold]{self.name}[/]: {text}")
 
     def _build(self) -> str:
-        """Build the image from the arguments of the compose file; one of a clean commit once."""
+        """Build the image with the arguments of the compose file, unless its version exists."""
         version, commit = _run([str(self.root / "deploy" / "version.sh")]).split()
         service = self._service()
         image = f"{_repository(service)}:{version}"
         if _docker("images", "--quiet", image).strip():
-            self._step(f"{image} is there")
+            self._step(f"{image} exists")
             return image
         self._step(f"building {image}")
         arguments = {**service["build"]["args"], "VERSION": version, "COMMIT": commit}
@@ -142,61 +146,52 @@ class Deployment:
         )
         return image
 
-    def _configuration(self) -> dict[str, Any]:
+    def configuration(self) -> dict[str, Any]:
+        """The compose project, as `docker compose config` resolves it."""
         configuration: dict[str, Any] = json.loads(self._compose("config", "--format", "json"))
         return configuration
 
-    def _services(self) -> Mapping[str, Any]:
-        services: Mapping[str, Any] = self._configuration()["services"]
-        return services
-
     def _service(self) -> Mapping[str, Any]:
-        service: Mapping[str, Any] = self._services()[self.name]
+        service: Mapping[str, Any] = self.configuration()["services"][self.name]
         return service
 
     def _check_contracts(self, image: str) -> None:
-        """What the new image gives and takes fits the locations that run now."""
-        self._step("contracts with the other locations")
+        """Check that the image fits the other locations' running versions, in both directions."""
+        self._step("checking contracts with the other locations")
         new = ("run", "--rm", "--interactive", "--network=none", image, *CONTRACTS, self.name)
         _docker(*new)
         uses = _docker(*new, "--uses")
         for neighbour in self.neighbours:
             servers = self._compose("ps", "--quiet", "--status=running", neighbour).split()
             if not servers:
-                self._step(f"{neighbour} does not run: its contract is not checked")
+                self._step(f"{neighbour} is not running: its contract is not checked")
             for server in servers:
                 running = ("exec", "--interactive", server, *CONTRACTS, neighbour)
                 _docker(*new, "--with", "/dev/stdin", given=_docker(*running, "--uses"))
                 _docker(*running, "--with", "/dev/stdin", given=uses)
 
-    def _start_another(self, image: str) -> str:
-        """Start one more code server, from `image`; returns its container."""
+    def start_another(self, image: str) -> str:
+        """Start one more code server from `image` and wait until it is healthy; its container."""
         running = self._containers(self.name)
         _docker("tag", image, self._service()["image"])
-        self._compose(
-            *("up", "--detach", "--no-deps", "--no-build", "--no-recreate"),
-            *(f"--scale={self.name}={len(running) + 1}", self.name),
-        )
+        try:
+            self._scale(len(running) + 1)
+        except DeployError as error:
+            logs = self._compose("logs", "--no-color", "--tail=15", self.name)
+            raise DeployError(f"the new code server did not start: {error}\n{logs}") from error
         (started,) = set(self._containers(self.name)) - set(running)
         return started
 
-    def _wait_healthy(self, container: str) -> None:
-        deadline = time.monotonic() + HEALTHY_SECONDS
-        while True:
-            (found,) = json.loads(_docker("inspect", container))
-            if found["State"]["Health"]["Status"] == "healthy":
-                return
-            if found["RestartCount"]:
-                raise DeployError(f"the new code server ended:\n{_log(container)}")
-            if time.monotonic() > deadline:
-                raise DeployError(
-                    f"the new code server does not answer after {HEALTHY_SECONDS} s:\n"
-                    f"{_log(container)}"
-                )
-            time.sleep(0.3)
+    def _scale(self, servers: int) -> None:
+        """Have this number of code servers, and wait until they are healthy."""
+        self._compose(
+            *("up", "--detach", "--no-deps", "--no-build", "--no-recreate"),
+            *("--wait", f"--wait-timeout={HEALTHY_SECONDS}"),
+            *(f"--scale={self.name}={servers}", self.name),
+        )
 
     def _wait_loaded(self, image: str) -> None:
-        """Reload the location in the instance and wait until it is loaded from `image`."""
+        """Reload the location and wait until the webserver has it from `image`."""
         deadline = time.monotonic() + LOADED_SECONDS
         while True:
             self.graphql.reload(self.name)
@@ -209,37 +204,34 @@ class Deployment:
             time.sleep(0.5)
 
     def _renew_companions(self) -> None:
-        """Recreate what else serves from the location's image, as the portal of adhoc_reports."""
+        """Recreate other services of the location's image, such as the portal of adhoc_reports."""
         image = self._service()["image"]
-        for name, service in self._services().items():
+        for name, service in self.configuration()["services"].items():
             if service.get("image") == image and name != self.name:
                 self._step(f"renewing {name}")
                 self._compose("up", "--detach", "--wait", "--no-deps", "--no-build", name)
 
-    def _put_back(self, old: str, old_image: str) -> None:
-        self._step("putting the old code server back")
-        containers = self._containers(self.name)
-        failed = [each for each in containers if each != old]
+    def _restore(self, old: str, old_image: str) -> None:
+        """Remove the new code server; start the old one, or another from its image."""
+        self._step("restoring the old code server")
         _docker("tag", old_image, self._service()["image"])
-        if old in containers:
-            _docker("start", old)  # it may have been stopped already
-        else:
-            old = self._start_another(old_image)
-        self._wait_healthy(old)
-        for each in failed:
-            _remove(each)
+        for container in self._containers(self.name):
+            if container != old:
+                remove(container)
+        self._scale(1)
         self.graphql.reload(self.name)
 
     def _server(self) -> str:
-        """The container of the code server that is to be replaced."""
+        """The container of the code server to replace."""
         containers = self._containers(self.name)
         if not containers:
-            raise DeployError(f"{self.name} has no code server: `docker compose up -d --wait`")
+            raise DeployError(
+                f"{self.name} has no code server; start it with `docker compose up -d --wait`"
+            )
         if len(containers) > 1:
             raise DeployError(
-                f"{self.name} has {len(containers)} code servers, as after a deploy that was cut "
-                f"short: `docker compose up -d --no-recreate --scale {self.name}=1 {self.name}` "
-                f"leaves one"
+                f"{self.name} has {len(containers)} code servers, because a deploy was cut short; "
+                f"`docker compose up -d --no-recreate --scale {self.name}=1 {self.name}` leaves one"
             )
         return containers[0]
 
@@ -251,7 +243,7 @@ class Deployment:
 
 
 def _state_folder() -> Path:
-    """The user's folder for what programs keep between runs (XDG's state), of all checkouts."""
+    """The user's folder for state (XDG_STATE_HOME), shared by all checkouts."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "taxi-platform"
 
@@ -262,11 +254,8 @@ def _repository(service: Mapping[str, Any]) -> str:
     return name.rpartition(":")[0]
 
 
-def _log(container: str) -> str:
-    return _docker("logs", "--tail", "15", container, stderr=subprocess.STDOUT)
-
-
-def _remove(container: str) -> None:
+def remove(container: str) -> None:
+    """Stop and remove a container."""
     _docker("stop", container)
     _docker("rm", container)
 
@@ -275,18 +264,12 @@ def _docker(*arguments: str, **options: Any) -> str:
     return _run(["docker", *arguments], **options)
 
 
-def _run(
-    command: list[str],
-    *,
-    cwd: Path | None = None,
-    given: str | None = None,
-    stderr: int = subprocess.PIPE,
-) -> str:
-    """What a command prints. Raises DeployError with its output if it fails."""
+def _run(command: list[str], *, cwd: Path | None = None, given: str | None = None) -> str:
+    """The output of a command with the input `given`. Raises DeployError if it fails."""
     done = subprocess.run(
-        command, cwd=cwd, input=given, stdout=subprocess.PIPE, stderr=stderr, text=True
+        command, cwd=cwd, input=given, capture_output=True, text=True, check=False
     )
     if done.returncode:
         output = "\n".join(filter(None, (done.stdout, done.stderr))).strip()
-        raise DeployError(f"{' '.join(command[:6])} … ended with {done.returncode}:\n{output}")
+        raise DeployError(f"`{' '.join(command[:6])} …` failed with {done.returncode}:\n{output}")
     return done.stdout

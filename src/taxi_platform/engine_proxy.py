@@ -1,4 +1,4 @@
-"""A proxy in front of the Docker Engine's socket: it starts, inspects and stops runs, nothing else.
+"""A proxy for the Docker Engine's socket that starts, inspects and stops runs, and nothing else.
 
 Access to the socket is root on the machine. Runs share the instance's database and can put any
 container context on a queued run, so a list of paths is not enough: the daemon would create what
@@ -24,19 +24,22 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from socketserver import TCPServer
 from typing import Any, NoReturn
 
 RUN_LABEL = "taxi.run"  # its value is the compose project
 PROXY_USER = 10001
 MAX_HEADER_BYTES, MAX_BODY_BYTES = 64 * 1024, 1024 * 1024
-MAX_CONNECTIONS = 32  # further ones wait
+MAX_CONNECTIONS = 32  # further connections wait
+MAX_SHOWN = 120  # characters of a value in an error
 REQUEST_SECONDS = 30  # to send a request, or the next one on an open connection
 ENGINE_SECONDS = 120  # for the engine to answer, or to go on answering
 # Before it, the engine fills in weaker defaults: the host's control groups, shareable memory.
-OLDEST_API = 41
+MIN_API_VERSION = 41
 
 # Arguments of docker-py that the template may have, and what docker-py sends for them.
 FIXED = {
@@ -76,8 +79,8 @@ ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
-class Refused(Exception):
-    """A request that the engine does not get: an HTTP status and the reason."""
+class RequestRefused(Exception):
+    """A request that is not passed on to the engine, with the HTTP status of the answer."""
 
     def __init__(self, reason: str, status: int = 403) -> None:
         super().__init__(reason)
@@ -85,7 +88,7 @@ class Refused(Exception):
 
 
 class EngineError(Exception):
-    """The engine's own error about a container, such as 404, passed on as it is."""
+    """An error of the engine about a container, such as 404, passed on unchanged."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -93,12 +96,12 @@ class EngineError(Exception):
 
 
 class InvalidTemplate(Exception):
-    """TAXI_RUN_CONTAINER cannot be used: which key, and what was expected."""
+    """TAXI_RUN_CONTAINER is not valid; the text names the key and what is expected."""
 
 
 @dataclass(frozen=True)
 class RunTemplate:
-    """What a run's container must be: fixed values and limits of HostConfig, labels, images."""
+    """The template of a run's container: its images, labels, and fixed and limited HostConfig."""
 
     images: str
     labels: Mapping[str, str]
@@ -141,16 +144,17 @@ class RunTemplate:
 
     @property
     def project(self) -> str:
+        """The compose project."""
         return self.labels[RUN_LABEL]
 
     def container(self, body: bytes) -> dict[str, Any]:
-        """The body of `containers/create` that the engine gets. Raises Refused."""
+        """The body of `containers/create` for the engine. Raises RequestRefused."""
         try:
             given = json.loads(
                 body.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_no_constant
             )
         except (ValueError, RecursionError) as error:
-            raise Refused(f"The body is not valid JSON: {_shorten(error)}", 400) from error
+            raise RequestRefused(f"The body is not valid JSON: {_shorten(error)}", 400) from error
         allowed = {"Image", "Labels", "Env", "Cmd", "Entrypoint", "Volumes"}
         given = _fields(given, "", allowed | {"HostConfig", "NetworkingConfig"})
         # docker-py repeats the network here, as {"<network>": null}: no addresses, no aliases.
@@ -161,19 +165,21 @@ class RunTemplate:
         created = {"HostConfig": self._host_config(given.pop("HostConfig", {}))}
         for key in ("Image", "Labels"):
             if key not in given:
-                raise Refused(f"{key} is missing.")
+                raise RequestRefused(f"{key} is missing.")
         image = re.escape(self.images) + r"-(?!host:|s3:)[a-z0-9_]+:[A-Za-z0-9_][A-Za-z0-9_.-]*"
         if not isinstance(given["Image"], str) or not re.fullmatch(image, given["Image"]):
             expected = f"{self.images}-<location>:<tag>"
-            raise Refused(f"Image is {_shorten(given['Image'])}; expected {expected}.")
+            raise RequestRefused(f"Image is {_shorten(given['Image'])}; expected {expected}.")
         _check_strings("Labels", given["Labels"], dict)
         for label, value in given["Labels"].items():
             if label not in self.labels and not label.startswith("dagster/"):
-                raise Refused(f"Labels has {_shorten(label)}, which is not in the run template.")
+                raise RequestRefused(
+                    f"Labels has {_shorten(label)}, which is not in the run template."
+                )
             if value != self.labels.get(label, value):
-                raise Refused(f"Labels has {label}={value}; expected {self.labels[label]}.")
+                raise RequestRefused(f"Labels has {label}={value}; expected {self.labels[label]}.")
         if absent := self.labels.keys() - given["Labels"].keys():
-            raise Refused(f"Labels lacks {', '.join(sorted(absent))}.")
+            raise RequestRefused(f"Labels lacks {', '.join(sorted(absent))}.")
         for key in given.keys() & {"Env", "Cmd", "Entrypoint"}:
             if not isinstance(given[key], str) or key == "Env":
                 _check_strings(key, given[key], list)
@@ -183,7 +189,7 @@ class RunTemplate:
             or not volumes.keys() <= self.paths
             or any(volumes.values())
         ):
-            raise Refused(f"Volumes is {_shorten(volumes)}; expected {sorted(self.paths)}.")
+            raise RequestRefused(f"Volumes is {_shorten(volumes)}; expected {sorted(self.paths)}.")
         return created | given | {"Volumes": {path: {} for path in volumes}}
 
     def _host_config(self, given: Any) -> dict[str, Any]:
@@ -197,7 +203,9 @@ class RunTemplate:
             if not right:
                 at_most = "at most " if key in self.limits else ""
                 shown = f"is {_shorten(value)}" if key in given else "is missing"
-                raise Refused(f"HostConfig.{key} {shown}; expected {at_most}{_shorten(expected)}.")
+                raise RequestRefused(
+                    f"HostConfig.{key} {shown}; expected {at_most}{_shorten(expected)}."
+                )
         return {**self.fixed, **{key: given[key] for key in self.limits}}
 
 
@@ -207,12 +215,12 @@ def _bytes(size: int | str) -> int:
         return size
     match = re.fullmatch(r"([0-9.]+)([bkmgt]?)b?", size.strip().lower())
     if not match:
-        raise ValueError(f"{size!r} is no size such as 2g")
+        raise ValueError(f"{size!r} is not a size; expected one such as 2g")
     return int(float(match[1]) * BYTES[match[2] or "b"])
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse an object with a repeated key: parsers do not agree which of the values holds."""
+    """Refuse an object with a repeated key: parsers disagree on which value counts."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -226,27 +234,29 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _fields(given: Any, where: str, allowed: set[str]) -> dict[str, Any]:
-    """Non-empty fields of an object. Raises Refused if one is not allowed or spelt differently.
+    """The non-empty fields of an object. Raises RequestRefused for a wrong field or spelling.
 
     The engine reads keys without regard to case, so `privileged` is `Privileged` to it.
     """
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise Refused(f"{where or 'The body '}is {_shorten(given)}; expected an object.")
+        raise RequestRefused(f"{where or 'The body '}is {_shorten(given)}; expected an object.")
     spelling = {name.casefold(): name for name in allowed | NEVER}
     for key, value in given.items():
         if (known := spelling.get(key.casefold(), key)) != key:
-            raise Refused(f"{where}{_show_key(key)} must be spelt {known}.")
+            raise RequestRefused(f"{where}{_show_key(key)} must be spelt {known}.")
         if (value and key not in allowed) or (key in NEVER and value is not None):
-            raise Refused(f"{where}{_show_key(key)} is not in the run template.")
+            raise RequestRefused(f"{where}{_show_key(key)} is not in the run template.")
     return {key: value for key, value in given.items() if value}
 
 
 def _check_strings(key: str, given: Any, kind: type) -> None:
     values = given.values() if isinstance(given, dict) else given
     if not isinstance(given, kind) or not all(isinstance(value, str) for value in values):
-        raise Refused(f"{key} is not {'an object' if kind is dict else 'a list'} of strings.")
+        raise RequestRefused(
+            f"{key} is not {'an object' if kind is dict else 'a list'} of strings."
+        )
 
 
 def _show_key(key: str) -> str:
@@ -255,7 +265,7 @@ def _show_key(key: str) -> str:
 
 def _shorten(value: object) -> str:
     text = ascii(str(value) if isinstance(value, Exception) else value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 class EngineConnection(HTTPConnection):
@@ -266,26 +276,30 @@ class EngineConnection(HTTPConnection):
         self.path = path
 
     def connect(self) -> None:
+        """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self.path)
 
 
 class RequestReader(io.RawIOBase):
-    """What a client sends, within the time and the size that one request may have."""
+    """Reads from a client, within the time and size limits of one request."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.start_request()
 
     def start_request(self) -> None:
+        """Reset the limits for the next request on the connection."""
         self.deadline = time.monotonic() + REQUEST_SECONDS
         self.bytes_left = MAX_HEADER_BYTES + MAX_BODY_BYTES
 
     def readable(self) -> bool:
+        """Declare the stream readable, for `io.BufferedReader`."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Receive bytes. Raises TimeoutError when a limit is reached."""
         seconds = self.deadline - time.monotonic()
         if seconds <= 0 or self.bytes_left <= 0:
             raise TimeoutError("the request takes too long or is too large")
@@ -296,21 +310,24 @@ class RequestReader(io.RawIOBase):
 
 
 class ProxyHandler(BaseHTTPRequestHandler):
-    """One client. Nothing of a request reaches the engine except what was matched here."""
+    """Serves one client. Only what is matched here reaches the engine."""
 
     server: "EngineProxy"
     protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:
+        """Read through the limits of RequestReader."""
         super().setup()
         self.reader = RequestReader(self.connection)
         self.rfile = io.BufferedReader(self.reader)
 
     def handle_one_request(self) -> None:
+        """Serve the next request on the connection."""
         self.reader.start_request()
         super().handle_one_request()
 
     def handle_method(self) -> None:
+        """Check a request, pass it on to the engine, and forward the answer."""
         engine: EngineConnection | None = None
         try:
             method, target, seconds, body = self._check()
@@ -318,7 +335,7 @@ class ProxyHandler(BaseHTTPRequestHandler):
             headers = {"Content-Type": "application/json"} if body is not None else {}
             engine.request(method, target, body, headers)
             answer = engine.getresponse()
-        except Refused as refused:
+        except RequestRefused as refused:
             self.send_error(refused.status, str(refused))
         except EngineError as error:
             self._reply(error.status, str(error))
@@ -332,18 +349,22 @@ class ProxyHandler(BaseHTTPRequestHandler):
             if engine:
                 engine.close()
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = handle_method
+    # http.server calls these names.
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = handle_method  # noqa: N815
 
     def _check(self) -> tuple[str, str, int, bytes | None]:
-        """Method, target, extra seconds and body for the engine. Raises Refused."""
-        words = self.requestline.split(" ")  # self.path has lost double slashes
-        target = TARGET.fullmatch(words[1]) if len(words) == 3 else None
+        """Method, target, extra seconds and body for the engine. Raises RequestRefused."""
+        match self.requestline.split(" "):  # self.path has lost double slashes
+            case [_, path, _]:
+                target = TARGET.fullmatch(path)
+            case _:
+                target = None
         action = target and (target["plain"] or target["action"])
         if not target or not action or self.command != ACTIONS[action][0]:
-            raise Refused("This request is not one of those that start, inspect and stop runs.")
-        if target["minor"] and int(target["minor"]) < OLDEST_API:
-            raise Refused(
-                f"API version 1.{target['minor']} is too old; use 1.{OLDEST_API} or later."
+            raise RequestRefused("Only requests that start, inspect and stop runs are allowed.")
+        if target["minor"] and int(target["minor"]) < MIN_API_VERSION:
+            raise RequestRefused(
+                f"API version 1.{target['minor']} is too old; use 1.{MIN_API_VERSION} or later."
             )
         query = _query(target["query"], ACTIONS[action][1])
         body = self._read_body(action == "containers/create")
@@ -359,30 +380,30 @@ class ProxyHandler(BaseHTTPRequestHandler):
         return self.command, path + suffix, int(query.get("t", 0)), created
 
     def _read_body(self, expected: bool) -> bytes | None:
-        strange = [name for name in self.headers if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]
-        if self.headers.defects or strange:
-            raise Refused("The header is malformed.", 400)
+        invalid = [name for name in self.headers if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]
+        if self.headers.defects or invalid:
+            raise RequestRefused("The header is malformed.", 400)
         if "Transfer-Encoding" in self.headers:
-            raise Refused("Transfer-Encoding is not supported; send Content-Length.", 400)
+            raise RequestRefused("Transfer-Encoding is not supported; send Content-Length.", 400)
         lengths = self.headers.get_all("Content-Length", ["0"])
         if len(lengths) != 1 or not re.fullmatch(r"[0-9]{1,10}", lengths[0]):
-            raise Refused("Content-Length must be one number.", 400)
+            raise RequestRefused("Content-Length must be one number.", 400)
         length = int(lengths[0])
         if length > MAX_BODY_BYTES:
-            raise Refused(
+            raise RequestRefused(
                 f"The body has {length} bytes; at most {MAX_BODY_BYTES} are allowed.", 413
             )
         if not expected:
             if length:
-                raise Refused("This request must not have a body.")
+                raise RequestRefused("This request must not have a body.")
             return None
         body = self.rfile.read(length)
         if len(body) < length:
-            raise Refused("The body is shorter than its Content-Length.", 400)
+            raise RequestRefused("The body is shorter than its Content-Length.", 400)
         return body
 
     def _run_id(self, version: str, container: str) -> str:
-        """The id of a run's container. To the client, any other container does not exist."""
+        """The id of a run's container; any other container is reported as not found."""
         engine = EngineConnection(self.server.socket_path, ENGINE_SECONDS)
         try:
             engine.request("GET", f"{version}containers/{container}/json")
@@ -392,12 +413,12 @@ class ProxyHandler(BaseHTTPRequestHandler):
             raise HTTPException(f"container {container}: {error}") from error
         finally:
             engine.close()
-        if answer.status != 200:
+        if answer.status != HTTPStatus.OK:
             raise EngineError(found.get("message", answer.reason), answer.status)
         project = self.server.template.project
         if (found["Config"]["Labels"] or {}).get(RUN_LABEL) != project:
             reason = f"it has no label {RUN_LABEL}={project}, so it is not a run"
-            raise Refused(f"No such container: {container} ({reason}).", 404)
+            raise RequestRefused(f"No such container: {container} ({reason}).", 404)
         return str(found["Id"])
 
     def _forward(self, answer: HTTPResponse) -> None:
@@ -419,10 +440,7 @@ class ProxyHandler(BaseHTTPRequestHandler):
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
             if chunked:
                 self.wfile.write(b"0\r\n\r\n")
-        except (
-            OSError,
-            HTTPException,
-        ) as error:  # cut off: the client sees that the end is missing
+        except (OSError, HTTPException) as error:  # the client sees that the end is missing
             self.server.log(f"{self.command} {_shorten(self.path)} ended early: {error}")
             self.close_connection = True
 
@@ -444,11 +462,11 @@ class ProxyHandler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log no allowed request, and no connection that was idle."""
+        """Log neither allowed requests nor idle connections."""
 
 
 class EngineProxy(ThreadingHTTPServer):
-    """The server, with a limit of connections; further ones wait."""
+    """The server, with a limited number of connections; further ones wait."""
 
     request_queue_size = 128
 
@@ -458,31 +476,36 @@ class EngineProxy(ThreadingHTTPServer):
         self.connections = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
     def server_bind(self) -> None:
-        TCPServer.server_bind(self)  # HTTPServer would look its own name up in the DNS
+        """Bind without the DNS lookup that HTTPServer makes."""
+        TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Wait for a free connection, then serve the client in a thread."""
         self.connections.acquire()
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a client and free its connection."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self.connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log the error of a connection."""
         self.log(f"connection of {client_address[0]} failed: {sys.exc_info()[1]!r}")
 
     def log(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        """Write a line to standard error."""
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the container's log
 
 
 def _query(text: str | None, allowed: Mapping[str, str]) -> dict[str, str]:
-    """Parse query parameters. Raises Refused for one that is repeated or not allowed."""
+    """Parse query parameters. Raises RequestRefused for one that is repeated or not allowed."""
     query: dict[str, str] = {}
     for name, _, value in (pair.partition("=") for pair in (text or "").split("&") if pair):
         if name in query or name not in allowed or not re.fullmatch(allowed[name], value):
-            raise Refused(
+            raise RequestRefused(
                 f"The query parameter {_shorten(name)} is not allowed, or its value is not."
             )
         query[name] = value
@@ -490,13 +513,13 @@ def _query(text: str | None, allowed: Mapping[str, str]) -> dict[str, str]:
 
 
 def drop_privileges(socket_path: str) -> str:
-    """If root, become a user who can use the socket and nothing else; return a description.
+    """If root, become a user with access to the socket only; returns a description for the log.
 
-    That is PROXY_USER with the socket's group, or the socket's owner if its group cannot write.
+    The user is PROXY_USER with the socket's group, or the socket's owner if its group cannot write.
     """
     if os.getuid() != 0:
         return f"user {os.getuid()}, as it was started"
-    found = os.stat(socket_path)
+    found = Path(socket_path).stat()
     user = PROXY_USER if found.st_mode & stat.S_IWGRP else found.st_uid
     if user == 0:
         return f"root, because only root may write to {socket_path}: let a group write to it"
@@ -511,6 +534,7 @@ def drop_privileges(socket_path: str) -> str:
 
 
 def main() -> None:
+    """Run the proxy with the settings of the environment."""
     socket_path = os.environ.get("DOCKER_SOCKET", "/run/docker.sock")
     host, _, port = os.environ.get("ENGINE_PROXY_ADDRESS", "0.0.0.0:2375").rpartition(":")
     try:

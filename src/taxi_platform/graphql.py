@@ -1,7 +1,7 @@
 """Queries to a running instance, by the GraphQL API of its webserver.
 
-Dagster's own `DagsterGraphQLClient` has six calls, of which three would serve here; it downloads the
-schema when it is created, and reads no ticks, checks, materializations or load errors. `dg api`
+Dagster's own `DagsterGraphQLClient` has six calls, of which three would serve here. Logs, ticks,
+checks, materializations and load errors need queries anyway, so one client does them all. `dg api`
 works with Dagster+ only.
 """
 
@@ -56,7 +56,7 @@ class GraphQL:
     url: str
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The data that a query returns. Raises GraphQLError, or requests' errors without answer."""
+        """The data that a query returns. Raises GraphQLError, or requests' errors."""
         with Session(Credentials.in_address(self.url)) as session:
             response = session.post(
                 f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60

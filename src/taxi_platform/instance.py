@@ -19,18 +19,14 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import grpc
-import requests
 import yaml
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from taxi_platform.graphql import GraphQL
 from taxi_platform.locks import make_private_folder, open_lock
 from taxi_platform.lost_runs import fail_lost_runs
 from taxi_platform.workspace import ROOT, Location, locations
 from taxi_shared.addresses import without_proxy_for_loopback
-from taxi_shared.http import Session
+from taxi_shared.health import is_code_server_up, is_web_server_up
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
@@ -136,8 +132,8 @@ class Instance:
             stack.callback(address.unlink, missing_ok=True)
             address.write_text(self.url)
             self._start_alerts()
-        if self.portal_url:
-            self._wait_for("portal", partial(answers, f"{self.portal_url}/healthz"))
+        if self.portal_port:
+            self._wait_for("portal", partial(is_web_server_up, self.portal_port, "/healthz"))
 
     def _environment(self) -> dict[str, str]:
         """The environment of all processes."""
@@ -171,7 +167,7 @@ class Instance:
         ]
         workspace.write_text(yaml.safe_dump({"load_from": servers}))
         for name, port in ports.items():
-            self._wait_for(name, partial(is_code_server, f"{HOST}:{port}"))
+            self._wait_for(name, partial(is_code_server_up, port))
 
     def _start_host(self, workspace: Path) -> None:
         """Start the webserver, and the daemon if there is one."""
@@ -334,25 +330,6 @@ def _home_without_queue(home: Path) -> Path:
     other.mkdir(exist_ok=True)
     (other / "dagster.yaml").write_text(yaml.safe_dump(config))
     return other
-
-
-def is_code_server(address: str) -> bool:
-    """Whether a code server at `host:port` is ready."""
-    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
-        try:
-            answer = HealthStub(channel).Check(HealthCheckRequest(service="DagsterApi"), timeout=5)
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == HealthCheckResponse.SERVING)
-
-
-def answers(url: str) -> bool:
-    """Whether a GET of an address succeeds."""
-    try:
-        with Session() as session:
-            return session.get(url, timeout=5).ok
-    except requests.RequestException:
-        return False
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,7 @@
 """Dagster's webserver, behind the same guard as the report portal.
 
-`python -m taxi_platform.webserver` takes the options of `dagster-webserver`. That one runs
-mutations for any web page: from a GET, a bare form, or a WebSocket of any origin.
+`python -m taxi_platform.webserver` takes the options of `dagster-webserver`, which would run
+mutations for any web page: from a GET, a plain form, or a WebSocket of any origin.
 """
 
 from collections.abc import Collection
@@ -28,22 +28,24 @@ EVALUATION = "evaluationResult"
 QUERY_TYPES = ("application/json", "application/graphql")
 
 
-class GuardedWebserver(DagsterWebserver):
-    """Dagster's, for browsers that reach it by one of the allowed hosts."""
+class GuardedWebserver(DagsterWebserver[Any, Any]):
+    """Dagster's webserver, for browsers that use one of the allowed host names."""
 
     def build_middleware(self) -> list[Middleware]:
+        """Put the guard before Dagster's own middleware."""
         hosts = settings.load().ui_hosts
         return [Middleware(web.SameSiteGuard, hosts=hosts), *super().build_middleware()]
 
     def build_graphql_validation_rules(self) -> Collection[type[ASTValidationRule]]:
+        """Refuse evaluations on a read-only webserver."""
         rules = super().build_graphql_validation_rules()
         return [*rules, NoEvaluation] if self._process_context.read_only else rules
 
     async def graphql_http_endpoint(self, request: Request) -> Response:
-        """GraphQL over HTTP: mutations by POST alone, of a content type that no form can send.
+        """Serve GraphQL over HTTP, with mutations only by POST and a content type no form can send.
 
-        A link leads here by GET and may carry a query, even from a mail, of which the browser says
-        no site (https://graphql.github.io/graphql-over-http/draft/#sec-GET: 405).
+        A link sends a GET and may carry a query, even a link in a mail, where the browser names no
+        site (https://graphql.github.io/graphql-over-http/draft/#sec-GET: 405).
         """
         query = request.query_params.get("query", "")
         if request.method == "GET" and not _only_reads(query):
@@ -56,20 +58,21 @@ class GuardedWebserver(DagsterWebserver):
 
 
 class NoEvaluation(ASTValidationRule):
-    """Refuses queries that run a sensor's or a schedule's code, as a mutation does."""
+    """Refuses queries that evaluate a sensor or schedule, which runs its code."""
 
     def enter_field(self, node: FieldNode, *_: Any) -> None:
+        """Report the field that evaluates."""
         if node.name.value == EVALUATION:
             self.report_error(GraphQLError("Only editors evaluate sensors and schedules.", node))
 
 
 def _only_reads(query: str) -> bool:
-    if EVALUATION in query:  # GraphQL has no other way to write a name
+    if EVALUATION in query:  # GraphQL has no other spelling of a name
         return False
     try:
         definitions = parse(query).definitions if query else ()
     except GraphQLError:
-        return True  # which the endpoint itself answers
+        return True  # the endpoint answers with the error
     operations = (each for each in definitions if isinstance(each, OperationDefinitionNode))
     return all(each.operation is OperationType.QUERY for each in operations)
 
@@ -78,7 +81,7 @@ def _refused(status: int, reason: str, headers: dict[str, str] | None = None) ->
     return JSONResponse({"errors": [{"message": reason}]}, status, headers)
 
 
-def host_guarded(
+def host_guarded(  # noqa: PLR0913, PLR0917 - the signature of Dagster's function
     workspace_process_context: Any,
     host: str | None,
     port: int | None,
@@ -86,7 +89,7 @@ def host_guarded(
     log_level: str,
     live_data_poll_rate: int | None = None,
 ) -> None:
-    """Serve the UI of a workspace; the signature is that of what it replaces in Dagster's CLI."""
+    """Serve the UI of a workspace; replaces a function of Dagster's command line."""
     app = GuardedWebserver(
         workspace_process_context, path_prefix, live_data_poll_rate
     ).create_asgi_app()
@@ -94,7 +97,8 @@ def host_guarded(
 
 
 def main() -> None:
-    # Dagster's CLI has no option for another application; this is the one name it calls.
+    """Run `dagster-webserver` with the guarded application."""
+    # Dagster's command line has no option for another application; it calls this name.
     cli.host_dagster_ui_with_workspace_process_context = host_guarded
     cli.main()  # type: ignore[no-untyped-call]
 

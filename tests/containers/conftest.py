@@ -165,7 +165,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     root = tmp_path_factory.mktemp("checkout") / "platform"
     shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    code = ("shared", "ingestion", "analytics", "adhoc_reports", "src", "deploy/healthy.py")
+    code = ("shared", "ingestion", "analytics", "adhoc_reports", "src")
     command("chmod", "-R", "go-rwx", *code, cwd=root)
     (root / ".env").write_text(f"POSTGRES_PASSWORD='{PASSWORD}'\n")
     command("git", "add", "--all", cwd=root)

@@ -70,7 +70,7 @@ def production(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     command("docker", "network", "rm", f"{stack.project}_front")
     for name in ("COMPOSE_FILE", "TAXI_UI_HOSTS", "TAXI_PORTAL_HOSTS", "DAGSTER_PUBLIC_URL"):
         del stack.settings[name]
-    stack.compose("up", "--detach", "--wait", "--no-deps", "webserver", "viewer", "portal")
+    stack.compose("up", "--detach", "--wait", "--no-deps", "webserver", "portal")
 
 
 def ask_portal(stack: Stack, path: str, user: str | None, **request: Any) -> requests.Response:
@@ -128,10 +128,26 @@ def test_an_editor_may_act(stack: Stack, production: str):
     assert answer["data"]["reloadRepositoryLocation"]["__typename"] == "WorkspaceLocationEntry"
 
 
-def test_a_viewer_may_look_and_not_act(stack: Stack, production: str):
+def test_viewer_can_read(stack: Stack, production: str):
     assert ask(stack, production, "vi", path="/view").json()["data"]["version"]
-    answer = ask(stack, production, "vi", RELOAD, path="/view").json()
-    assert "UnauthorizedError" in str(answer) or "permission" in str(answer).lower()
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        'reloadRepositoryLocation(repositoryLocationName: "analytics")',
+        'deletePipelineRun(runId: "x")',
+        'terminateRun(runId: "x")',
+        'launchRun(executionParams: {selector: {repositoryLocationName: "ingestion",'
+        ' repositoryName: "__repository__", jobName: "trip_update_job"}})',
+        'wipeAssets(assetPartitionRanges: [{assetKey: {path: ["taxi_trips"]}}])',
+    ],
+)
+def test_viewer_cannot_run_mutations(stack: Stack, production: str, mutation: str):
+    query = f"mutation {{ {mutation} {{ __typename }} }}"
+    answer = ask(stack, production, "vi", query, path="/view").json()
+    ((_, refused),) = answer["data"].items()
+    assert refused["__typename"] == "UnauthorizedError"
 
 
 @pytest.mark.parametrize("user", [None, "ed", "vi"])

@@ -145,13 +145,13 @@ def test_a_deploy_leaves_runs_and_neighbours_alone(
         stack.graphql.launch("analytics", "weekly_update_job", tags=WEEK),
     ]
     going = slowed(stack, *launched)
-    start_another = Deployment._start_another
+    start_another = Deployment.start_another
 
     def start_while_runs_work(deployment: Deployment, image: str) -> str:
         assert [stack.graphql.run_status(run) for run in launched] == ["STARTED", "STARTED"]
         return start_another(deployment, image)
 
-    monkeypatch.setattr(Deployment, "_start_another", start_while_runs_work)
+    monkeypatch.setattr(Deployment, "start_another", start_while_runs_work)
     begin = time.time()
     with Watch(stack, "analytics") as watch:
         image = deploy(stack, monkeypatch)
@@ -203,14 +203,14 @@ def test_a_deploy_that_is_interrupted_half_way_starts_the_old_server_again(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ):
     before, images = servers(stack), stack.graphql.location_images()
-    remove = steps._remove
+    remove = steps.remove
 
     def stop_alone(container: str) -> None:
-        monkeypatch.setattr(steps, "_remove", remove)
+        monkeypatch.setattr(steps, "remove", remove)
         command("docker", "stop", container)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(steps, "_remove", stop_alone)
+    monkeypatch.setattr(steps, "remove", stop_alone)
     with pytest.raises(DeployError, match="it was interrupted\nanalytics runs as before"):
         deploy(stack, monkeypatch)
     assert servers(stack) == before
@@ -219,10 +219,10 @@ def test_a_deploy_that_is_interrupted_half_way_starts_the_old_server_again(
 
 
 def test_two_deploys_of_a_location_do_not_meet(stack: Stack, monkeypatch: pytest.MonkeyPatch):
-    with deployment(stack, monkeypatch).alone():
-        with pytest.raises(DeployError, match="analytics is being deployed by somebody else"):
+    with deployment(stack, monkeypatch).lock():
+        with pytest.raises(DeployError, match="analytics is already being deployed"):
             deploy(stack, monkeypatch)
-        with deployment(stack, monkeypatch, "ingestion").alone():
+        with deployment(stack, monkeypatch, "ingestion").lock():
             pass  # another team is not held up
 
 

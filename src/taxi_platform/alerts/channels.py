@@ -5,6 +5,7 @@ import smtplib
 import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
+from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -66,7 +67,7 @@ class Webhook:
         except (requests.RequestException, UnsafeCredentials) as error:
             # The error's text contains the address.
             raise DeliveryError(f"{where}: {type(error).__name__}") from None
-        if not 200 <= status < 300:
+        if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             raise DeliveryError(f"{where}: HTTP {status}")
 
 

@@ -1,13 +1,13 @@
-"""A stand-in for TLC's files, to try the platform without a network: invented trips and zones.
+"""Synthetic trips and zones in place of TLC's files, to try the platform without a network.
 
-Here: where the sample's files lie, how they are written, and how each says that it is synthetic.
-What is in them is made by `trips` and `zones`.
+This module decides where the files are, writes them, and labels each as synthetic. Their content
+comes from `trips` and `zones`.
 """
 
-import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -21,11 +21,10 @@ __all__ = ["write_sample"]
 
 Progress = Callable[[Path, int, int], None]
 
-# Raise it when rows, columns or zones come out otherwise than before, so that older files are
-# written anew.
+# Increase it when rows, columns or zones change, so that older files are rewritten.
 GENERATOR_VERSION = 1
 # TLC's row groups have 1,048,576 rows.
-BATCHES_A_ROW_GROUP = (1 << 20) // BATCH_ROWS
+BATCHES_PER_ROW_GROUP = (1 << 20) // BATCH_ROWS
 
 NOTE_NAME = "SYNTHETIC.txt"
 NOTE = """SYNTHETIC DATA
@@ -37,7 +36,7 @@ Zones, fares and trips are made up: draw no conclusion about New York from them.
 """
 
 
-def write_sample(
+def write_sample(  # noqa: PLR0913 - the last two are options
     root: Path,
     months: Sequence[date],
     rows: int,
@@ -45,27 +44,50 @@ def write_sample(
     service: str = "yellow",
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Write invented trips, `rows` for each month, and zones under `root`, laid out as TLC's site.
+    """Write invented trips and zones under `root`, in the layout of TLC's site.
 
-    `<root>/trip-data/yellow_tripdata_2023-03.parquet` a month, `<root>/misc/taxi_zones.csv` and
-    `<root>/misc/taxi_zone_lookup.csv`; these paths are returned in this order. Any day stands for
-    its month. A file that is there for the same parameters is left alone; others come whole or not
-    at all, also when two processes write at once. `progress` is called with a file, its rows so far
-    and its rows in all.
+    root:     gets `trip-data/yellow_tripdata_2023-03.parquet` per month, `misc/taxi_zones.csv` and
+              `misc/taxi_zone_lookup.csv`; their paths are returned in this order
+    months:   any day of each month
+    rows:     trips per month
+    service:  `yellow` or `green`
+    progress: called with a file, its rows so far, and its total rows
 
-    Raises ValueError for a service, month or number of rows that cannot be had, and FileExistsError
-    rather than replace a file that is not synthetic.
+    A file with the same parameters is kept. Others are replaced atomically, so that two processes
+    can write at the same time.
+
+    Raises ValueError for an unknown service, a month before its first, or no rows, and
+    FileExistsError instead of replacing a file that is not synthetic.
     """
     first_days = list(dict.fromkeys(month.replace(day=1) for month in months))
     _check(service, first_days, rows)
     _refuse_to_replace_originals(root)
     _write_text(root / NOTE_NAME, NOTE)
-    trips = [_write_month(root, service, month, rows, progress) for month in first_days]
+    report = progress or (lambda path, done, total: None)
+    trips = [_write_month(root, Month(service, day, rows), report) for day in first_days]
     return [
         *trips,
         _write_text(root / "misc" / "taxi_zones.csv", taxi_zones_csv()),
         _write_text(root / "misc" / "taxi_zone_lookup.csv", taxi_zone_lookup_csv()),
     ]
+
+
+@dataclass(frozen=True)
+class Month:
+    """A month of synthetic trips: service, first day, and number of rows."""
+
+    service: str
+    first_day: date
+    rows: int
+
+    @property
+    def label(self) -> dict[str, str]:
+        """The metadata of its Parquet file."""
+        return {
+            "synthetic": "invented trips, not data of the Taxi and Limousine Commission",
+            "synthetic.rows": str(self.rows),
+            "synthetic.generator_version": str(GENERATOR_VERSION),
+        }
 
 
 def _check(service: str, months: Sequence[date], rows: int) -> None:
@@ -83,7 +105,7 @@ def _check(service: str, months: Sequence[date], rows: int) -> None:
 
 
 def _refuse_to_replace_originals(root: Path) -> None:
-    # Folders first: another writer puts the note there before them, so it is not taken for TLC.
+    # Check the folders first: another writer creates the note before them.
     has_files = any((root / folder).exists() for folder in ("trip-data", "misc"))
     if has_files and not (root / NOTE_NAME).exists():
         raise FileExistsError(
@@ -92,35 +114,28 @@ def _refuse_to_replace_originals(root: Path) -> None:
         )
 
 
-def _write_month(
-    root: Path, service: str, month: date, rows: int, progress: Progress | None
-) -> Path:
-    path = root / "trip-data" / f"{service}_tripdata_{month:%Y-%m}.parquet"
-    label = {
-        "synthetic": "invented trips, not data of the Taxi and Limousine Commission",
-        "synthetic.rows": str(rows),
-        "synthetic.generator_version": str(GENERATOR_VERSION),
-    }
-    report = progress or (lambda path, done, total: None)
-    if _has_label(path, label):
-        report(path, rows, rows)
+def _write_month(root: Path, month: Month, report: Progress) -> Path:
+    path = root / "trip-data" / f"{month.service}_tripdata_{month.first_day:%Y-%m}.parquet"
+    if _has_label(path, month.label):
+        report(path, month.rows, month.rows)
         return path
-    with _moved_into_place(path) as unfinished:
-        schema = trip_schema(service, month)
+    with _atomic_path(path) as unfinished:
+        schema = trip_schema(month.service, month.first_day)
         with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-            for done in _write_row_groups(writer, trip_batches(service, month, rows)):
-                report(path, done, rows)
-            writer.add_key_value_metadata(label)
+            batches = trip_batches(month.service, month.first_day, month.rows)
+            for done in _write_row_groups(writer, batches):
+                report(path, done, month.rows)
+            writer.add_key_value_metadata(month.label)
     return path
 
 
 def _write_row_groups(writer: pq.ParquetWriter, batches: Iterator[pa.RecordBatch]) -> Iterator[int]:
-    """Rows written so far, after each row group. No more than one row group is held."""
+    """Write row groups, one in memory at a time; yields the rows written so far."""
     done, group = 0, []
     for batch in batches:
         group.append(batch)
         done += batch.num_rows
-        if len(group) == BATCHES_A_ROW_GROUP:
+        if len(group) == BATCHES_PER_ROW_GROUP:
             writer.write_table(pa.Table.from_batches(group))
             group.clear()
             yield done
@@ -142,18 +157,18 @@ def _has_label(path: Path, label: dict[str, str]) -> bool:
 
 def _write_text(path: Path, text: str) -> Path:
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        with _moved_into_place(path) as unfinished:
+        with _atomic_path(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
     return path
 
 
 @contextmanager
-def _moved_into_place(path: Path) -> Iterator[Path]:
-    """A name of this writer's own beside `path`, moved to `path` once the block has succeeded."""
+def _atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that replaces it when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield unfinished
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -1,5 +1,7 @@
 -- Green trips from 2014 on; a month takes the columns that it has. Grain: one trip. trip_type 1 is
 -- a hail on the street, 2 a dispatch. ehail_fee was never charged and is always unknown.
+-- TLC's names of columns are in mixed case.
+-- noqa: disable=capitalisation.identifiers
 SELECT
     vendor AS VendorID,
     pickup_at AS lpep_pickup_datetime,

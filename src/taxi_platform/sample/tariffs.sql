@@ -1,7 +1,10 @@
--- Grain: one row a day from which some price differs. Money in cents; card_share is the part paid
+-- Grain: one row per day from which some price differs. Money in cents; card_share is the part paid
 -- by card. Sources: TLC's rules of fare and the MTA's bridge and tunnel tolls (cash-free rate).
+-- noqa: disable=layout.spacing, aliasing.unused
+-- The figures are aligned; the name of the values is required by their columns.
 CREATE TABLE tariffs AS
-SELECT * FROM (VALUES
+SELECT * FROM (
+    VALUES
     (DATE '2008-01-01', 250, 40, 4500, 1500,  50, 100, 415,  0,   0,   0,   0,   0,  0, 0.26),
     (DATE '2009-11-01', 250, 40, 4500, 1500,  50, 100, 415, 50,   0,   0,   0,   0,  0, 0.32),
     (DATE '2010-12-30', 250, 40, 4500, 1500,  50, 100, 480, 50,   0,   0,   0,   0,  0, 0.45),

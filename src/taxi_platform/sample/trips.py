@@ -98,6 +98,7 @@ WEEKEND_HOURS = (
     56,
     54,
 )
+FRIDAY_NIGHT_HOUR = 20
 FRIDAY_NIGHT = (58, 57, 58, 58)
 DAYS = (0.86, 0.95, 0.99, 1.04, 1.07, 1.08, 0.92)
 FRIDAY, SATURDAY, SUNDAY = 4, 5, 6
@@ -252,9 +253,9 @@ def _generate(
 
 
 def _query(layout: str, schema: pa.Schema) -> str:
-    """A layout's query for the columns of a month alone, to spare DuckDB the others."""
+    """The query of a layout for the columns that the month has."""
     names = ", ".join(f'"{field.name}"' for field in schema if field.type != pa.null())
-    return f"SELECT {names} FROM ({_sql(layout)})"
+    return f"SELECT {names} FROM ({_sql(layout)})"  # noqa: S608 - our own schema and file
 
 
 def _schema_of_2009() -> pa.Schema:
@@ -455,8 +456,8 @@ def _spread_over_hours(month: date, rows: int) -> list[tuple[datetime, int]]:
 
 def _demand_at(hour: datetime) -> float:
     weekday = hour.weekday()
-    if weekday == FRIDAY and hour.hour >= 20:
-        return DAYS[weekday] * FRIDAY_NIGHT[hour.hour - 20]
+    if weekday == FRIDAY and hour.hour >= FRIDAY_NIGHT_HOUR:
+        return DAYS[weekday] * FRIDAY_NIGHT[hour.hour - FRIDAY_NIGHT_HOUR]
     hours = WEEKEND_HOURS if weekday in (SATURDAY, SUNDAY) else WEEKDAY_HOURS
     return DAYS[weekday] * hours[hour.hour]
 

@@ -46,8 +46,8 @@ placed AS (
         dropoff.a_x + dropoff_u * dropoff.ab_x + dropoff_v * dropoff.ac_x AS dropoff_x,
         dropoff.a_y + dropoff_u * dropoff.ab_y + dropoff_v * dropoff.ac_y AS dropoff_y
     FROM keyed
-    JOIN pickup_places AS pickup ON pickup.slot = (bits(trip, 7) & 16383)
-    JOIN dropoff_places AS dropoff ON dropoff.slot = (bits(trip, 8) & 16383)
+    INNER JOIN pickup_places AS pickup ON pickup.slot = (bits(trip, 7) & 16383)
+    INNER JOIN dropoff_places AS dropoff ON dropoff.slot = (bits(trip, 8) & 16383)
 ),
 driven AS (
     SELECT

@@ -1,5 +1,7 @@
 -- Yellow trips of 2009: text datetimes, points instead of zones. Grain: one trip.
 -- VeriFone (VTS) reported no store-and-forward flag.
+-- TLC's names of columns are in mixed case.
+-- noqa: disable=capitalisation.identifiers
 SELECT
     CASE
         WHEN vendor = 2 THEN 'VTS'

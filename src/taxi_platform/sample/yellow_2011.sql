@@ -1,5 +1,7 @@
 -- Yellow trips from 2011 on; a month takes the columns that it has. Grain: one trip. A trip that
 -- came through an app has no passenger count, rate code, flag, congestion surcharge or airport fee.
+-- TLC's names of columns are in mixed case.
+-- noqa: disable=capitalisation.identifiers
 SELECT
     CASE WHEN NOT is_metered AND draw(trip, 30) < 0.05 THEN 6 ELSE vendor END AS VendorID,
     pickup_at AS tpep_pickup_datetime,
