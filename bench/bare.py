@@ -1,8 +1,8 @@
 """The first rival: a script without Dagster that downloads months and writes the same Parquet.
 
-It has what somebody in a hurry would write: no retries, no checks, no hashes, no counts of strange
-rows, no record of what was done, DuckDB's own settings for memory and threads. Downloads run four
-side by side, as the platform's, while DuckDB writes the months that came.
+No retries, no checks, no hashes, no counts of odd rows, no record of what was done, DuckDB's own
+settings for memory and threads. It downloads four files at a time, like the platform, while DuckDB
+writes the months that have arrived.
 """
 
 import sys
@@ -18,7 +18,7 @@ LATER_COLUMNS = ("cbd_congestion_fee", "request_source")
 
 
 def main(source: str, target: Path, months: list[str]) -> None:
-    """Bring months (`2023-01`) from a publisher into `raw/` and `staging/trips/` of a folder."""
+    """Load months (`2023-01`) from a publisher into `raw/` and `staging/trips/` of a folder."""
     (target / "raw").mkdir(parents=True)
     with duckdb.connect() as con, ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
         downloads = {pool.submit(download, source, target, month): month for month in months}
@@ -27,6 +27,7 @@ def main(source: str, target: Path, months: list[str]) -> None:
 
 
 def download(source: str, target: Path, month: str) -> Path:
+    """Stream a month's file into `raw/`."""
     path = target / "raw" / f"taxi_trips_{month}.parquet"
     url = f"{source}/trip-data/yellow_tripdata_{month}.parquet"
     with requests.get(url, stream=True, timeout=60) as response, path.open("wb") as file:
@@ -37,14 +38,15 @@ def download(source: str, target: Path, month: str) -> Path:
 
 
 def load(con: duckdb.DuckDBPyConnection, file: Path, target: Path, month: str) -> None:
+    """Write a month's file into `staging/trips/`, with the columns and types of the platform."""
     folder = target / "staging" / "trips" / f"partition_date={month}-01"
     folder.mkdir(parents=True)
-    there = {
+    available = {
         name for name, *_ in con.execute("DESCRIBE FROM read_parquet(?)", [str(file)]).fetchall()
     }
     query = Path(__file__).with_suffix(".sql").read_text()
     for column in LATER_COLUMNS:
-        query = query.replace(f"{{{column}}}", column if column in there else "NULL")
+        query = query.replace(f"{{{column}}}", column if column in available else "NULL")
     con.execute(
         f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
         "WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 8192)",

@@ -62,16 +62,17 @@ def platform(
     publisher: str | None = None,
     *,
     daemon: bool = True,
-    first_month: str = "2023-01",
+    **environment: str,
 ) -> Iterator[Platform]:
     """The platform on a data root, all locations loaded; Dagster's databases begin empty.
 
-    `publisher` is the address that files are fetched from, for runs that fetch.
+    `publisher` is the address that files are fetched from, for runs that fetch; `environment` are
+    further settings.
     """
     settings = {
         "TAXI_DATA_ROOT": str(data),
-        "TAXI_START_DATE": f"{first_month}-01",
-        "TAXI_FOLLOW_TLC": "off",  # what is measured is started by the bench alone
+        "TAXI_FOLLOW_TLC": "off",  # only the bench starts what is measured
+        **environment,
     }
     if publisher:
         settings["TLC_SOURCE_URL"] = publisher

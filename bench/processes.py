@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from taxi_platform.workspace import ROOT
 
@@ -31,16 +31,24 @@ def start(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
-    stdout: IO[bytes] | int = subprocess.DEVNULL,
-    stderr: IO[bytes] | int | None = None,
+    output: IO[bytes] | Literal["stdout", "stderr"] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a process group of its own, so that all of it can be ended."""
+    """Start a process in its own process group, so that all of it can be ended.
+
+    Args:
+        command: program and arguments
+        env: variables in addition to those of this process
+        cwd: its working directory
+        output: a file for all output, or the stream that becomes a pipe; else stdout is dropped and
+            stderr shown
+    """
+    file = output if output and not isinstance(output, str) else None
     return subprocess.Popen(
         command,
         env={**os.environ, **(env or {})},
         cwd=cwd,
-        stdout=stdout,
-        stderr=stderr,
+        stdout=file or (subprocess.PIPE if output == "stdout" else subprocess.DEVNULL),
+        stderr=file or (subprocess.PIPE if output == "stderr" else None),
         start_new_session=True,
     )
 
@@ -72,8 +80,8 @@ def process_tree(root: int) -> list[int]:
     while todo:
         found.append(pid := todo.pop())
         with suppress(OSError):  # it has just ended
-            for thread in os.listdir(f"/proc/{pid}/task"):
-                children = Path(f"/proc/{pid}/task/{thread}/children").read_text()
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                children = (thread / "children").read_text()
                 todo += map(int, children.split())
     return found
 

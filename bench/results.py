@@ -52,6 +52,7 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> "Results":
+        """The results of a file."""
         content = json.loads(path.read_text())
         return cls(path, content["about"], content["measurements"])
 
@@ -63,7 +64,7 @@ class Results:
         partial = self.path.with_suffix(".partial")
         content = {"about": self.about, "measurements": self.measurements}
         partial.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(partial, self.path)
+        partial.replace(self.path)
 
 
 def load() -> list[float]:

@@ -1,6 +1,5 @@
 """The two rivals, run as whole processes: the bare script, and the usual set-up's instance."""
 
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ def run_bare(target: Path, publisher: str, months: int) -> tuple[float, Memory]:
     names = [f"{month:%Y-%m}" for month in month_range(months).months]
     command = [sys.executable, "-m", "bench.bare", publisher, str(target), *names]
     begin = time.perf_counter()
-    script = start(command, env=STOCK_PYTHON, stderr=subprocess.PIPE)
+    script = start(command, env=STOCK_PYTHON, output="stderr")
     with ended(script), peak_memory(script.pid, only_new=False) as memory:
         _, errors = script.communicate()
         seconds = time.perf_counter() - begin
@@ -54,8 +53,7 @@ def usual_setup(folder: Path, publisher: str) -> Iterator[tuple[GraphQL, int]]:
                 "TAXI_DATA_ROOT": str(folder / "data"),
                 "DUCKDB_DATABASE": str(folder / "data" / "data.duckdb"),
             },
-            stdout=log,
-            stderr=log,
+            output=log,
         )
         with ended(process):
             graphql = GraphQL(f"http://127.0.0.1:{port}")
@@ -94,10 +92,10 @@ def differences(ours: Path, bare: Path) -> list[str]:
 
 
 def _fingerprint(con: duckdb.DuckDBPyConnection, file: Path) -> tuple[object, ...]:
-    trips = "read_parquet($file, file_row_number = true, hive_partitioning = false)"
-    columns = con.execute(f"DESCRIBE FROM {trips}", {"file": str(file)}).fetchall()
-    totals = con.execute(
-        f"SELECT count(*), sum(total_amount), sum(trip_distance), bit_xor(hash(t)) FROM {trips} t",
-        {"file": str(file)},
+    trips = con.read_parquet(str(file), file_row_number=True, hive_partitioning=False).set_alias(
+        "t"
+    )
+    totals = trips.aggregate(
+        "count(*), sum(total_amount), sum(trip_distance), bit_xor(hash(t))"
     ).fetchone()
-    return (*(totals or ()), *((name, kind) for name, kind, *_ in columns))
+    return (*(totals or ()), *zip(trips.columns, map(str, trips.types), strict=True))

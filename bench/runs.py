@@ -33,10 +33,12 @@ class RunTimes:
 
     @property
     def from_launch(self) -> float:
+        """Seconds from the launch to the end, queue and process start included."""
         return self.ended - self.launched
 
     @property
     def from_start(self) -> float:
+        """Seconds from the start of the run's work to its end."""
         return self.ended - self.started
 
 
@@ -113,14 +115,17 @@ class Backfill:
 
     @property
     def to_last_run(self) -> float:
+        """Seconds from the request to the end of the last run."""
         return max(run.ended for run in self.runs) - self.requested
 
     @property
     def to_completion(self) -> float:
+        """Seconds from the request until the daemon has marked the backfill complete."""
         return self.completed - self.requested
 
     @property
     def of_the_runs(self) -> float:
+        """Seconds from the start of the first run to the end of the last."""
         return max(run.ended for run in self.runs) - min(run.started for run in self.runs)
 
 

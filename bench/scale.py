@@ -40,6 +40,7 @@ class Bench:
 
     @property
     def mode(self) -> str:
+        """The name of the scale: `full` or `quick`."""
         return "full" if self.full else "quick"
 
     @property
@@ -54,6 +55,7 @@ class Bench:
 
     @property
     def month_counts(self) -> tuple[int, ...]:
+        """How many months the runs of the growth measurement load."""
         return (1, 3, 12, 36) if self.full else (1, 3, 6)
 
     @property
@@ -68,6 +70,7 @@ class Bench:
         return self.rows * 140 // 33 if self.full else self.rows
 
     def source(self, rows: int | None = None) -> Path:
+        """The folder of the sample with so many rows per month."""
         return self.work / "sample" / str(rows or self.rows)
 
     def make_sample(self, months: int, rows: int | None = None) -> Path:
@@ -91,6 +94,7 @@ class Bench:
         return self.source(size)
 
     def say(self, text: str) -> None:
+        """Print a line of progress."""
         self.console.print(f"  {text}", highlight=False, soft_wrap=True)
 
     def check_disk(self) -> None:
@@ -114,6 +118,7 @@ def month_range(months: int) -> MonthRange:
 
 
 def partition_keys(months: int) -> list[str]:
+    """The partition keys of the first so many months."""
     return [month.isoformat() for month in month_range(months).months]
 
 
@@ -130,6 +135,7 @@ def fresh(folder: Path) -> Path:
 
 
 def median(values: Sequence[float]) -> float:
+    """The middle value, or the mean of the two in the middle."""
     ordered = sorted(values)
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -1,7 +1,6 @@
 """The publisher: a folder of files over loopback HTTP, as TLC's CDN answers, in its own process."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +18,11 @@ class Files(BaseHTTPRequestHandler):
     root: Path
 
     def do_GET(self) -> None:
+        """Answer with the file."""
         self._answer(with_body=True)
 
     def do_HEAD(self) -> None:
+        """Answer with the headers of the file."""
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:
@@ -49,14 +50,14 @@ class Files(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a line a request would be measured along."""
+        """Log nothing: the time of a line per request would be measured, too."""
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Serve a folder while the block runs; gives its address."""
     command = [sys.executable, "-m", "bench.server", str(folder)]
-    server = start(command, stdout=subprocess.PIPE)
+    server = start(command, output="stdout")
     with ended(server):
         assert server.stdout is not None
         address = server.stdout.readline().decode().strip()

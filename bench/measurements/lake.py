@@ -42,20 +42,20 @@ def few_and_many(bench: Bench) -> dict[str, Any]:
             for name, ours in (("few", few), ("many", many)):
                 _steps(ours, repeat, result[name])
             bench.say(f"one week with {sizes['few']} and {sizes['many']} months, {repeat + 1} of 5")
-    for query in QUERY:
+    for key, query in QUERY.items():
         for data in lakes.values():
-            _seconds(QUERY[query], LakeDatabase(data_root=str(data)))  # once to warm up
+            _seconds(query, LakeDatabase(data_root=str(data)))  # once to warm up
         times: dict[str, list[float]] = {"few": [], "many": []}
         for _ in range(QUERIES):
             for name, data in lakes.items():
-                times[name].append(_seconds(QUERY[query], LakeDatabase(data_root=str(data))))
+                times[name].append(_seconds(query, LakeDatabase(data_root=str(data))))
         for name in lakes:
-            result[name][query] = [round(seconds, 5) for seconds in times[name]]
+            result[name][key] = [round(seconds, 5) for seconds in times[name]]
     return result
 
 
 def weeks(bench: Bench) -> dict[str, Any]:
-    """All full weeks of the lake by one backfill, as somebody asks for it in the UI."""
+    """All full weeks of the lake by one backfill, as a user requests it in the UI."""
     keys = [week.isoformat() for week in month_range(bench.many).full_weeks]
     result: dict[str, Any] = {"weeks": len(keys), "in_run": [], "to_last_run": [], "largest_mb": []}
     with platform(bench.work / "home", lake(bench, bench.many)) as ours:

@@ -22,7 +22,7 @@ def beside_zones(bench: Bench) -> dict[str, Any]:
     data = bench.work / "ours"
     with (
         served(source) as publisher,
-        platform(bench.work / "home", fresh(data), publisher, first_month="2009-01") as ours,
+        platform(bench.work / "home", fresh(data), publisher, TAXI_START_DATE="2009-01-01") as ours,
     ):
         for name, month in MONTHS.items():
             tags = partition_range([month.isoformat()])

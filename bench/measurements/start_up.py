@@ -1,7 +1,6 @@
 """What starting costs: importing a location's definitions, and `make dev`."""
 
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +41,7 @@ def imports(bench: Bench) -> dict[str, Any]:
 def _import(location: Location, *modules: str, env: Mapping[str, str] | None = None) -> float:
     command = [str(location.python), "-c", f"import {', '.join(modules)}"]
     begin = time.perf_counter()
-    python = start(command, env=env, cwd=location.folder, stderr=subprocess.PIPE)
+    python = start(command, env=env, cwd=location.folder, output="stderr")
     with ended(python):
         _, errors = python.communicate()
         seconds = time.perf_counter() - begin
@@ -72,8 +71,7 @@ def _start_dev(home: Path) -> float:
         process = start(
             ["make", "dev", f"PORT={port}"],
             env={"DAGSTER_HOME": str(home)},
-            stdout=log,
-            stderr=log,
+            output=log,
         )
 
     def is_loaded() -> bool:
