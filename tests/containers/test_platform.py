@@ -63,11 +63,11 @@ def sources(stack: Stack, service: str) -> set[str]:
 
 def test_an_image_holds_one_location_and_nothing_of_another(stack: Stack):
     for name in NAMES:
-        assert sources(stack, name) == {name, "taxi_shared", "sitecustomize.py"}
+        assert sources(stack, name) == {name, "taxi_shared"}
         others = [other for other in NAMES if other != name]
         tried = f"import importlib.util as u; print([n for n in {others} if u.find_spec(n)])"
         assert stack.python(name, tried) == "[]\n"
-    assert sources(stack, "webserver") == {"taxi_platform", "taxi_shared", "sitecustomize.py"}
+    assert sources(stack, "webserver") == {"taxi_platform", "taxi_shared"}
     assert (
         stack.python("adhoc_reports", "import importlib.util as u; print(u.find_spec('geopandas'))")
         == "None\n"

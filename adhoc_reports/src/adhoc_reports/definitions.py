@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+import taxi_shared.process  # noqa: F401 - sets up the garbage collector
 from adhoc_reports.defs import available_data, intake, requests
 from adhoc_reports.defs.resources import resources
 from taxi_shared.ownership import owned_by
