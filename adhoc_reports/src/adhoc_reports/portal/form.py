@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
-from adhoc_reports.lib.request import WHOLE_CITY, Problem, Question
+from adhoc_reports.lib.request import Problem, Question
 from adhoc_reports.portal.api import NewReport
 
 # The form's field for each field of a request.
@@ -23,7 +23,7 @@ class ReportForm(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    area: str = WHOLE_CITY
+    area: str = ""
     first_day: str = ""
     last_day: str = ""
     name: str = ""

@@ -15,7 +15,7 @@ from taxi_shared.lake import Lake
 from taxi_shared.storage import DataRoot
 
 from .conftest import Office, write_trips, write_zones
-from .portal import FORM, QUESTION, portal_at
+from .support import FORM, QUESTION, portal_at
 
 NAME = "manhattan_2023-01-10_2023-01-24"
 

@@ -2,45 +2,35 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-import httpx2
 import pytest
-from fastapi.testclient import TestClient
 
-from adhoc_reports.lib import available
 from adhoc_reports.portal.address import base_path
-from adhoc_reports.portal.app import create_app
-from adhoc_reports.portal.runs import Dagster
+from adhoc_reports.portal.app import Options
 from taxi_shared.storage import DataRoot
 from taxi_shared.web import allowed_hosts
 
-from .portal import AVAILABLE, FORM, QUESTION, FakeDagster, Portal
+from .support import FORM, QUESTION, Portal, new_portal
 
 PUBLIC = "https://intranet.example.com"
 
 
-def portal_behind(root: DataRoot, hosts: str, path: str, base_url: str) -> Portal:
+def portal_behind(root: DataRoot, hosts: str, path: str, address: str) -> Portal:
     """A portal with settings, and a client that reaches it by an address."""
-    dagster = FakeDagster()
-    available.tell(root, AVAILABLE)
-    app = create_app(
-        root,
-        Dagster("http://dagster", "https://public", httpx2.MockTransport(dagster.answer)),
-        hosts=allowed_hosts(hosts),
-        path=base_path(path),
-    )
-    client = TestClient(app, base_url=base_url, follow_redirects=False)
-    return Portal(app, client, root, dagster)
+    options = Options(hosts=allowed_hosts(hosts), base_path=base_path(path))
+    return new_portal(root, options, address)
 
 
 @pytest.fixture
-def root(tmp_path) -> DataRoot:
+def root(tmp_path: Path) -> DataRoot:
+    """A data root in a folder."""
     return DataRoot.at(str(tmp_path))
 
 
 @pytest.fixture
-def below(root) -> Iterator[Portal]:
+def below(root: DataRoot) -> Iterator[Portal]:
     """A portal at https://intranet.example.com/taxi/, whose proxy keeps Host and path."""
     portal = portal_behind(root, "intranet.example.com", "/taxi/", PUBLIC)
     with portal.client:
@@ -48,7 +38,7 @@ def below(root) -> Iterator[Portal]:
 
 
 @pytest.fixture
-def rewritten(root) -> Iterator[Portal]:
+def rewritten(root: DataRoot) -> Iterator[Portal]:
     """The same, whose proxy removes the path and calls the portal by another name."""
     portal = portal_behind(root, f"portal, {PUBLIC}", "/taxi", "http://portal:8000")
     with portal.client:
@@ -56,11 +46,11 @@ def rewritten(root) -> Iterator[Portal]:
 
 
 def addresses(page: str) -> set[str]:
-    """What a page leads to and loads, as the browser asks for it."""
+    """The addresses that a page links to or loads."""
     return set(re.findall(r'(?:href|src|action|data-follow)="(/[^"#?]*)', page))
 
 
-def test_every_address_of_a_page_is_below_the_path(below):
+def test_every_address_of_a_page_is_below_the_path(below: Portal) -> None:
     below.answer("jan")
     below.client.post("/taxi/", data={**FORM, "name": "waits"})
     for page in ("", "reports", "reports/jan", "reports/waits", "api", "nothing"):
@@ -71,7 +61,7 @@ def test_every_address_of_a_page_is_below_the_path(below):
             assert below.client.get(address).status_code == 200
 
 
-def test_form_leads_to_the_report_below_the_path(below):
+def test_form_leads_to_the_report_below_the_path(below: Portal) -> None:
     sent = below.client.post("/taxi/", data={**FORM, "name": "jan"}, headers={"origin": PUBLIC})
     assert (sent.status_code, sent.headers["location"]) == (303, "/taxi/reports/jan")
     page = below.client.get(sent.headers["location"]).text
@@ -80,7 +70,7 @@ def test_form_leads_to_the_report_below_the_path(below):
     assert f"curl {PUBLIC}/taxi/api/requests" in below.client.get("/taxi/api").text
 
 
-def test_api_gives_addresses_below_the_path(below):
+def test_api_gives_addresses_below_the_path(below: Portal) -> None:
     below.answer("feb")
     sent = below.client.post("/taxi/api/requests", json={**QUESTION, "name": "jan"})
     assert (sent.status_code, sent.headers["location"]) == (201, "/taxi/api/reports/jan")
@@ -92,23 +82,23 @@ def test_api_gives_addresses_below_the_path(below):
     assert below.client.get("/taxi/api/nothing").json()["reason"] == "There is no such report."
 
 
-def test_redirects_of_slashes_stay_below_the_path(below, rewritten):
+def test_redirects_of_slashes_stay_below_the_path(below: Portal, rewritten: Portal) -> None:
     for portal, path in ((below, "/taxi/reports/"), (rewritten, "/reports/")):
         sent = portal.client.get(path)
         assert (sent.status_code, sent.headers["location"]) == (307, f"{PUBLIC}/taxi/reports")
 
 
-def test_path_alone_is_the_first_page(below):
+def test_path_alone_is_the_first_page(below: Portal) -> None:
     for path in ("/taxi", "/taxi/"):
         assert "<h1>When do people" in below.client.get(path).text
 
 
-def test_health_is_answered_with_and_without_the_path(below):
+def test_health_is_answered_with_and_without_the_path(below: Portal) -> None:
     for path in ("/healthz", "/taxi/healthz"):
         assert below.client.get(path).text == "ok"
 
 
-def test_proxy_may_change_host_and_remove_the_path(rewritten):
+def test_proxy_may_change_host_and_remove_the_path(rewritten: Portal) -> None:
     for headers in ({"origin": PUBLIC}, {"origin": PUBLIC, "sec-fetch-site": "same-origin"}):
         sent = rewritten.client.post("/", data={**FORM, "name": "jan"}, headers=headers)
         assert (sent.status_code, sent.headers["location"]) == (303, "/taxi/reports/jan")
@@ -150,13 +140,15 @@ def test_proxy_may_change_host_and_remove_the_path(rewritten):
         ("portal", "evil.example", {"x-forwarded-host": "portal"}, 400),
     ],
 )
-def test_origin_and_host_must_be_those_of_the_settings(root, hosts, host, headers, status):
+def test_origin_and_host_must_be_those_of_the_settings(
+    root: DataRoot, hosts: str, host: str, headers: dict[str, str], status: int
+) -> None:
     portal = portal_behind(root, hosts, "", f"http://{host}")
     with portal.client:
         assert portal.client.post("/", data=FORM, headers=headers).status_code == status
 
 
-def test_forwarded_prefix_of_a_client_changes_no_address(root):
+def test_forwarded_prefix_of_a_client_changes_no_address(root: DataRoot) -> None:
     portal = portal_behind(root, "portal", "", "http://portal")
     with portal.client:
         page = portal.client.get("/", headers={"x-forwarded-prefix": "/evil"}).text
@@ -166,14 +158,14 @@ def test_forwarded_prefix_of_a_client_changes_no_address(root):
 @pytest.mark.parametrize(
     ("setting", "path"), [("", ""), ("/", ""), ("/taxi", "/taxi"), ("/a/b_c-1/", "/a/b_c-1")]
 )
-def test_path_of_the_settings_has_no_slash_at_its_end(setting, path):
+def test_base_path_has_no_trailing_slash(setting: str, path: str) -> None:
     assert base_path(setting) == path
 
 
 @pytest.mark.parametrize(
     "setting", ["taxi", "//taxi", "/a//b", "/../x", '/"x', "/é", "/reports", "/api/x", "/static/"]
 )
-def test_path_that_cannot_be_one_is_named(setting):
+def test_invalid_base_path_is_named(setting: str) -> None:
     with pytest.raises(ValueError, match=f"TAXI_PORTAL_PATH is {re.escape(repr(setting))}"):
         base_path(setting)
 
@@ -198,7 +190,7 @@ def test_path_that_cannot_be_one_is_named(setting):
         "/nothing",
     ],
 )
-def test_head_is_answered_as_get_without_a_body(root, path):
+def test_head_is_answered_as_get_without_a_body(root: DataRoot, path: str) -> None:
     portal = portal_behind(root, "", "", "http://localhost")
     portal.answer("jan")
     with portal.client:
@@ -209,7 +201,7 @@ def test_head_is_answered_as_get_without_a_body(root, path):
         assert head.headers[name] == get.headers[name]
 
 
-def test_head_sends_no_request(root):
+def test_head_sends_no_request(root: DataRoot) -> None:
     portal = portal_behind(root, "", "", "http://localhost")
     with portal.client:
         assert portal.client.head("/api/requests").status_code == 405

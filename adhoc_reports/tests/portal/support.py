@@ -1,6 +1,7 @@
 """A portal over a folder or bucket of the test's own."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from httpx2 import Response
 
 from adhoc_reports.lib.catalog import Catalog, write_catalog, write_intake_status
 from adhoc_reports.lib.outcome import (
@@ -142,6 +144,11 @@ def new_portal(root: DataRoot, options: Options | None = None, address: str = ""
     app = create_app(root, options)
     base_url = address or "http://testserver"
     return Portal(app, TestClient(app, base_url=base_url, follow_redirects=False), root)
+
+
+def text(page: Response) -> str:
+    """The text of a page, without its tags."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.text))
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """The pictures of the pages: colours follow the averages, and one day is drawn as bars."""
 
-from adhoc_reports.lib.pickups import HOURS, Pickups
-from adhoc_reports.portal.heatmap import bars, levels, thumbnail, views
+from adhoc_reports.lib.pickups import HOURS, Pickups, color_levels
+from adhoc_reports.portal.heatmap import bars, thumbnail, views
 
 THREE_TUESDAYS = (2, 2, 3, 2, 2, 2, 2)
 ONE_TUESDAY = (0, 0, 1, 0, 0, 0, 0)
 
 
-def test_colours_of_averages_and_totals_differ():
+def test_colours_of_averages_and_totals_differ() -> None:
     pickups = Pickups.of([(8, 0, 70), (8, 2, 90)], THREE_TUESDAYS)  # averages 35 and 30
     averages, totals = views(pickups)
     assert [(row.weekday, row.days) for row in averages.rows][:3] == [
@@ -25,27 +25,27 @@ def test_colours_of_averages_and_totals_differ():
     assert totals.table[8][:3] == ("70", "0", "90")
 
 
-def test_weekdays_that_were_not_counted_have_no_level():
-    cells = levels(Pickups.of([(hour, 2, hour) for hour in HOURS], ONE_TUESDAY).averages)
+def test_weekdays_that_were_not_counted_have_no_level() -> None:
+    cells = color_levels(Pickups.of([(hour, 2, hour) for hour in HOURS], ONE_TUESDAY).averages)
     assert cells[:48] == "-" * 48
     assert cells[48:72] == "".join(str(-(-hour * 7 // 23)) for hour in HOURS)
     assert cells[72:] == "-" * 96
 
 
-def test_thumbnail_of_one_day_has_bars():
-    cells = levels(Pickups.of([(0, 2, 7), (1, 2, 3)], ONE_TUESDAY).averages)
+def test_thumbnail_of_one_day_has_bars() -> None:
+    cells = color_levels(Pickups.of([(0, 2, 7), (1, 2, 3)], ONE_TUESDAY).averages)
     ((_, path),) = thumbnail(cells)
     assert path.startswith("M0 0h.9v7h-.9zM1 4h.9v3h-.9zM2 7h.9v0h-.9z")
 
 
-def test_thumbnail_of_more_days_has_a_cell_per_hour():
-    cells = levels(Pickups.of([(5, 6, 1)], (1, 0, 0, 0, 0, 0, 1)).averages)
+def test_thumbnail_of_more_days_has_a_cell_per_hour() -> None:
+    cells = color_levels(Pickups.of([(5, 6, 1)], (1, 0, 0, 0, 0, 0, 1)).averages)
     none, most = thumbnail(cells)
     assert most == ("7", "M5 6h1v1h-1z")
     assert none[1].count("M") == 2 * 24 - 1
 
 
-def test_bars_are_parts_of_the_largest():
+def test_bars_are_parts_of_the_largest() -> None:
     pickups = Pickups.of([(3, 2, 50), (4, 2, 200)], ONE_TUESDAY)
     found = bars(pickups)
     assert [bar.height for bar in found][2:6] == [0, 25, 100, 0]
