@@ -22,10 +22,11 @@ PORTS := $(if $(PORT),--port $(PORT)) $(if $(PORTAL_PORT),--portal-port $(PORTAL
 STAMPS := $(PROJECTS:%=%/.venv/.installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pipeline dev status images deploy test nextduckdb check lock clean bench
+.PHONY: help setup demo pipeline dev status images deploy test test-system test-browser \
+  test-containers test-next check bench lock clean
 
 help: ## List the commands
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
 
 setup: $(STAMPS) ## Make the four environments from their locks; nothing where nothing changed
 
@@ -51,26 +52,42 @@ deploy: ## Test, build and swap one location of the compose project: LOCATION=an
 	@$(MAKE) --no-print-directory setup
 	@$(RUN) deploy "$(LOCATION)" $(if $(TESTED),--tested)
 
-test: setup ## All tests: each location's in its own environment, then those of the whole
-	@for location in $(LOCATIONS); do \
-	  echo "tests of $$location" && (cd $$location && .venv/bin/python -m pytest -q -n 2 --dist worksteal) || exit 1; done
-	@echo "tests of the whole" && .venv/bin/python -m pytest -q -n 2 --dist loadfile $(HEAVY:%=--ignore %) shared/tests tests
-	@echo "tests of portal and containers" && .venv/bin/python -m pytest -q $(HEAVY)
-# Nothing beside them: they keep every core busy themselves.
-HEAVY := tests/test_portal.py tests/containers
+# An environment's own tests, with what they cover of the project's code.
+PYTEST := .venv/bin/python -m pytest -q
+COVER := --cov=src --cov="$(CURDIR)/shared/src" --cov-config="$(CURDIR)/pyproject.toml" --cov-report=
 
-check: setup ## Format, lint, types and Dagster's own check of the definitions
+test: setup ## Tests of every location and of what they share; coverage by branches, 90 % at least
+	@rm -f .coverage .coverage.*
+	@for location in $(LOCATIONS); do echo "tests of $$location" && (cd $$location && \
+	  COVERAGE_FILE="$(CURDIR)/.coverage.$$location" $(PYTEST) -n 2 --dist worksteal $(COVER)) || exit 1; done
+	@echo "tests of the host and the shared package"
+	@COVERAGE_FILE=.coverage.host $(PYTEST) -n 2 --dist loadfile $(COVER) -m "not system and not browser" \
+	  shared/tests tests --ignore tests/containers
+	@.venv/bin/coverage combine --quiet && .venv/bin/coverage report
+
+test-system: setup ## Tests on started instances: daemon, sensors, backfills, alerts, S3
+	@$(PYTEST) -n 4 --dist loadgroup -m "system and not browser" tests --ignore tests/containers
+
+test-browser: setup ## Tests of the UI and the portal in Chromium
+	@$(PYTEST) -m browser tests --ignore tests/containers
+
+test-containers: setup ## Tests of images, deploys, networks and backups, on a Docker Engine with Compose
+	@$(PYTEST) tests/containers
+
+check: setup ## Format, lint, types, SQL, and Dagster's own check of the definitions
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy src shared/src shared/testing/src bench docs/pictures.py
-	@for location in $(LOCATIONS); do \
-	  .venv/bin/mypy --python-executable $$location/.venv/bin/python $$location/src || exit 1; done
+	@.venv/bin/mypy shared/tests tests
+	@for location in $(LOCATIONS); do .venv/bin/mypy --python-executable $$location/.venv/bin/python \
+	  $$location/src $$location/tests || exit 1; done
+	@git ls-files '*.sql' | grep -v ^deploy/ | xargs .venv/bin/sqlfluff lint --disable-progress-bar
 	@.venv/bin/dg check defs
 
 NEXT_DUCKDB := .tools/next-duckdb
 NEXT_TESTS := test_trips.py test_layouts.py test_trips_by_week.py test_manhattan.py test_adhoc_request.py
 
-nextduckdb: $(NEXT_DUCKDB)/.installed ## What reads and writes tables, with the DuckDB line after the locked one
+test-next: $(NEXT_DUCKDB)/.installed ## What reads and writes tables, with the DuckDB line after the locked one
 	@export PYTHONPATH="$(CURDIR)/$(NEXT_DUCKDB)"; \
 	.venv/bin/python -c 'import duckdb; print("DuckDB", duckdb.__version__)' && \
 	.venv/bin/python -m pytest -q -k "not S3" shared/tests/test_lake.py && \

@@ -34,8 +34,16 @@ class Platform:
 
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Tells a figure that was measured by the way; all are listed at the end."""
+    """Record a measured figure, which is listed after the tests."""
     return lambda text: record_property("figure", text)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share an instance in one process of pytest-xdist, so that it starts once."""
+    for item in items:
+        for fixture in ("platform", "instance", "results"):
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(fixture))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -53,10 +61,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_settings() -> None:
-    """Whatever the machine has set, the tests set their own."""
+    """Remove the settings of the machine: tests set their own."""
     for name in [name for name in os.environ if name.startswith(SETTINGS)]:
         del os.environ[name]
-    os.environ["TAXI_FOLLOW_TLC"] = "off"  # no test asks TLC for months by the way
+    os.environ["TAXI_FOLLOW_TLC"] = "off"  # no test sends requests to TLC
 
 
 @pytest.fixture(scope="session")
@@ -70,10 +78,7 @@ def chromium() -> str:
     """The path of a real browser."""
     found = shutil.which("chromium")
     if found is None:
-        missing = "there is no Chromium: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        pytest.fail("Chromium is not installed: apt-get install chromium")
     return found
 
 

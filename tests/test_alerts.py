@@ -168,6 +168,7 @@ def problem(key: str, first: float = 1_000.0, last: float | None = None, **value
     )
 
 
+@pytest.mark.system
 def test_what_fails_in_any_location_is_told_once_by_webhook_and_by_mail(tmp_path, webhook, mailbox):
     served = []
     for name in ("north", "south"):

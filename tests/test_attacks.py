@@ -17,6 +17,8 @@ from playwright.sync_api import Page, sync_playwright
 from taxi_platform.graphql import FINISHED, GraphQLError
 from taxi_platform.instance import Instance, free_port
 
+pytestmark = pytest.mark.system
+
 MUTATION = 'mutation { startSchedule(scheduleSelector: {repositoryLocationName: "ingestion", \
 repositoryName: "__repository__", scheduleName: "trip_update_schedule"}) { __typename } }'
 QUERY = "{ version }"
@@ -197,6 +199,7 @@ def page(chromium: str) -> Iterator[Page]:
         browser.close()
 
 
+@pytest.mark.browser
 @pytest.mark.usefixtures("unchanged")
 def test_a_real_browser_on_another_site_starts_nothing(instance: Instance, page: Page):
     server = ThreadingHTTPServer(("127.0.0.1", 0), _EvilSite)

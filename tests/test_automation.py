@@ -16,6 +16,8 @@ from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline, PipelineError, Run
 from taxi_platform.sample import write_sample
 
+pytestmark = pytest.mark.system
+
 MONTHS = MonthRange.between("2023-01", "2023-02")
 SENSOR = "trip_publication_sensor"
 SECONDS = 90

@@ -17,6 +17,8 @@ from taxi_platform.instance import Instance, InstanceError
 from taxi_platform.status import show
 from taxi_platform.workspace import locations
 
+pytestmark = pytest.mark.system
+
 MONTHS = ["2023-01-01", "2023-02-01", "2023-03-01"]
 REQUEST = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-02-25"}
 

@@ -21,6 +21,8 @@ from taxi_platform.sample import write_sample
 from taxi_platform.status import show
 from taxi_platform.workspace import Location, locations
 
+pytestmark = pytest.mark.system
+
 MONTH = "2023-01-01"
 SECONDS = 90
 # Assets that go on until a file tells them to end; in the pool of ingestion's trips, or in none.

@@ -26,6 +26,8 @@ from taxi_platform.pipeline import Pipeline
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import locations
 
+pytestmark = pytest.mark.browser
+
 MONTHS = MonthRange.between("2023-01", "2023-03")
 ANSWERED = 90_000  # milliseconds, of which a machine that is busy may need some
 CLIENTS, SENT = 20, 200

@@ -15,6 +15,8 @@ import pytest
 
 from .conftest import SETTINGS
 
+pytestmark = pytest.mark.system
+
 MONTHS = ("2019-01", "2019-02", "2019-03")
 
 

@@ -26,6 +26,8 @@ from taxi_shared.tables import TABLES
 from .conftest import SETTINGS
 from .test_instance import wait_for
 
+pytestmark = pytest.mark.system
+
 MONTHS = MonthRange.between("2023-01", "2023-02")
 REQUEST = {"borough": "Queens", "start_date": "2023-01-10", "end_date": "2023-02-25"}
 # What tells when something was made or loaded, by which run and from which version of a file.
@@ -96,7 +98,7 @@ def test_everything_on_s3_equals_the_same_on_a_folder(source, tmp_path, s3_root,
     }
     assert found == expected
     assert rows(s3_root) == rows(folder)
-    place = storage.at(s3_root)
+    place = storage.path_at(s3_root)
     assert not [name for name in place.fs.find(place.path) if "partial" in name]
     with duckdb.connect() as con:  # as people do
         DataRoot.at(s3_root).attach(con)

@@ -79,6 +79,7 @@ def files_with(text: str, *folders: Path) -> list[Path]:
     return [file for file in files if text.encode() in file.read_bytes()]
 
 
+@pytest.mark.system
 def test_a_secret_reaches_the_mirror_and_no_run_config_event_or_log(tmp_path):
     write_sample(tmp_path / "source", [date(2023, 1, 1)], 1_000)
     home, data = tmp_path / "home", tmp_path / "data"

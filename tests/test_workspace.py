@@ -27,6 +27,7 @@ def test_a_location_is_a_dg_project_under_its_name(name):
     assert (ROOT / name / "src" / name / "definitions.py").is_file()
 
 
+@pytest.mark.system
 def test_each_jobs_name_is_that_of_one_location(platform):
     platform.pipeline().wait_for_locations()
     repositories = platform.instance.graphql.ask(
