@@ -49,8 +49,8 @@ def running(
 
 
 def follow(pipeline: Pipeline, began: float) -> None:
-    """Run what the automation asks for, until it has looked three times and asked for nothing."""
-    pipeline.follow_automation(began, time.time(), quiet_ticks=3)
+    """Watch the runs that automation requests until two evaluations have requested none."""
+    pipeline.follow_automation(began, time.time(), quiet_ticks=2)
 
 
 def next_request(pipeline: Pipeline, moment: float) -> str:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.browser
 
 MONTHS = MonthRange.between("2023-01", "2023-03")
 ANSWERED = 90_000  # milliseconds, of which a machine that is busy may need some
-CLIENTS, SENT = 20, 200
+CLIENTS, SENT = 5, 20  # bench/ measures 200 requests
 
 
 @dataclass
@@ -515,7 +515,7 @@ def test_the_first_page_is_small(site, page, figure):
     figure(f"the portal's first page: {sum(sizes):,} bytes in {len(sizes)} files")
 
 
-def test_two_hundred_requests_at_once_are_each_answered_once(site, figure):
+def test_requests_sent_at_once_are_each_answered_once(site, figure):
     names = [f"load {number}" for number in range(SENT)]
     while_sending: list[float] = []
     afterwards: list[float] = []

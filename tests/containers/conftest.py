@@ -23,20 +23,13 @@ MONTHS = MonthRange.between("2023-01", "2023-03")
 NOT_COPIED = (".venv", ".tools", ".dagster", "data", "__pycache__", ".*_cache", ".env")
 
 
-def engine_answers() -> bool:
+@pytest.fixture(scope="session", autouse=True)
+def _engine() -> None:
+    """Fail every test of this folder at once where no Docker Engine answers."""
     try:
-        return subprocess.run(["docker", "info"], capture_output=True, timeout=30).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if engine_answers():
-        return
-    skip = pytest.mark.skip(reason="no Docker Engine answers: `docker info` fails")
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(skip)
+        subprocess.run(["docker", "info"], capture_output=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.fail(f"No Docker Engine answers: start one, then check `docker info` ({error}).")
 
 
 def command(*words: str, cwd: Path = ROOT, env: dict[str, str] | None = None, **options) -> str:
