@@ -20,7 +20,7 @@ from taxi_platform.calendar import MonthRange
 from taxi_platform.deploy import ComposeGraphQL, DeployError, Deployment
 from taxi_platform.graphql import GraphQL, GraphQLError
 from taxi_platform.instance import Instance, InstanceError, check_ports, running_at
-from taxi_platform.pipeline import Pipeline, PipelineError, request_name
+from taxi_platform.pipeline import Pipeline, PipelineError, report_name
 from taxi_platform.sample import write_sample
 from taxi_platform.status import show
 from taxi_platform.workspace import ROOT, locations
@@ -105,7 +105,7 @@ def pipeline(first: str, last: str, green: bool) -> None:
         try:
             work.wait_for_locations()
             work.run_all(months, green=green)
-            work.run_request(request_name(months), "Manhattan", months)
+            work.run_report(report_name(months), "Manhattan", months)
         finally:
             console.print(work.summary())
         if missing := work.not_materialized():

@@ -1,11 +1,13 @@
-"""The demonstration: sample data through the whole platform, then a request and its chart."""
+"""The demo: sample data through the whole platform, then a report on request."""
 
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from upath import UPath
 
 from taxi_platform.calendar import MonthRange
 from taxi_platform.instance import Instance
@@ -14,12 +16,12 @@ from taxi_platform.sample import write_sample
 from taxi_shared.storage import DataRoot, write_text
 
 MONTHS = MonthRange.between("2023-01", "2023-03")
-REQUEST = "manhattan_first_quarter"
-REQUEST_SECONDS = 60
+REPORT = "manhattan_first_quarter"
+REPORT_SECONDS = 60
 
 
 def environment(root: Path) -> dict[str, str]:
-    """The settings of a demonstration below `root`: three months of synthetic data of its own."""
+    """The settings of a demo below `root`, on three months of synthetic data."""
     source = root / "source"
     return {
         "TAXI_DATA_ROOT": str(root),
@@ -33,7 +35,7 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def make_sample(root: Path, rows: int, console: Console) -> None:
-    """Three months of synthetic trips and the zones, where they are not there yet."""
+    """Write three months of synthetic trips and the zones, unless they exist."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -50,50 +52,53 @@ def make_sample(root: Path, rows: int, console: Console) -> None:
         )
 
 
-def ask(pipeline: Pipeline, root: Path) -> Path:
-    """Drop a request into the folder, as an analyst would, and wait for its chart."""
-    files, graphql = DataRoot.at(str(root)), pipeline.graphql
-    chart = Path(str(files.outputs / f"{REQUEST}.png"))
-    error = Path(str(files.outputs / f"{REQUEST}.error.json"))
-    chart.unlink(missing_ok=True)
-    error.unlink(missing_ok=True)
+def request_report(pipeline: Pipeline, root: Path) -> Path:
+    """Write a request file, as an analyst would, and wait for its chart; returns its path."""
+    files = DataRoot.at(str(root))
+    outcome = files.outputs / f"{REPORT}.json"
+    previous = outcome.read_text() if outcome.exists() else ""
+    _write_request(files)
+    begin = time.monotonic()
+    with pipeline.console.status("request written, waiting for its chart"):
+        while (found := _ended(outcome, previous)) is None:
+            pipeline.instance.check()
+            if time.monotonic() - begin > REPORT_SECONDS:
+                raise PipelineError(f"no chart {REPORT_SECONDS} s after the request")
+            time.sleep(0.2)
+    if found["status"] != "done":
+        raise PipelineError(f"the report was {found['status']}: {found['reason']}")
+    title = f"report, its chart after {time.monotonic() - begin:.1f} s"
+    pipeline.run(Run(title, found["run_id"]))
+    return Path(str(files.outputs / f"{REPORT}.png"))
+
+
+def _write_request(files: DataRoot) -> None:
     request = {
         "borough": "Manhattan",
         "start_date": MONTHS.first.isoformat(),
         "end_date": MONTHS.end.isoformat(),
     }
-    old = graphql.runs_of("adhoc_reports", "adhoc_request_job")
-    file = files.requests / f"{REQUEST}.json"
-    # The sensor answers new content only: in a second demo the file gets one more line break.
+    file = files.requests / f"{REPORT}.json"
+    # Only new content is answered: in a second demo the file gets one more line break.
     line_breaks = file.read_text().count("\n") if file.exists() else 0
     write_text(file, json.dumps(request) + "\n" * (line_breaks + 1))
-    begin = time.monotonic()
-    with pipeline.console.status("request dropped, waiting for its chart"):
-        while not chart.exists():
-            pipeline.instance.check()
-            if error.exists():
-                raise PipelineError(f"the request was refused: {error.read_text()}")
-            runs = graphql.runs_of("adhoc_reports", "adhoc_request_job")
-            failed = [run for run, status in runs.items() if status == "FAILURE" and run not in old]
-            if failed:
-                raise PipelineError(f"the request's run failed: {graphql.run_failure(failed[0])}")
-            if time.monotonic() - begin > REQUEST_SECONDS:
-                raise PipelineError(f"no chart {REQUEST_SECONDS} s after the request")
-            time.sleep(0.2)
-    answered = time.monotonic() - begin
-    new = graphql.runs_of("adhoc_reports", "adhoc_request_job").keys() - old.keys()
-    pipeline.run(*(Run(f"request, its chart after {answered:.1f} s", run_id) for run_id in new))
-    return chart
+
+
+def _ended(outcome: UPath, previous: str) -> dict[str, Any] | None:
+    """The outcome of the new request once it has ended; None before."""
+    text = outcome.read_text() if outcome.exists() else ""
+    found: dict[str, Any] = json.loads(text) if text not in ("", previous) else {}
+    return found if found.get("status") in ("done", "failed", "rejected") else None
 
 
 def run(instance: Instance, root: Path, console: Console) -> None:
-    """Everything through a running instance. Raises PipelineError if anything fails."""
+    """Run the demo on a running instance. Raises PipelineError if anything fails."""
     pipeline = Pipeline(instance, console)
     pipeline.wait_for_locations()
     began = time.time()
     pipeline.ingest(MONTHS)
     pipeline.follow_automation(began, time.time())
-    chart = ask(pipeline, root)
+    chart = request_report(pipeline, root)
     console.print(pipeline.summary())
     outputs = DataRoot.at(str(root)).outputs
     for label, path in (

@@ -14,6 +14,7 @@ import requests
 from taxi_shared.http import Credentials, Session
 
 REPOSITORY = "__repository__"  # Dagster's name for the Definitions of a location
+ASSET_JOB = "__ASSET_JOB"  # Dagster's name for the job of all assets of a location
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -256,6 +257,22 @@ class GraphQL:
         )["startSensor"]
         if answer["__typename"] != "Sensor":
             raise GraphQLError(f"{sensor} of {location} cannot be started: {answer}")
+
+    def add_partition(self, location: str, partitions: str, key: str) -> None:
+        """Add a key to the dynamic partitions definition `partitions`, unless it exists."""
+        answer = self.ask(
+            """mutation ($repository: RepositorySelector!, $name: String!, $key: String!) {
+                addDynamicPartition(repositorySelector: $repository, partitionsDefName: $name,
+                    partitionKey: $key) { __typename ... on PythonError { message } } }""",
+            repository={"repositoryLocationName": location, "repositoryName": REPOSITORY},
+            name=partitions,
+            key=key,
+        )["addDynamicPartition"]
+        if answer["__typename"] not in (
+            "AddDynamicPartitionSuccess",
+            "DuplicateDynamicPartitionError",
+        ):
+            raise GraphQLError(f"partition {key} of {location} cannot be added: {answer}")
 
     def runs_of_backfill(self, backfill_id: str) -> list[str]:
         """The ids of the runs that a backfill has launched so far."""

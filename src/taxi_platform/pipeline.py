@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taxi_platform.calendar import MonthRange
-from taxi_platform.graphql import FINISHED, GraphQL, Materialization
+from taxi_platform.graphql import ASSET_JOB, FINISHED, GraphQL, JobSubset, Materialization
 from taxi_platform.instance import Instance
 from taxi_shared.ranges import range_tags
 
@@ -72,6 +72,8 @@ class Pipeline:
                     tags=range_tags(weeks[0].isoformat(), weeks[-1].isoformat()),
                 )
             )
+        catalog = JobSubset(ASSET_JOB, ["available_data"])
+        downstream.append(self.start("catalog of reports", "adhoc_reports", catalog))
         self.run(*downstream)
 
     def ingest(self, months: MonthRange, *, green: bool = False) -> None:
@@ -124,20 +126,28 @@ class Pipeline:
         time.sleep(0.5)
         self.instance.check()
 
-    def run_request(self, filename: str, borough: str, months: MonthRange) -> None:
-        """Run the report of a request, as from the launchpad."""
+    def run_report(self, name: str, borough: str, months: MonthRange) -> None:
+        """Generate a report, as from the launchpad: add its partition and launch a run of it."""
+        self.graphql.add_partition("adhoc_reports", "reports", name)
         config = {
-            "filename": filename,
             "borough": borough,
             "start_date": months.first.isoformat(),
             "end_date": months.end.isoformat(),
         }
         run_config = {"ops": {"adhoc_request": {"config": config}}}
-        run_id = self.graphql.launch("adhoc_reports", "adhoc_request_job", run_config=run_config)
-        self.run(Run(f"request {filename}", run_id))
+        tags = {"dagster/partition": name}
+        run_id = self.graphql.launch(
+            "adhoc_reports", "adhoc_request_job", tags=tags, run_config=run_config
+        )
+        self.run(Run(f"report {name}", run_id))
 
     def start(
-        self, title: str, location: str, job: str, *, tags: Mapping[str, str] | None = None
+        self,
+        title: str,
+        location: str,
+        job: str | JobSubset,
+        *,
+        tags: Mapping[str, str] | None = None,
     ) -> Run:
         """Launch a run of a job."""
         return Run(title, self.graphql.launch(location, job, tags=tags))
@@ -190,10 +200,10 @@ class Pipeline:
             self.console.print(f"[green]✓[/] {run.title}")
 
 
-def request_name(months: MonthRange) -> str:
-    """The file name of a request over months, such as manhattan_2023-01_2023-03.json."""
+def report_name(months: MonthRange) -> str:
+    """The name of a report over months, such as manhattan_2023-01_2023-03."""
     last = months.end - timedelta(days=1)
-    return f"manhattan_{months.first:%Y-%m}_{last:%Y-%m}.json"
+    return f"manhattan_{months.first:%Y-%m}_{last:%Y-%m}"
 
 
 def _is_run(requested: str) -> bool:

@@ -1,4 +1,4 @@
-"""The state of a running instance: locations, assets, sensors, sources, and what went wrong."""
+"""Shows the status of a running instance: assets, sensors, runs, sources and problems."""
 
 import time
 from collections.abc import Iterator, Mapping, Set
@@ -19,8 +19,8 @@ CHECK = "source_reachable"
 SOURCES = {"yellow": keys.TAXI_TRIPS_FILE, "green": keys.GREEN_TRIPS_FILE}
 
 _KEYS = {service: {"path": asset.path} for service, asset in SOURCES.items()}
-# Named, statuses are looked up by the instigator that runs now. Without them Dagster looks ticks up
-# by the address that its code server had when it was first started.
+# With statuses, Dagster finds the ticks of the sensor or schedule that runs now. Without, it finds
+# those under the address that its code server had at its first start.
 TICKS = ["STARTED", "SKIPPED", "SUCCESS", "FAILURE"]
 _QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!, $check: String!,
     $ticks: [InstigationTickStatus!]) {
@@ -31,7 +31,7 @@ _QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!, $check: Stri
     sensors { name sensorState { status ticks(limit: 1, statuses: $ticks) { timestamp } } }
     schedules { name scheduleState {
       status ticks(limit: 1, statuses: $ticks) { timestamp } } } } } }
-  going: runsOrError(filter: { statuses: [QUEUED, STARTING, STARTED] }) {
+  unfinished: runsOrError(filter: { statuses: [QUEUED, STARTING, STARTED] }) {
     ... on Runs { results { status allPools } } }
   yellow: assetCheckExecutions(assetKey: $yellow, checkName: $check, limit: 3) {
     evaluation { timestamp description } }
@@ -40,19 +40,19 @@ _QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!, $check: Stri
 
 
 def show(graphql: GraphQL, console: Console) -> bool:
-    """Print the state of an instance; False where an error needs attention."""
+    """Print the status of an instance; returns False if an error needs attention."""
     now = time.time()
     found = graphql.ask(_QUERY, check=CHECK, ticks=TICKS, **_KEYS)
     console.print(f"Instance at {graphql.url}", highlight=False)
     console.print(_assets(found["assetNodes"], now))
     console.print(_instigators(found["repositoriesOrError"]["nodes"], now))
-    console.print(_runs(found["going"]["results"]))
+    console.print(_runs(found["unfinished"]["results"]))
     problems = summarize(graphql, find_problems(graphql, now - RECENT_SECONDS))
     failing = {problem.subject for problem in problems if not problem.fixed}
     for line in _sources(found, failing, now):
         console.print(line, highlight=False, soft_wrap=True)
     for problem in problems[-PROBLEMS_SHOWN:]:
-        console.print(_described(problem, graphql.url, now), highlight=False, soft_wrap=True)
+        console.print(_format_problem(problem, graphql.url, now), highlight=False, soft_wrap=True)
     if len(problems) > PROBLEMS_SHOWN:
         console.print(f"and {len(problems) - PROBLEMS_SHOWN} more before these")
     if any(problem.severity == "error" and not problem.fixed for problem in problems):
@@ -66,8 +66,8 @@ def show(graphql: GraphQL, console: Console) -> bool:
     return True
 
 
-def _described(problem: Problem, url: str, now: float) -> str:
-    """A problem in one line, and its reason unless it is fixed."""
+def _format_problem(problem: Problem, url: str, now: float) -> str:
+    """A problem in one line, and the reason in a second line unless it is fixed."""
     where = f"{escape(problem.what)} in {problem.location}"
     if problem.count > 1:
         when = f", {problem.count} times since {_moment(problem.first)}"
@@ -81,7 +81,7 @@ def _described(problem: Problem, url: str, now: float) -> str:
 
 
 def _sources(found: Mapping[str, Any], failing: Set[str], now: float) -> Iterator[str]:
-    """A line for the source of each service of the instance; what fails is among the problems."""
+    """A line per source; a failing source is among the problems instead."""
     served = {node["assetKey"]["path"][-1] for node in found["assetNodes"]}
     for service, asset in SOURCES.items():
         if asset.path[-1] not in served or f"check {asset.path[-1]} {CHECK}" in failing:
@@ -95,10 +95,10 @@ def _sources(found: Mapping[str, Any], failing: Set[str], now: float) -> Iterato
         yield f"Source of {service} trips: {said}"
 
 
-def _runs(going: list[dict[str, Any]]) -> str:
-    queued = [run for run in going if run["status"] == "QUEUED"]
+def _runs(unfinished: list[dict[str, Any]]) -> str:
+    queued = [run for run in unfinished if run["status"] == "QUEUED"]
     pools = sorted({pool for run in queued for pool in run["allPools"] or []})
-    return f"{len(going) - len(queued)} runs in progress, {len(queued)} queued" + (
+    return f"{len(unfinished) - len(queued)} runs in progress, {len(queued)} queued" + (
         f", some in the pools {', '.join(pools)}." if pools else "."
     )
 
@@ -107,8 +107,10 @@ def _assets(nodes: list[dict[str, Any]], now: float) -> Table:
     table = Table("asset", "location", "partitions", "failed", "last materialized")
     for column in table.columns[2:]:
         column.justify = "right"
-    made = [node for node in nodes if node["isMaterializable"]]
-    for node in sorted(made, key=lambda n: (n["repository"]["location"]["name"], n["groupName"])):
+    materializable = [node for node in nodes if node["isMaterializable"]]
+    for node in sorted(
+        materializable, key=lambda n: (n["repository"]["location"]["name"], n["groupName"])
+    ):
         stats = node["partitionStats"]
         latest = node["assetMaterializations"]
         table.add_row(
@@ -145,8 +147,8 @@ def _states(repositories: list[dict[str, Any]]) -> Iterator[tuple[str, str, Mapp
 
 
 def _moment(seconds: float) -> str:
-    """A moment of the last days, for people."""
-    return source_status.moment(_utc(seconds), datetime.now(UTC))
+    """A time of the last days, for people."""
+    return source_status.format_time(_utc(seconds), datetime.now(UTC))
 
 
 def _utc(seconds: float) -> datetime:
@@ -154,7 +156,7 @@ def _utc(seconds: float) -> datetime:
 
 
 def _ago(moment: float, now: float) -> str:
-    """A moment for people: how long ago, or its day."""
+    """How long ago a time was, or its date."""
     seconds = max(0, now - moment)
     for unit, length, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
         if seconds < most * length:
