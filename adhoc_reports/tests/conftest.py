@@ -1,17 +1,19 @@
 """A data root of the test's own: a small lake, a folder of requests, and ticks of the sensor."""
 
 import json
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import dagster as dg
 import duckdb
 import pytest
 
-from adhoc_reports.defs.intake import adhoc_request_sensor
-from adhoc_reports.lib.intake import Ledger, from_cursor
+from adhoc_reports.defs.intake import adhoc_request_job, adhoc_request_sensor
+from adhoc_reports.defs.requests import adhoc_request
+from adhoc_reports.lib.outcome import Outcome, Status
+from adhoc_reports.lib.store import ReportStore
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, Rows
 from taxi_shared.storage import DataRoot
@@ -34,6 +36,7 @@ JANUARY = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023
 
 
 def write_zones(lake: Lake, twice: Sequence[int] = ()) -> None:
+    """Replace the zones of the lake."""
     rows = [*BOROUGH_OF_ZONE.items(), *((zone, BOROUGH_OF_ZONE[zone]) for zone in twice)]
     values = ", ".join(f"({zone}, 'Zone {zone}', '{borough}', NULL)" for zone, borough in rows)
     with duckdb.connect() as con:
@@ -76,87 +79,147 @@ def write_trips(lake: Lake, month: str, trips: Sequence[Trip], publisher: str = 
 
 
 @dataclass
-class Office:
-    """A data root, and the sensor that looks at it: it keeps its cursor from tick to tick."""
+class Intake:
+    """A data root, the sensor that watches it, and the runs that it requests."""
 
     root: DataRoot
     instance: dg.DagsterInstance
-    cursor: str | None = None
-    log: list[str] = field(default_factory=list)
 
     @property
     def database(self) -> LakeDatabase:
+        """The location's resource, over this data root."""
         return LakeDatabase(data_root=str(self.root.base))
 
-    def put(self, filename: str, content: str | bytes | dict[str, object] | None = None) -> None:
+    @property
+    def store(self) -> ReportStore:
+        """A store that has read nothing yet."""
+        return ReportStore(self.root)
+
+    @property
+    def partitions(self) -> list[str]:
+        """The partitions that Dagster has."""
+        return sorted(self.instance.get_dynamic_partitions("reports"))
+
+    def put(self, filename: str, content: str | bytes | dict[str, str] | None = None) -> None:
         """Put a request into the folder as someone would: under a hidden name, then in place."""
         if content is None or isinstance(content, dict):
             content = json.dumps(JANUARY if content is None else content)
-        data = content if isinstance(content, bytes) else content.encode()
-        self.root.requests.mkdir(parents=True, exist_ok=True)
-        partial = self.root.requests / f".{len(filename)}.partial"
-        partial.write_bytes(data)
-        os.rename(partial, f"{self.root.requests}/{filename}")  # a UPath may not take the name
+        folder = Path(str(self.root.requests))
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f".{len(filename)}.partial"
+        partial.write_bytes(content if isinstance(content, bytes) else content.encode())
+        partial.rename(folder / filename)
 
-    def tick(self, *, keep_cursor: bool = False) -> dg.SensorResult | dg.SkipReason:
-        """Evaluate the sensor; with `keep_cursor`, as if the daemon ended before it stored it."""
+    def remove(self, filename: str) -> None:
+        """Remove a request from the folder."""
+        (Path(str(self.root.requests)) / filename).unlink()
+
+    def tick(self) -> dg.SensorResult:
+        """Evaluate the sensor, and store what it returns as the daemon does, but start no run."""
         context = dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, resources={"database": self.database}
+            instance=self.instance, resources={"database": self.database}
         )
         result = adhoc_request_sensor(context)
-        assert isinstance(result, dg.SensorResult | dg.SkipReason)
-        if isinstance(result, dg.SensorResult) and not keep_cursor:
-            self.cursor = result.cursor
+        assert isinstance(result, dg.SensorResult)
+        for request in result.dynamic_partitions_requests or ():
+            if isinstance(request, dg.AddDynamicPartitionsRequest):
+                keys = list(request.partition_keys)
+                self.instance.add_dynamic_partitions(request.partitions_def_name, keys)
+                continue
+            for key in request.partition_keys:
+                self.instance.delete_dynamic_partition(request.partitions_def_name, key)
+        for event in result.asset_events:
+            self.instance.report_runless_asset_event(event)
         return result
 
-    def requested(self, *, keep_cursor: bool = False) -> list[str]:
-        """The file names that a tick requests runs for."""
-        result = self.tick(keep_cursor=keep_cursor)
-        assert isinstance(result, dg.SensorResult)
-        return [
-            request.run_config["ops"]["adhoc_request"]["config"]["filename"]
-            for request in result.run_requests or ()
-        ]
+    def requested(self) -> list[str]:
+        """The names of the reports that a tick requests runs for."""
+        return [str(request.partition_key) for request in self.tick().run_requests or ()]
 
     def skip_message(self) -> str:
         """What a tick says that requests nothing."""
         result = self.tick()
-        if isinstance(result, dg.SkipReason):
-            return result.skip_message or ""
-        assert result.skip_reason is not None
         assert not result.run_requests
+        assert result.skip_reason is not None
         return result.skip_reason.skip_message or ""
 
-    def batch(self) -> Ledger:
-        return from_cursor(self.cursor)
+    def run(self, name: str, *, run_key: str = "", **config: str) -> dg.ExecuteInProcessResult:
+        """Generate a report, as a run that the sensor requests, or by hand with a config."""
+        if name not in self.partitions:
+            self.instance.add_dynamic_partitions("reports", [name])
+        return self.job.execute_in_process(
+            instance=self.instance,
+            partition_key=name,
+            tags={"dagster/run_key": run_key} if run_key else {},
+            run_config={"ops": {"adhoc_request": {"config": config}}} if config else {},
+            raise_on_error=False,
+        )
 
-    def errors(self) -> dict[str, str]:
-        """The reports in `outputs`, by the name of their file."""
-        return {
-            path.name: json.loads(path.read_text())["reason"]
-            for path in sorted(self.root.outputs.glob("*.error.json"))
+    def answer(self) -> list[str]:
+        """A tick, and the runs that it requests; returns the names of their reports."""
+        requests = self.tick().run_requests or ()
+        for request in requests:
+            self.run(str(request.partition_key), run_key=request.run_key or "")
+        return [str(request.partition_key) for request in requests]
+
+    @property
+    def job(self) -> dg.JobDefinition:
+        """The job of the sensor, over this data root."""
+        definitions = dg.Definitions(
+            assets=[adhoc_request],
+            jobs=[adhoc_request_job],
+            resources={"database": self.database},
+        )
+        return definitions.resolve_job_def("adhoc_request_job")
+
+    def outcome(self, name: str) -> Outcome:
+        """The outcome of a request."""
+        found = self.store.read_outcome(name)
+        assert found, f"{name} has no outcome"
+        return found
+
+    def rejections(self) -> dict[str, str]:
+        """Why requests were rejected, by the name of their outcome."""
+        outcomes = {
+            path.name.removesuffix(".json"): Outcome.model_validate_json(path.read_bytes())
+            for path in sorted(self.root.outputs.glob("*.json"))
         }
+        return {n: each.reason for n, each in outcomes.items() if each.status is Status.REJECTED}
 
-
-@pytest.fixture(autouse=True)
-def patient_portal():
-    """A portal that waits for its look at the files, however busy the machine is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("adhoc_reports.portal.cache.REFRESH_SECONDS", 60)
-        yield
+    def outputs(self) -> list[str]:
+        """The names of the files in `outputs`."""
+        files = Path(str(self.root.outputs)).glob("*")
+        return sorted(path.name for path in files if path.is_file())
 
 
 @pytest.fixture
-def instance():
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance in memory."""
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 
 @pytest.fixture
-def office(tmp_path, instance):
-    return Office(DataRoot.at(str(tmp_path)), instance)
+def intake(tmp_path: Path, instance: dg.DagsterInstance) -> Intake:
+    """The sensor over a folder."""
+    return Intake(DataRoot.at(str(tmp_path)), instance)
 
 
 @pytest.fixture
-def lake(office):
-    return Lake(office.root)
+def lake(intake: Intake) -> Lake:
+    """The lake of the same data root."""
+    return Lake(intake.root)
+
+
+@pytest.fixture
+def loaded(intake: Intake, lake: Lake) -> Intake:
+    """The sensor over a folder whose lake has January 2023: 4 trips, 3 of them in Manhattan."""
+    write_zones(lake)
+    trips: list[Trip] = [
+        (4, datetime(2023, 1, 10, 8)),
+        (4, datetime(2023, 1, 15, 8)),
+        (7, datetime(2023, 1, 15)),
+        (12, datetime(2023, 1, 24, 23, 59)),
+    ]
+    write_trips(lake, "2023-01-01", trips)
+    return intake
