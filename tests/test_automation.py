@@ -24,7 +24,7 @@ SECONDS = 90
 
 
 @pytest.fixture
-def source(tmp_path):
+def source(tmp_path: Path) -> Path:
     write_sample(tmp_path / "source", MONTHS.months, 2_000)
     return tmp_path / "source"
 
@@ -94,8 +94,8 @@ def made_weeks(tmp_path: Path) -> dict[str, int]:
 
 
 def test_months_that_appear_are_loaded_and_one_that_is_replaced_is_loaded_again_with_its_weeks(
-    source, tmp_path
-):
+    source: Path, tmp_path: Path
+) -> None:
     with running(tmp_path, source, MONTHS, follow_tlc="on") as pipeline:
         months_come_and_change(pipeline, source, tmp_path)
 
@@ -170,7 +170,9 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
     assert "row 265: LocationID 999 does not exist" in told["evaluation"]["description"]
 
 
-def test_weeks_wait_for_their_months_and_a_reload_stops_nothing(source, tmp_path):
+def test_weeks_wait_for_their_months_and_a_reload_stops_nothing(
+    source: Path, tmp_path: Path
+) -> None:
     with running(tmp_path, source, MONTHS) as pipeline:
         began = time.time()
         pipeline.ingest(MonthRange.between("2023-01", "2023-01"))
@@ -315,7 +317,7 @@ def backfill(pipeline: Pipeline, months: MonthRange) -> str:
     return run_id
 
 
-def test_a_backfill_of_three_years_of_months_is_one_run_and_leads_to_two(tmp_path):
+def test_a_backfill_of_three_years_of_months_is_one_run_and_leads_to_two(tmp_path: Path) -> None:
     years = MonthRange.between("2021-01", "2023-12")
     write_sample(tmp_path / "source", years.months, 200)
     with running(tmp_path, tmp_path / "source", years) as pipeline:

@@ -27,8 +27,8 @@ MONTHS = (
 LOAD = """
 import json, sys
 from upath import UPath
-from ingestion.defs.zones import write_zones
-from ingestion.lib import months, shapes, zone_csv
+from ingestion.lib import loading, zone_csv
+from ingestion.lib.zones import merge_duplicate_zones, write_zones
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import GREEN_TRIPS, TRIPS, ZONES
 
@@ -36,24 +36,24 @@ data, source, *wanted = sys.argv[1:]
 database = LakeDatabase(data_root=data)
 with database.get_connection(tables=[ZONES]) as con:
     zones = zone_csv.read_zones(UPath(source) / "misc" / "taxi_zones.csv").zones
-    write_zones(con, database.lake, shapes.merge_duplicate_zones(zones))
+    write_zones(con, database.lake, merge_duplicate_zones(zones))
 for name in wanted:
     service, month = name.split()
     table = {"yellow": TRIPS, "green": GREEN_TRIPS}[service]
     file = UPath(source) / "trip-data" / f"{service}_tripdata_{month}.parquet"
     with database.get_connection(tables=[ZONES]) as con:
-        loaded = months.load(con, database.lake, table, months.Source(f"{month}-01", "", file), "")
+        loaded = loading.load(con, database.lake, table, loading.MonthFile(f"{month}-01", file))
     print(json.dumps({"rows": loaded.rows, **loaded.quality}))
 """
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("loads")
 
 
 @pytest.fixture(scope="module")
-def reports(data, real_files) -> dict[tuple[str, str], dict[str, int]]:
+def reports(data: Path, real_files: Path) -> dict[tuple[str, str], dict[str, int]]:
     """What `ingestion` reports of each month, in its own environment."""
     (ingestion,) = (each for each in locations() if each.name == "ingestion")
     names = [f"{service} {month}" for service, month in MONTHS]
@@ -63,6 +63,7 @@ def reports(data, real_files) -> dict[tuple[str, str], dict[str, int]]:
             *(str(ingestion.python), "-c", LOAD, str(data)),
             *(str(shutil.copytree(real_files, data / "source")), *names),
         ],
+        check=False,
         capture_output=True,
         text=True,
     )
@@ -73,8 +74,8 @@ def reports(data, real_files) -> dict[tuple[str, str], dict[str, int]]:
 
 @pytest.mark.parametrize(("service", "month"), MONTHS[1:])
 def test_strange_rows_are_counted_as_pandas_counts_them_in_the_source(
-    reports, real_files, service, month
-):
+    reports: dict[tuple[str, str], dict[str, int]], real_files: Path, service: str, month: str
+) -> None:
     source = pd.read_parquet(real_files / "trip-data" / f"{service}_tripdata_{month}.parquet")
     prefix = {"yellow": "tpep", "green": "lpep"}[service]
     pickup, dropoff = source[f"{prefix}_pickup_datetime"], source[f"{prefix}_dropoff_datetime"]
@@ -109,7 +110,9 @@ def test_strange_rows_are_counted_as_pandas_counts_them_in_the_source(
         assert nulls[ours] == source[theirs].isna().sum()
 
 
-def test_zones_of_june_2009_equal_geopandas_sjoin_for_every_trip(reports, data, real_files):
+def test_zones_of_june_2009_equal_geopandas_sjoin_for_every_trip(
+    reports: dict[tuple[str, str], dict[str, int]], data: Path, real_files: Path
+) -> None:
     folder = data / "staging" / "trips" / "partition_date=2009-06-01"
     trips = pd.read_parquet(folder / "trips.parquet")
     table = pd.read_csv(real_files / "misc" / "taxi_zones.csv")

@@ -21,13 +21,14 @@ MONTHS = ("2019-01", "2019-02", "2019-03")
 
 
 @pytest.fixture(scope="module")
-def results(real_files, tmp_path_factory) -> Path:
+def results(real_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data root after the command `pipeline` for three months."""
     base = tmp_path_factory.mktemp("results")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
     command = [sys.executable, "-m", "taxi_platform", "pipeline"]
     done = subprocess.run(
         [*command, "--from", MONTHS[0], "--to", MONTHS[-1]],
+        check=False,
         env={
             **environment,
             "DAGSTER_HOME": str(base / "home"),
@@ -55,7 +56,7 @@ def results(real_files, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def source(real_files) -> pd.DataFrame:
+def source(real_files: Path) -> pd.DataFrame:
     """The source files as pandas reads them."""
     return pd.concat(
         pd.read_parquet(real_files / "trip-data" / f"yellow_tripdata_{month}.parquet")
@@ -64,11 +65,13 @@ def source(real_files) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def lookup(real_files) -> pd.DataFrame:
+def lookup(real_files: Path) -> pd.DataFrame:
     return pd.read_csv(real_files / "misc" / "taxi_zone_lookup.csv", keep_default_na=False)
 
 
-def test_trips_has_every_row_in_three_partitions_and_zones_no_id_twice(results, source):
+def test_trips_has_every_row_in_three_partitions_and_zones_no_id_twice(
+    results: Path, source: pd.DataFrame
+) -> None:
     with duckdb.connect(str(results / "staging" / "data.duckdb"), read_only=True) as con:
         assert con.execute(
             "SELECT partition_date, count(*) FROM trips GROUP BY ALL ORDER BY ALL"
@@ -79,7 +82,7 @@ def test_trips_has_every_row_in_three_partitions_and_zones_no_id_twice(results, 
         )
 
 
-def test_every_week_equals_pandas_to_the_cent(results, source):
+def test_every_week_equals_pandas_to_the_cent(results: Path, source: pd.DataFrame) -> None:
     pickups = source["tpep_pickup_datetime"]
     sunday = (pickups - pd.to_timedelta((pickups.dt.day_of_week + 1) % 7, unit="D")).dt.date
     cents = source.assign(
@@ -111,7 +114,9 @@ def test_every_week_equals_pandas_to_the_cent(results, source):
         assert int(row.passenger_count) == week.passenger_count
 
 
-def test_trips_a_zone_equal_pandas(results, source, lookup):
+def test_trips_a_zone_equal_pandas(
+    results: Path, source: pd.DataFrame, lookup: pd.DataFrame
+) -> None:
     features = json.loads((results / "staging" / "manhattan_stats.geojson").read_text())["features"]
     got = {f["properties"]["zone"]: f["properties"]["num_trips"] for f in features}
     manhattan = lookup[lookup["Borough"] == "Manhattan"]
@@ -126,7 +131,9 @@ def test_trips_a_zone_equal_pandas(results, source, lookup):
     assert sum(got.values()) > 0.8 * len(source)
 
 
-def test_the_request_s_table_equals_pandas(results, source, lookup):
+def test_the_request_s_table_equals_pandas(
+    results: Path, source: pd.DataFrame, lookup: pd.DataFrame
+) -> None:
     got = pd.read_csv(results / "outputs" / "manhattan_2019-01_2019-03.csv", index_col=0)
     zones = lookup.loc[lookup["Borough"] == "Manhattan", "LocationID"]
     pickups = source["tpep_pickup_datetime"]
@@ -139,12 +146,14 @@ def test_the_request_s_table_equals_pandas(results, source, lookup):
     assert got.columns[0] == "Sunday"
 
 
-def test_the_pictures_are_there(results):
+def test_the_pictures_are_there(results: Path) -> None:
     for name in ("manhattan_map.png", "manhattan_2019-01_2019-03.png"):
         assert (results / "outputs" / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_stray_of_april_is_kept_and_counts_in_no_week_of_the_range(results, source):
+def test_a_stray_of_april_is_kept_and_counts_in_no_week_of_the_range(
+    results: Path, source: pd.DataFrame
+) -> None:
     strays = source[source["tpep_pickup_datetime"] >= "2019-04-01"]
     assert len(strays) == 1
     with duckdb.connect(str(results / "staging" / "data.duckdb"), read_only=True) as con:

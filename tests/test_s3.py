@@ -35,7 +35,7 @@ OF_ITS_OWN = re.compile(rb'"(made|loaded|run_id|run_key)":\s*"[^"]*"|"versions":
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     write_sample(folder, MONTHS.months, 3_000)
     return folder
@@ -84,7 +84,9 @@ def results(address: str) -> dict[str, bytes]:
     return {str(path)[start:]: OF_ITS_OWN.sub(b"", storage.read_bytes(path)) for path in paths}
 
 
-def test_everything_on_s3_equals_the_same_on_a_folder(source, tmp_path, s3_root, object_store):
+def test_everything_on_s3_equals_the_same_on_a_folder(
+    source: Path, tmp_path: Path, s3_root: str, object_store: S3Server
+) -> None:
     folder = str(tmp_path / "data")
     through_the_whole_platform(tmp_path / "folder", settings(source, folder))
     environment = {**settings(source, s3_root), **object_store.environment}
@@ -112,6 +114,7 @@ def run_pipeline(home: Path, environment: dict[str, str]) -> subprocess.Complete
     command = [sys.executable, "-m", "taxi_platform", "pipeline", "--from", "2023-01"]
     return subprocess.run(
         [*command, "--to", "2023-02"],
+        check=False,
         env={**others, **environment, "DAGSTER_HOME": str(home)},
         capture_output=True,
         text=True,
@@ -128,8 +131,13 @@ def run_pipeline(home: Path, environment: dict[str, str]) -> subprocess.Complete
     ],
 )
 def test_a_root_that_cannot_be_used_is_told_before_anything_starts(
-    source, tmp_path, s3_root, object_store, wrong, message
-):
+    source: Path,
+    tmp_path: Path,
+    s3_root: str,
+    object_store: S3Server,
+    wrong: dict[str, str],
+    message: str,
+) -> None:
     environment = {**settings(source, s3_root), **object_store.environment, **wrong}
     done = run_pipeline(tmp_path, environment)
     assert done.returncode == 1
@@ -139,8 +147,8 @@ def test_a_root_that_cannot_be_used_is_told_before_anything_starts(
 
 
 def test_a_bucket_that_vanishes_fails_runs_and_ticks_with_its_name(
-    source, tmp_path, s3_root, object_store
-):
+    source: Path, tmp_path: Path, s3_root: str, object_store: S3Server
+) -> None:
     bucket = object_store.new_bucket()
     environment = {**settings(source, f"{bucket}/data"), **object_store.environment}
     with Instance(tmp_path, environment=environment) as instance:
@@ -170,9 +178,11 @@ def test_a_bucket_that_vanishes_fails_runs_and_ticks_with_its_name(
 
 
 def test_what_a_run_prints_is_kept_on_s3_by_the_configuration_in_the_docs(
-    tmp_path, s3_root, object_store
-):
-    shutil.copyfile(ROOT / "docs" / "reference" / "compute-logs-on-s3.yaml", tmp_path / "dagster.yaml")
+    tmp_path: Path, s3_root: str, object_store: S3Server
+) -> None:
+    shutil.copyfile(
+        ROOT / "docs" / "reference" / "compute-logs-on-s3.yaml", tmp_path / "dagster.yaml"
+    )
     name = object_store.new_bucket().removeprefix("s3://")
     script = """
 import dagster as dg

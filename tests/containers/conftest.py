@@ -33,7 +33,9 @@ def _engine() -> None:
 
 
 def command(*words: str, cwd: Path = ROOT, env: dict[str, str] | None = None, **options) -> str:
-    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, **options)
+    done = subprocess.run(
+        words, check=False, cwd=cwd, env=env, capture_output=True, text=True, **options
+    )
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -190,7 +192,7 @@ def remove(stack: Stack) -> None:
     """The project with its runs, volumes and images."""
     if going := stack.runs_going():
         # One that ends meanwhile is removed by the engine itself.
-        subprocess.run(["docker", "rm", "--force", *going], capture_output=True)
+        subprocess.run(["docker", "rm", "--force", *going], check=False, capture_output=True)
         wait_for(lambda: not stack.runs_going(), what="the removal of runs")
     stack.compose("--profile", "s3", "down", "--volumes", "--remove-orphans")
     listed = command("docker", "images", "--format", "{{.Repository}}:{{.Tag}}").split()

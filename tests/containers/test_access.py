@@ -112,23 +112,23 @@ def ask(
 @pytest.mark.parametrize("user", [None, "ed:wrong", "nobody:ed's password", "vi"])
 def test_the_ui_is_refused_without_an_editors_password(
     stack: Stack, production: str, user: str | None
-):
+) -> None:
     assert ask(stack, production, user).status_code == 401
 
 
 @pytest.mark.parametrize("user", [None, "vi:wrong", "ed"])
 def test_the_view_is_refused_without_a_viewers_password(
     stack: Stack, production: str, user: str | None
-):
+) -> None:
     assert ask(stack, production, user, path="/view").status_code == 401
 
 
-def test_an_editor_may_act(stack: Stack, production: str):
+def test_an_editor_may_act(stack: Stack, production: str) -> None:
     answer = ask(stack, production, "ed", RELOAD).json()
     assert answer["data"]["reloadRepositoryLocation"]["__typename"] == "WorkspaceLocationEntry"
 
 
-def test_viewer_can_read(stack: Stack, production: str):
+def test_viewer_can_read(stack: Stack, production: str) -> None:
     assert ask(stack, production, "vi", path="/view").json()["data"]["version"]
 
 
@@ -143,7 +143,7 @@ def test_viewer_can_read(stack: Stack, production: str):
         'wipeAssets(assetPartitionRanges: [{assetKey: {path: ["taxi_trips"]}}])',
     ],
 )
-def test_viewer_cannot_run_mutations(stack: Stack, production: str, mutation: str):
+def test_viewer_cannot_run_mutations(stack: Stack, production: str, mutation: str) -> None:
     query = f"mutation {{ {mutation} {{ __typename }} }}"
     answer = ask(stack, production, "vi", query, path="/view").json()
     ((_, refused),) = answer["data"].items()
@@ -152,12 +152,12 @@ def test_viewer_cannot_run_mutations(stack: Stack, production: str, mutation: st
 
 @pytest.mark.parametrize("user", [None, "ed", "vi"])
 @pytest.mark.usefixtures("production")
-def test_the_portal_is_refused_without_an_askers_password(stack: Stack, user: str | None):
+def test_the_portal_is_refused_without_an_askers_password(stack: Stack, user: str | None) -> None:
     assert ask_portal(stack, "/", user).status_code == 401
 
 
 @pytest.mark.usefixtures("production")
-def test_an_asker_has_the_portal_and_is_sent_on_to_the_ui_of_people(stack: Stack):
+def test_an_asker_has_the_portal_and_is_sent_on_to_the_ui_of_people(stack: Stack) -> None:
     assert ask_portal(stack, "/", "as").status_code == 200
     body = {"borough": "Nowhere", "start_date": "2023-01-10", "end_date": "2023-01-25"}
     refused = ask_portal(stack, "/api/requests", "as", method="POST", json=body)
@@ -166,12 +166,12 @@ def test_an_asker_has_the_portal_and_is_sent_on_to_the_ui_of_people(stack: Stack
     assert f"DAGSTER_PUBLIC_URL={stack.settings['DAGSTER_PUBLIC_URL']}" in portal["Config"]["Env"]
 
 
-def test_plain_http_is_not_served(stack: Stack, production: str):
+def test_plain_http_is_not_served(stack: Stack, production: str) -> None:
     answer = requests.get(production.replace("https", "http"), timeout=30)
     assert answer.status_code == 400
 
 
-def test_production_has_no_default_for_a_secret():
+def test_production_has_no_default_for_a_secret() -> None:
     root = Path(__file__).parents[2]
     needed = ("POSTGRES_PASSWORD", "TAXI_ADDRESS", "TAXI_CERTIFICATE", "TAXI_CERTIFICATE_KEY")
     files = ("TAXI_EDITORS", "TAXI_VIEWERS", "TAXI_ASKERS")
@@ -182,6 +182,7 @@ def test_production_has_no_default_for_a_secret():
         del given[missing]
         tried = subprocess.run(
             ["docker", "compose", "config", "--quiet"],
+            check=False,
             cwd=root,
             env=given,
             capture_output=True,
@@ -205,7 +206,7 @@ OTHER_SITE = [
 @pytest.mark.parametrize("user", [None, "ed"])
 def test_page_of_another_site_cannot_use_the_password(
     stack: Stack, production: str, user: str | None, headers: dict[str, str]
-):
+) -> None:
     """The answer is the same without a password, so it says nothing about one."""
     assert ask(stack, production, user, RELOAD, **headers).status_code == 403
     assert ask(stack, production, user, path="/view", **headers).status_code == 403
@@ -214,7 +215,7 @@ def test_page_of_another_site_cannot_use_the_password(
     assert asked.status_code == 403
 
 
-def test_own_pages_and_links_pass_the_proxy(stack: Stack, production: str):
+def test_own_pages_and_links_pass_the_proxy(stack: Stack, production: str) -> None:
     own = {"Sec_Fetch_Site": "same-origin", "Sec_Fetch_Mode": "cors", "Sec_Fetch_Dest": "empty"}
     assert ask(stack, production, "ed", Origin=production, **own).json()["data"]["version"]
     assert ask(stack, production, "ed", Origin=production).json()["data"]["version"]
@@ -236,7 +237,7 @@ def test_own_pages_and_links_pass_the_proxy(stack: Stack, production: str):
 )
 def test_websocket_of_another_site_is_refused(
     stack: Stack, production: str, header: str, status: int
-):
+) -> None:
     password = base64.b64encode(b"ed:ed's password").decode()
     port = int(stack.settings["TAXI_HTTPS_PORT"])
     request = (
@@ -254,14 +255,14 @@ def test_websocket_of_another_site_is_refused(
         assert int(connection.recv(4096).split()[1]) == status
 
 
-def test_ui_is_served_under_its_names_alone(stack: Stack, production: str):
+def test_ui_is_served_under_its_names_alone(stack: Stack, production: str) -> None:
     port = stack.settings["TAXI_HTTPS_PORT"]
     assert ask(stack, production, "ed", Host=f"{UI_HOST}:{port}").status_code == 200
     assert ask(stack, production, "ed", Host=f"rebound.example:{port}").status_code == 400
 
 
 @pytest.mark.usefixtures("production")
-def test_production_publishes_the_proxy_alone(stack: Stack):
+def test_production_publishes_the_proxy_alone(stack: Stack) -> None:
     published = {}
     for container in stack.compose("ps", "--quiet").split():
         (found,) = stack.inspect(container)
@@ -272,14 +273,14 @@ def test_production_publishes_the_proxy_alone(stack: Stack):
 
 
 @pytest.mark.usefixtures("production")
-def test_portal_believes_the_proxy_alone(stack: Stack):
+def test_portal_believes_the_proxy_alone(stack: Stack) -> None:
     (proxy,) = stack.inspect(stack.container("proxy"))
     address = proxy["NetworkSettings"]["Networks"][f"{stack.project}_front"]["IPAddress"]
     trusted = stack.execute("portal", "printenv", "FORWARDED_ALLOW_IPS").strip()
     assert trusted == address
 
 
-def test_half_open_connections_leave_the_portal_answering(stack: Stack, production: str):
+def test_half_open_connections_leave_the_portal_answering(stack: Stack, production: str) -> None:
     port = int(stack.settings["TAXI_PORTAL_HTTPS_PORT"])
     context = ssl.create_default_context(cafile=stack.settings["TAXI_CERTIFICATE"])
     connections: list[socket.socket] = []
@@ -300,7 +301,7 @@ def test_half_open_connections_leave_the_portal_answering(stack: Stack, producti
             connection.close()
 
 
-def test_flood_of_wrong_passwords_costs_no_hashes(stack: Stack, production: str):
+def test_flood_of_wrong_passwords_costs_no_hashes(stack: Stack, production: str) -> None:
     def guess(_: int) -> int:
         wrong = ("ed", "wrong")
         certificate = stack.settings["TAXI_CERTIFICATE"]

@@ -49,12 +49,12 @@ def query(stack: Stack, statement: str, user: str = "platform", database: str = 
         "CREATE FUNCTION f() RETURNS int AS '/tmp/x.so', 'f' LANGUAGE c",
     ],
 )
-def test_runs_are_not_superuser_of_the_database(stack: Stack, statement: str):
+def test_runs_are_not_superuser_of_the_database(stack: Stack, statement: str) -> None:
     assert query(stack, "SELECT COUNT(*) >= 0 FROM runs") == "[(True,)]\n"
     assert query(stack, statement).startswith("InsufficientPrivilege")
 
 
-def test_role_of_runs_has_no_attribute_nor_membership(stack: Stack):
+def test_role_of_runs_has_no_attribute_nor_membership(stack: Stack) -> None:
     attributes = "rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
     found = query(stack, f"SELECT {attributes} FROM pg_roles WHERE rolname = current_user")
     assert found == "[(False,)]\n"
@@ -64,11 +64,11 @@ def test_role_of_runs_has_no_attribute_nor_membership(stack: Stack):
 
 
 @pytest.mark.parametrize(("user", "database"), [("dagster", "dagster"), ("platform", "postgres")])
-def test_no_other_login_over_the_network(stack: Stack, user: str, database: str):
+def test_no_other_login_over_the_network(stack: Stack, user: str, database: str) -> None:
     assert "no pg_hba.conf entry" in query(stack, "SELECT 1", user, database)
 
 
-def test_password_of_the_database_is_in_no_command_line(stack: Stack):
+def test_password_of_the_database_is_in_no_command_line(stack: Stack) -> None:
     names = stack.compose("ps", "--all", "--quiet", "roles", "postgres", "migrate").split()
     for found in stack.inspect(*names):
         assert PASSWORD not in str(found["Config"]["Cmd"]) + str(found["Config"]["Entrypoint"])
@@ -95,7 +95,7 @@ services:
 """
 
 
-def test_objects_of_the_role_do_not_run_as_superuser(stack: Stack):
+def test_objects_of_the_role_do_not_run_as_superuser(stack: Stack) -> None:
     """The script of `roles` runs as superuser at every start, beside what runs have made."""
     intrude = """CREATE FUNCTION public.own(oid, regrole) RETURNS bool LANGUAGE plpgsql AS $$
         BEGIN
@@ -115,7 +115,7 @@ def test_objects_of_the_role_do_not_run_as_superuser(stack: Stack):
     assert found == "[(False,)]\n"
 
 
-def test_volume_owned_by_the_superuser_is_upgraded(stack: Stack, tmp_path: Path):
+def test_volume_owned_by_the_superuser_is_upgraded(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "superuser.yml").write_text(SUPERUSER)
     settings = {**SAMPLE, "TAXI_IMAGES": stack.project, "COMPOSE_FILE": "docker-compose.yml"}
     project = f"taxi-tests-{uuid.uuid4().hex[:6]}"

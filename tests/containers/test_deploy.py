@@ -135,7 +135,7 @@ def servers(stack: Stack) -> dict[str, str]:
 
 def test_a_deploy_leaves_runs_and_neighbours_alone(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
-):
+) -> None:
     first = stack.graphql.launch("ingestion", "trip_update_job", tags=MONTH)
     assert stack.wait_for_run(first) == "SUCCESS", stack.graphql.run_failure(first)
     loaded = rows(stack, MONTH["dagster/partition"])
@@ -174,7 +174,7 @@ def test_a_deploy_leaves_runs_and_neighbours_alone(
     assert found["Config"]["Labels"]["org.opencontainers.image.revision"] == head
 
 
-def test_the_next_run_is_of_the_new_image(stack: Stack):
+def test_the_next_run_is_of_the_new_image(stack: Stack) -> None:
     run = stack.graphql.launch("analytics", "weekly_update_job", tags=WEEK)
     (found,) = stack.inspect(stack.container_of(run))
     assert found["Config"]["Image"] == stack.graphql.location_images()["analytics"]
@@ -186,7 +186,7 @@ def test_the_next_run_is_of_the_new_image(stack: Stack):
 
 def test_a_column_that_a_neighbour_relies_on_cannot_be_dropped_by_a_deploy(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     before, images = servers(stack), stack.graphql.location_images()
     tables = stack.root / "shared" / "src" / "taxi_shared" / "tables.py"
     renamed = tables.read_text().replace('"week_start"', '"week_begin"')
@@ -201,7 +201,7 @@ def test_a_column_that_a_neighbour_relies_on_cannot_be_dropped_by_a_deploy(
 
 def test_a_deploy_that_is_interrupted_half_way_starts_the_old_server_again(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     before, images = servers(stack), stack.graphql.location_images()
     remove = steps.remove
 
@@ -218,7 +218,9 @@ def test_a_deploy_that_is_interrupted_half_way_starts_the_old_server_again(
     assert stack.graphql.location_images() == images
 
 
-def test_two_deploys_of_a_location_do_not_meet(stack: Stack, monkeypatch: pytest.MonkeyPatch):
+def test_two_deploys_of_a_location_do_not_meet(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with deployment(stack, monkeypatch).lock():
         with pytest.raises(DeployError, match="analytics is already being deployed"):
             deploy(stack, monkeypatch)
@@ -246,7 +248,7 @@ def test_two_deploys_of_a_location_do_not_meet(stack: Stack, monkeypatch: pytest
 )
 def test_a_broken_location_is_not_deployed(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, broken: str, reason: str
-):
+) -> None:
     before, images = servers(stack), stack.graphql.location_images()
     definitions = stack.root / "analytics" / "src" / "analytics" / "definitions.py"
     with (
@@ -263,11 +265,13 @@ def test_a_broken_location_is_not_deployed(
     assert stack.graphql.location_images() == images
 
 
-def test_a_location_has_its_own_python_and_versions(stack: Stack, monkeypatch: pytest.MonkeyPatch):
+def test_a_location_has_its_own_python_and_versions(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = "python:3.13-slim-bookworm"
-    if subprocess.run(["docker", "pull", "--quiet", other], capture_output=True).returncode and (
-        not command("docker", "images", "--quiet", other)
-    ):
+    if subprocess.run(
+        ["docker", "pull", "--quiet", other], check=False, capture_output=True
+    ).returncode and (not command("docker", "images", "--quiet", other)):
         pytest.skip(f"no registry answers, and there is no image {other}")
     pandas = "import pandas; print(pandas.__version__)"
     assert stack.python("analytics", pandas).startswith("3.")

@@ -29,7 +29,7 @@ def create(stack: Stack, changes: dict[str, Any]) -> str:
     ).strip()
 
 
-def test_container_of_the_run_template_is_created(stack: Stack):
+def test_container_of_the_run_template_is_created(stack: Stack) -> None:
     created = create(stack, {})
     (found,) = stack.inspect(created)
     command("docker", "rm", created)
@@ -64,7 +64,7 @@ def test_container_of_the_run_template_is_created(stack: Stack):
     ],
     ids=lambda changes: "-".join(changes),
 )
-def test_container_with_more_rights_is_refused(stack: Stack, changes: dict[str, Any]):
+def test_container_with_more_rights_is_refused(stack: Stack, changes: dict[str, Any]) -> None:
     changes = json.loads(json.dumps(changes).replace("{project}", stack.project))
     assert create(stack, changes).startswith("403 ")
 
@@ -83,14 +83,14 @@ def test_container_with_more_rights_is_refused(stack: Stack, changes: dict[str, 
         ("GET", "/v1.45/../v1.45/info"),
     ],
 )
-def test_other_requests_to_the_engine_are_refused(stack: Stack, method: str, path: str):
+def test_other_requests_to_the_engine_are_refused(stack: Stack, method: str, path: str) -> None:
     assert request_status(stack, method, path) == 403
 
 
 @pytest.mark.parametrize(
     ("method", "action"), [("POST", "stop"), ("POST", "start"), ("GET", "json"), ("GET", "logs")]
 )
-def test_container_that_is_no_run_is_out_of_reach(stack: Stack, method: str, action: str):
+def test_container_that_is_no_run_is_out_of_reach(stack: Stack, method: str, action: str) -> None:
     assert request_status(stack, method, f"/containers/{{id}}/{action}") == 404
     assert stack.inspect(stack.container("postgres"))[0]["State"]["Running"]
 
@@ -107,7 +107,7 @@ print(connection.getresponse().status)
     return int(stack.python("daemon", code))
 
 
-def test_engine_proxy_does_not_serve_as_root(stack: Stack):
+def test_engine_proxy_does_not_serve_as_root(stack: Stack) -> None:
     read = "print(open('/proc/1/status').read())"
     lines = dict(
         line.split(":\t", 1) for line in stack.python("engine", read).splitlines() if ":\t" in line

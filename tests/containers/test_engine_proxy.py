@@ -29,7 +29,9 @@ class RealEngine:
     proxy: str = ""
 
     def log(self) -> str:
-        logs = subprocess.run(["docker", "logs", self.proxy], capture_output=True, text=True)
+        logs = subprocess.run(
+            ["docker", "logs", self.proxy], check=False, capture_output=True, text=True
+        )
         return logs.stderr
 
     def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -89,7 +91,7 @@ def real_engine() -> Iterator[RealEngine]:
         command("docker", "rmi", f"{engine.project}-ingestion:dev")
 
 
-def test_template_container_runs_on_a_real_engine(real_engine: RealEngine):
+def test_template_container_runs_on_a_real_engine(real_engine: RealEngine) -> None:
     status, created = real_engine.send("POST", "/containers/create", real_engine.body())
     assert status == 201, created
     container = f"/containers/{created['Id']}"
@@ -117,7 +119,7 @@ def test_template_container_runs_on_a_real_engine(real_engine: RealEngine):
     )
 
 
-def test_privileged_container_is_not_created(real_engine: RealEngine):
+def test_privileged_container_is_not_created(real_engine: RealEngine) -> None:
     body = copy.deepcopy(real_engine.body())
     body["HostConfig"]["Privileged"] = True
     status, answer = real_engine.send("POST", "/containers/create", body)
@@ -127,7 +129,7 @@ def test_privileged_container_is_not_created(real_engine: RealEngine):
     assert command("docker", "ps", "--all", "--quiet", "--filter", label) == ""
 
 
-def test_container_of_no_run_is_not_stopped(real_engine: RealEngine):
+def test_container_of_no_run_is_not_stopped(real_engine: RealEngine) -> None:
     image = f"{real_engine.project}-ingestion:dev"
     other = command("docker", "run", "--detach", "--rm", image, "sleep", "60").strip()
     try:
@@ -137,7 +139,7 @@ def test_container_of_no_run_is_not_stopped(real_engine: RealEngine):
         command("docker", "rm", "--force", other)
 
 
-def test_proxy_is_not_root_and_ends_at_sigterm(real_engine: RealEngine):
+def test_proxy_is_not_root_and_ends_at_sigterm(real_engine: RealEngine) -> None:
     assert "as user 10001" in real_engine.log()
     status = command("docker", "exec", real_engine.proxy, "sh", "-c", "cat /proc/[0-9]*/status")
     (of_proxy,) = (part for part in status.split("Name:") if part.startswith("\tpython"))

@@ -32,7 +32,7 @@ def addresses(stack: Stack, service: str) -> list[str]:
     return [each["IPAddress"] for each in found["NetworkSettings"]["Networks"].values()]
 
 
-def test_portal_reaches_no_service_without_password(stack: Stack):
+def test_portal_reaches_no_service_without_password(stack: Stack) -> None:
     names = list(UNREACHABLE.items())
     by_address = [(ip, port) for name, port in names for ip in addresses(stack, name)]
     assert not any(reached(stack, "portal", [*names, *by_address]))
@@ -40,7 +40,7 @@ def test_portal_reaches_no_service_without_password(stack: Stack):
     assert all(reached(stack, "daemon", [*names, *by_address]))
 
 
-def test_code_of_a_team_cannot_reach_the_engine(stack: Stack):
+def test_code_of_a_team_cannot_reach_the_engine(stack: Stack) -> None:
     targets = [("engine", 2375), *((ip, 2375) for ip in addresses(stack, "engine"))]
     for name in NAMES:
         assert not any(reached(stack, name, targets))

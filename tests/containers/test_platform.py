@@ -20,7 +20,7 @@ RANGE = {
 REQUEST = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-02-25"}
 
 
-def test_from_up_to_the_chart_of_a_request(stack: Stack, figure: Callable[[str], None]):
+def test_from_up_to_the_chart_of_a_request(stack: Stack, figure: Callable[[str], None]) -> None:
     figure(f"from `up` to three loaded locations: {stack.start_seconds:.1f} s")
     run = stack.graphql.launch("ingestion", "trip_update_job", tags=RANGE)
     assert stack.wait_for_run(run) == "SUCCESS", stack.graphql.run_failure(run)
@@ -35,7 +35,7 @@ open("/data/requests/first.json", "w").write({json.dumps(REQUEST)!r})
     assert head == "b'\\x89PNG'\n"
 
 
-def test_what_a_run_printed_is_read_in_the_ui_after_its_container_is_gone(stack: Stack):
+def test_what_a_run_printed_is_read_in_the_ui_after_its_container_is_gone(stack: Stack) -> None:
     assert "STEP_SUCCESS" in printed_by_last_run(stack)
 
 
@@ -61,7 +61,7 @@ def sources(stack: Stack, service: str) -> set[str]:
     return set(stack.execute(service, "ls", "/app/src").split()) - {"__pycache__"}
 
 
-def test_an_image_holds_one_location_and_nothing_of_another(stack: Stack):
+def test_an_image_holds_one_location_and_nothing_of_another(stack: Stack) -> None:
     for name in NAMES:
         assert sources(stack, name) == {name, "taxi_shared"}
         others = [other for other in NAMES if other != name]
@@ -74,12 +74,12 @@ def test_an_image_holds_one_location_and_nothing_of_another(stack: Stack):
     )
 
 
-def test_every_image_starts_python_by_the_hook(stack: Stack):
+def test_every_image_starts_python_by_the_hook(stack: Stack) -> None:
     for service in (*NAMES, "webserver"):
         assert int(stack.python(service, "import gc; print(gc.get_threshold()[0])")) > 700
 
 
-def test_a_container_is_not_root_and_cannot_write_its_files(stack: Stack):
+def test_a_container_is_not_root_and_cannot_write_its_files(stack: Stack) -> None:
     for service in (*NAMES, "webserver", "daemon"):
         assert stack.execute(service, "id", "-u") == "10001\n"
         folders = ("/app", "/usr", "/etc", "/home/dagster")
@@ -96,7 +96,7 @@ def test_a_container_is_not_root_and_cannot_write_its_files(stack: Stack):
 
 def test_an_image_says_its_version_and_commit_and_its_size_is_told(
     stack: Stack, figure: Callable[[str], None]
-):
+) -> None:
     commit = command("git", "rev-parse", "HEAD", cwd=stack.root).strip()
     for name in ("host", *NAMES):
         # Not :current, which a deploy moves.
@@ -111,7 +111,7 @@ def test_an_image_says_its_version_and_commit_and_its_size_is_told(
         figure(f"image of {name}: {size:.0f} MB, {own:.0f} of them on top of Python's")
 
 
-def test_nothing_is_published_but_the_ui_on_loopback(stack: Stack):
+def test_nothing_is_published_but_the_ui_on_loopback(stack: Stack) -> None:
     published = {}
     for container in stack.compose("ps", "--quiet").split():
         (found,) = stack.inspect(container)
@@ -121,7 +121,7 @@ def test_nothing_is_published_but_the_ui_on_loopback(stack: Stack):
     assert published == dict.fromkeys([str(stack.port), str(stack.portal_port)], "127.0.0.1")
 
 
-def test_the_portal_reads_everything_and_writes_requests_alone(stack: Stack):
+def test_the_portal_reads_everything_and_writes_requests_alone(stack: Stack) -> None:
     address = f"http://127.0.0.1:{stack.portal_port}"
     assert requests.get(f"{address}/healthz", timeout=30).status_code == 200
     (found,) = stack.inspect(stack.container("portal"))
@@ -138,7 +138,7 @@ def test_the_portal_reads_everything_and_writes_requests_alone(stack: Stack):
     assert answer.ok, answer.text
 
 
-def test_the_database_wants_its_password(stack: Stack):
+def test_the_database_wants_its_password(stack: Stack) -> None:
     tried = subprocess.run(
         [
             "docker",
@@ -151,6 +151,7 @@ def test_the_database_wants_its_password(stack: Stack):
             "instance",
             "info",
         ],
+        check=False,
         cwd=stack.root,
         env=stack.environment,
         capture_output=True,
@@ -160,7 +161,7 @@ def test_the_database_wants_its_password(stack: Stack):
     assert "password authentication failed" in tried.stderr
 
 
-def test_a_location_is_taken_away_and_added_while_the_others_go_on(stack: Stack):
+def test_a_location_is_taken_away_and_added_while_the_others_go_on(stack: Stack) -> None:
     files = [
         stack.root / name for name in ("docker-compose.yml", "deploy/workspace/workspace.yaml")
     ]
@@ -202,7 +203,9 @@ HTTPServer(("127.0.0.1", 9000), Receiver).serve_forever()
 """
 
 
-def test_a_location_that_does_not_start_keeps_nobody_from_the_others_and_is_told_of(stack: Stack):
+def test_a_location_that_does_not_start_keeps_nobody_from_the_others_and_is_told_of(
+    stack: Stack,
+) -> None:
     stack.settings |= {
         "TAXI_ALERTS": "webhook",
         "TAXI_ALERT_WEBHOOK": "http://127.0.0.1:9000/hook",  # plain http goes no further
@@ -236,7 +239,7 @@ def test_a_location_that_does_not_start_keeps_nobody_from_the_others_and_is_told
     stack.wait_for_locations()
 
 
-def test_a_restart_of_everything_in_the_middle_of_a_backfill_lets_it_complete(stack: Stack):
+def test_a_restart_of_everything_in_the_middle_of_a_backfill_lets_it_complete(stack: Stack) -> None:
     started = stack.graphql.ask(
         """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(
               backfillParams: $params) { __typename
@@ -278,7 +281,7 @@ def test_a_restart_of_everything_in_the_middle_of_a_backfill_lets_it_complete(st
     assert len(runs) == 2
 
 
-def test_token_of_the_source_reaches_ingestion_alone(stack: Stack):
+def test_token_of_the_source_reaches_ingestion_alone(stack: Stack) -> None:
     services = stack.settings | {"TLC_SOURCE_TOKEN": "secret", "TAXI_SECRETS": "name"}
     given = Stack(stack.root, stack.project, stack.port, stack.portal_port, services)
     found = json.loads(given.compose("config", "--format", "json"))["services"]
@@ -298,7 +301,7 @@ def test_token_of_the_source_reaches_ingestion_alone(stack: Stack):
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_portal_never_has_the_keys_of_the_platform(stack: Stack, own: bool):
+def test_portal_never_has_the_keys_of_the_platform(stack: Stack, own: bool) -> None:
     platform = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
     settings = stack.settings | dict.fromkeys(platform, "platform")
     if own:
@@ -310,6 +313,6 @@ def test_portal_never_has_the_keys_of_the_platform(stack: Stack, own: bool):
     assert keys == dict(zip(platform, (expected, expected, ""), strict=True))
 
 
-def test_settings_of_the_sample_reach_the_locations(stack: Stack):
+def test_settings_of_the_sample_reach_the_locations(stack: Stack) -> None:
     (found,) = stack.inspect(stack.container("ingestion"))
     assert {f"{name}={value}" for name, value in SAMPLE.items()} <= set(found["Config"]["Env"])

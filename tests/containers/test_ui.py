@@ -25,7 +25,7 @@ def page(stack: Stack, chromium: str) -> Iterator[Page]:
         browser.close()
 
 
-def test_the_locations_are_loaded_with_their_images_and_reload(stack: Stack, page: Page):
+def test_the_locations_are_loaded_with_their_images_and_reload(stack: Stack, page: Page) -> None:
     page.goto("/deployment/locations")
     for name in NAMES:
         row = page.get_by_role("row").filter(has_text=re.compile(rf"\b{name}\b"))
@@ -51,7 +51,7 @@ def loaded_at(stack: Stack) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("asset", ["trips_by_week", "adhoc_request"])
-def test_the_lineage_crosses_the_locations(stack: Stack, page: Page, asset: str):
+def test_the_lineage_crosses_the_locations(stack: Stack, page: Page, asset: str) -> None:
     page.goto(f"/assets/{asset}?view=lineage&lineageScope=upstream")
     for name in (asset, "taxi_trips"):
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
