@@ -1,6 +1,7 @@
 """The API, fuzzed from its own description."""
 
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import hypothesis
 import schemathesis
@@ -36,5 +37,5 @@ schema = schemathesis.openapi.from_asgi("/api/openapi.json", portal.app)
 
 @schema.parametrize()
 @hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_request_is_answered_as_described(case: schemathesis.Case) -> None:
+def test_every_request_is_answered_as_described(case: "schemathesis.Case[Any]") -> None:
     case.call_and_validate(checks=CHECKS)

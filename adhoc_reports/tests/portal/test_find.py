@@ -67,12 +67,15 @@ def test_search_longer_than_the_limit_is_refused(local: Portal, path: str) -> No
 def test_search_text_is_computed_once_per_entry(
     three: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    computed = []
+    computed: list[str] = []
     text_property = vars(ReportEntry)["text"]
     compute = text_property.func
-    monkeypatch.setattr(
-        text_property, "func", lambda entry: computed.append(entry) or compute(entry)
-    )
+
+    def compute_and_count(entry: ReportEntry) -> str:
+        computed.append(entry.name)
+        return str(compute(entry))
+
+    monkeypatch.setattr(text_property, "func", compute_and_count)
     for _ in range(2):
         found = three.client.get("/api/reports", params={"q": "2023-01 json"}).json()
         assert found["total"] == 3

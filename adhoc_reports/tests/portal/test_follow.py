@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
 from adhoc_reports.lib import catalog
 from adhoc_reports.lib.catalog import IntakeStatus
@@ -203,7 +204,7 @@ def test_slow_storage_does_not_hold_up_a_download(
     local.answer("jan")
     is_open, read = threading.Event(), storage.read_bounded
 
-    def read_slowly(path: object, limit: int) -> bytes:
+    def read_slowly(path: UPath, limit: int) -> bytes:
         is_open.wait(30)
         return read(path, limit)
 
