@@ -1,4 +1,4 @@
-"""Months that come and change, and what follows by itself: an instance with its daemon."""
+"""Automation on an instance with a daemon: new months, replaced months, reloads, backfills."""
 
 import time
 from collections.abc import Iterator
@@ -21,6 +21,8 @@ pytestmark = pytest.mark.system
 MONTHS = MonthRange.between("2023-01", "2023-02")
 SENSOR = "trip_publication_sensor"
 SECONDS = 90
+ZONES = ["taxi_zones_file", "taxi_zones"]
+ZONES_JOB = JobSubset("trip_update_job", ZONES)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def source(tmp_path: Path) -> Path:
 def running(
     folder: Path, source: Path, months: MonthRange, follow_tlc: str = "off"
 ) -> Iterator[Pipeline]:
-    """An instance over those months, with a data root of its own below a folder."""
+    """An instance over some months, with its data root in a folder."""
     environment = {
         "TAXI_DATA_ROOT": str(folder / "data"),
         "TLC_SOURCE_URL": str(source),
@@ -54,19 +56,19 @@ def follow(pipeline: Pipeline, began: float) -> None:
 
 
 def next_request(pipeline: Pipeline, moment: float) -> str:
-    """The one run that the publication sensor asks for after a moment."""
+    """The one run that the publication sensor requests after a moment, in seconds since 1970."""
     deadline = time.monotonic() + SECONDS
     while True:
         ticks = pipeline.graphql.ticks_since("ingestion", SENSOR, moment)
         if requested := [run_id for tick in ticks for run_id in tick.requested]:
             (run_id,) = requested
             return run_id
-        assert time.monotonic() < deadline, f"nothing was asked for within {SECONDS} s"
+        assert time.monotonic() < deadline, f"{SENSOR} requested no run in {SECONDS} s"
         time.sleep(0.2)
 
 
-def forget_turns(pipeline: Pipeline) -> None:
-    """Let the sensor ask for every month at its next evaluation, as it does after a day."""
+def clear_cursor_of_publication_sensor(pipeline: Pipeline) -> None:
+    """Let the sensor check every month at its next evaluation, as it does after a day."""
     pipeline.graphql.ask(
         """mutation ($sensor: SensorSelector!) {
             setSensorCursor(sensorSelector: $sensor, cursor: null) { __typename } }""",
@@ -88,14 +90,12 @@ def weekly_trips(source: Path) -> dict[str, int]:
     return {week: int(counts.get(week, 0)) for week in weeks}
 
 
-def made_weeks(tmp_path: Path) -> dict[str, int]:
+def written_weeks(tmp_path: Path) -> dict[str, int]:
     frame = pd.read_csv(tmp_path / "data" / "outputs" / "trips_by_week.csv", dtype={"period": str})
     return dict(zip(frame["period"], frame["num_trips"], strict=True))
 
 
-def test_months_that_appear_are_loaded_and_one_that_is_replaced_is_loaded_again_with_its_weeks(
-    source: Path, tmp_path: Path
-) -> None:
+def test_automation_loads_new_and_replaced_months(source: Path, tmp_path: Path) -> None:
     with running(tmp_path, source, MONTHS, follow_tlc="on") as pipeline:
         months_come_and_change(pipeline, source, tmp_path)
 
@@ -105,7 +105,7 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
     appeared = next_request(pipeline, began)
     pipeline.run(Run("months that appeared", appeared))
     follow(pipeline, began)
-    assert made_weeks(tmp_path) == weekly_trips(source)
+    assert written_weeks(tmp_path) == weekly_trips(source)
     assert {m.asset for m in pipeline.materialized} == {
         *("taxi_trips_file", "taxi_trips", "taxi_zones_file", "taxi_zones"),
         *("trips_by_week", "manhattan_stats", "manhattan_map"),
@@ -114,25 +114,25 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
         pipeline.materialized
     )
 
-    before = made_weeks(tmp_path)
+    before = written_weeks(tmp_path)
     pipeline.materialized.clear()
     began = time.time()
     january = source / "trip-data" / "yellow_tripdata_2023-01.parquet"
     pd.read_parquet(january).iloc[:1500].to_parquet(january)
-    forget_turns(pipeline)
+    clear_cursor_of_publication_sensor(pipeline)
     replaced = next_request(pipeline, began)
     pipeline.run(Run("a month that was replaced", replaced))
     follow(pipeline, began)
-    after = made_weeks(tmp_path)
+    after = written_weeks(tmp_path)
     assert after == weekly_trips(source)
-    remade = {m.partition for m in pipeline.materialized if m.asset == "trips_by_week"}
+    remade = {str(m.partition) for m in pipeline.materialized if m.asset == "trips_by_week"}
     assert {week for week in after if after[week] != before[week]} <= remade
     last = (MONTHS.months[1] + timedelta(days=7)).isoformat()
     assert max(remade) < last  # February's own weeks were left alone
     loaded = [m.partition for m in pipeline.materialized if m.asset == "taxi_trips"]
     assert loaded == ["2023-01-01"]
 
-    # January once more, and it is the same: nothing follows, and nothing is out of date.
+    # January again, unchanged: nothing downstream runs, and nothing is stale.
     pipeline.materialized.clear()
     began = time.time()
     pipeline.ingest(MonthRange.between("2023-01", "2023-01"))
@@ -142,7 +142,7 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
     }
     assert set(stale_statuses(pipeline).values()) == {"FRESH"}
 
-    # Zones that cannot be right: the check stops them, and everybody keeps what was there.
+    # Invalid zones: the check blocks them, and the previous zones stay.
     pipeline.materialized.clear()
     zones = tmp_path / "data" / "staging" / "zones" / "zones.parquet"
     kept = zones.read_bytes()
@@ -153,9 +153,7 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
         pipeline.run(
             Run(
                 "zones that are wrong",
-                pipeline.graphql.launch(
-                    "ingestion", JobSubset("trip_update_job", ["taxi_zones_file", "taxi_zones"])
-                ),
+                pipeline.graphql.launch("ingestion", ZONES_JOB),
             )
         )
     follow(pipeline, began)
@@ -170,15 +168,13 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
     assert "row 265: LocationID 999 does not exist" in told["evaluation"]["description"]
 
 
-def test_weeks_wait_for_their_months_and_a_reload_stops_nothing(
-    source: Path, tmp_path: Path
-) -> None:
+def test_weeks_wait_for_months_and_survive_a_reload(source: Path, tmp_path: Path) -> None:
     with running(tmp_path, source, MONTHS) as pipeline:
         began = time.time()
         pipeline.ingest(MonthRange.between("2023-01", "2023-01"))
         follow(pipeline, began)
         whole = [week.isoformat() for week in MonthRange.between("2023-01", "2023-01").full_weeks]
-        assert list(made_weeks(tmp_path)) == whole
+        assert list(written_weeks(tmp_path)) == whole
         assert "2023-01-29" not in whole
 
         # `eager` has been seen to stop for good after a reload (dagster-io/dagster#33656).
@@ -188,11 +184,11 @@ def test_weeks_wait_for_their_months_and_a_reload_stops_nothing(
         began = time.time()
         pipeline.ingest(MonthRange.between("2023-02", "2023-02"))
         follow(pipeline, began)
-        assert made_weeks(tmp_path) == weekly_trips(source)
+        assert written_weeks(tmp_path) == weekly_trips(source)
         assert "manhattan_map" in {m.asset for m in pipeline.materialized}
         assert [m.partition for m in pipeline.materialized].count("2023-01-29") == 1
 
-        # Whatever the schedules are for is done.
+        # The schedules have nothing left to do.
         for location, schedule, reason in (
             ("ingestion", "trip_update_schedule", "All 2 published months are loaded"),
             ("analytics", "weekly_update_schedule", "weeks are up to date."),
@@ -200,7 +196,7 @@ def test_weeks_wait_for_their_months_and_a_reload_stops_nothing(
             assert reason in dry_run(pipeline, location, schedule)
         assert set(stale_statuses(pipeline).values()) == {"FRESH"}
 
-        # A zone has another name. What shows it is out of date until the automation looks.
+        # A zone is renamed: assets that show its name are stale until automation runs.
         pipeline.materialized.clear()
         file = source / "misc" / "taxi_zones.csv"
         published = pd.read_csv(file)
@@ -208,8 +204,7 @@ def test_weeks_wait_for_their_months_and_a_reload_stops_nothing(
         published.to_csv(file, index=False)
         set_sensor(pipeline, "stopSensor")
         began = time.time()
-        zones = ["taxi_zones_file", "taxi_zones"]
-        run_id = pipeline.graphql.launch("ingestion", "trip_update_job", assets=zones)
+        run_id = pipeline.graphql.launch("ingestion", ZONES_JOB)
         pipeline.run(Run("a zone with another name", run_id))
         stale = stale_statuses(pipeline)
         assert {name for name, status in stale.items() if status == "STALE"} >= {"manhattan_stats"}
@@ -217,7 +212,7 @@ def test_weeks_wait_for_their_months_and_a_reload_stops_nothing(
         set_sensor(pipeline, "startSensor")
         follow(pipeline, began)
         made = [m.asset for m in pipeline.materialized]
-        assert sorted(made) == ["manhattan_map", "manhattan_stats", *sorted(zones)]
+        assert sorted(made) == ["manhattan_map", "manhattan_stats", *sorted(ZONES)]
         stats = tmp_path / "data" / "staging" / "manhattan_stats.geojson"
         assert "Alphabet Town" in stats.read_text()
         assert set(stale_statuses(pipeline).values()) == {"FRESH"}
@@ -259,7 +254,7 @@ def set_sensor(pipeline: Pipeline, mutation: str) -> None:
 
 
 def dry_run(pipeline: Pipeline, location: str, schedule: str) -> str:
-    """Why a schedule would do nothing now, as its page's preview of a tick tells it."""
+    """Why a schedule would skip now, from the UI's preview of a tick."""
     answer = pipeline.graphql.ask(
         """mutation ($schedule: ScheduleSelector!, $now: Float) {
             scheduleDryRun(selectorData: $schedule, timestamp: $now) { __typename
@@ -280,7 +275,7 @@ def dry_run(pipeline: Pipeline, location: str, schedule: str) -> str:
 
 
 def stale_statuses(pipeline: Pipeline) -> dict[str, str]:
-    """What the UI shows of analytics' assets, of each partition where there are any."""
+    """The stale status of analytics' assets, by partition where there are partitions."""
     nodes = pipeline.graphql.ask(
         """query ($keys: [AssetKeyInput!]) { assetNodes(assetKeys: $keys) {
             assetKey { path } staleStatus partitionKeys } }""",
@@ -299,7 +294,7 @@ def stale_statuses(pipeline: Pipeline) -> dict[str, str]:
 
 
 def backfill(pipeline: Pipeline, months: MonthRange) -> str:
-    """Load months as the UI does, by a backfill of the daemon's; its run once that has ended."""
+    """Load months by a backfill, as the UI does; return its run when that has ended."""
     backfill_id = pipeline.graphql.ask(
         """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(
               backfillParams: $params) { ... on LaunchBackfillSuccess { backfillId } } }""",
@@ -317,13 +312,11 @@ def backfill(pipeline: Pipeline, months: MonthRange) -> str:
     return run_id
 
 
-def test_a_backfill_of_three_years_of_months_is_one_run_and_leads_to_two(tmp_path: Path) -> None:
+def test_backfill_of_36_months_is_one_run_and_starts_two(tmp_path: Path) -> None:
     years = MonthRange.between("2021-01", "2023-12")
     write_sample(tmp_path / "source", years.months, 200)
     with running(tmp_path, tmp_path / "source", years) as pipeline:
-        zones = pipeline.graphql.launch(
-            "ingestion", JobSubset("trip_update_job", ["taxi_zones_file", "taxi_zones"])
-        )
+        zones = pipeline.graphql.launch("ingestion", ZONES_JOB)
         pipeline.run(Run("zones", zones))
         began = time.time()
         months = backfill(pipeline, years)
@@ -339,7 +332,7 @@ def test_a_backfill_of_three_years_of_months_is_one_run_and_leads_to_two(tmp_pat
 
 
 def all_runs(pipeline: Pipeline) -> set[str]:
-    """The ids of all runs but those of ingestion's own automation, which has no part in this."""
+    """The ids of all runs, except those of ingestion's automation."""
     found = pipeline.graphql.ask(
         "{ runsOrError { ... on Runs { results { runId tags { key value } } } } }"
     )["runsOrError"]["results"]

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import requests
@@ -460,7 +460,7 @@ def test_without_script_one_can_ask_watch_and_look(site: Site, browser: Browser)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_pages_are_accessible_and_as_wide_as_the_screen(
-    site: Site, browser: Browser, scheme: str, width: int
+    site: Site, browser: Browser, scheme: Literal["light", "dark"], width: int
 ) -> None:
     _report(site)
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)

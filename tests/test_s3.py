@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -22,6 +23,7 @@ from taxi_shared import storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES
+from taxi_testing.object_store import S3Server
 
 from .conftest import SETTINGS
 from .test_instance import wait_for
@@ -66,7 +68,7 @@ def through_the_whole_platform(home: Path, environment: dict[str, str]) -> None:
             wait_for((root.outputs / answer).is_file, what=answer)
 
 
-def rows(address: str) -> dict[str, list[tuple]]:
+def rows(address: str) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table, in the order of its file."""
     with LakeDatabase(data_root=address).get_connection() as con:
         return {table.name: con.execute(f"FROM {table.name}").fetchall() for table in TABLES}

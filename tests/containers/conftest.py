@@ -32,10 +32,9 @@ def _engine() -> None:
         pytest.fail(f"No Docker Engine answers: start one, then check `docker info` ({error}).")
 
 
-def command(*words: str, cwd: Path = ROOT, env: dict[str, str] | None = None, **options) -> str:
-    done = subprocess.run(
-        words, check=False, cwd=cwd, env=env, capture_output=True, text=True, **options
-    )
+def command(*words: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
+    """Run a command and return what it prints; fail the test with all output if it fails."""
+    done = subprocess.run(words, check=False, cwd=cwd, env=env, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -44,7 +43,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120, what: str = "it
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s"
-        time.sleep(0.3)
+        time.sleep(0.2)
     return found
 
 
@@ -74,8 +73,8 @@ class Stack:
             **self.settings,
         }
 
-    def compose(self, *words: str, **options) -> str:
-        return command("docker", "compose", *words, cwd=self.root, env=self.environment, **options)
+    def compose(self, *words: str) -> str:
+        return command("docker", "compose", *words, cwd=self.root, env=self.environment)
 
     def build(self) -> None:
         """All images, as `make images` builds them."""
@@ -88,7 +87,8 @@ class Stack:
         return self.execute(service, "python", "-c", code)
 
     def inspect(self, *names: str) -> list[dict[str, Any]]:
-        return json.loads(command("docker", "inspect", *names))
+        found: list[dict[str, Any]] = json.loads(command("docker", "inspect", *names))
+        return found
 
     def container(self, service: str) -> str:
         (container,) = self.compose("ps", "--quiet", service).split()
@@ -102,11 +102,11 @@ class Stack:
     def container_of(self, run_id: str) -> str:
         """The container of a run, from its start on."""
         label = f"label=dagster/run_id={run_id}"
-        found = wait_for(
+        (found, *_) = wait_for(
             lambda: command("docker", "ps", "--quiet", "--filter", label).split(),
             what=f"the container of run {run_id}",
         )
-        return found[0]
+        return str(found)
 
     def wait_for_locations(self) -> None:
         wait_for(
@@ -115,11 +115,12 @@ class Stack:
         )
 
     def wait_for_run(self, run_id: str) -> str:
-        return wait_for(
+        status = wait_for(
             lambda: (s := self.graphql.run_status(run_id)) in FINISHED and s,
             seconds=300,
             what=f"the end of run {run_id}",
         )
+        return str(status)
 
     def has_file(self, path: str) -> bool:
         return self.python("ingestion", f"import os; print(os.path.exists({path!r}))") == "True\n"

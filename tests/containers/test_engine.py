@@ -62,7 +62,7 @@ def test_container_of_the_run_template_is_created(stack: Stack) -> None:
         {"ports": {"4000/tcp": 4000}},
         {"mem_limit": "100g"},
     ],
-    ids=lambda changes: "-".join(changes),
+    ids="-".join,
 )
 def test_container_with_more_rights_is_refused(stack: Stack, changes: dict[str, Any]) -> None:
     changes = json.loads(json.dumps(changes).replace("{project}", stack.project))

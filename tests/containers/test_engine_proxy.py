@@ -46,7 +46,8 @@ class RealEngine:
     def body(self) -> dict[str, Any]:
         """The template for this project, with a command that shows the container's limits."""
         text = json.dumps(BODY).replace("taxi_", f"{self.project}_")
-        return json.loads(text) | {
+        template: dict[str, Any] = json.loads(text)
+        return template | {
             "Image": f"{self.project}-ingestion:dev",
             "Labels": {"taxi.run": self.project, "dagster/run_id": "1"},
             "Cmd": [
