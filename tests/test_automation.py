@@ -16,11 +16,12 @@ from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline, PipelineError, Run
 from taxi_platform.sample import write_sample
 
+from .waiting import wait_for
+
 pytestmark = pytest.mark.system
 
 MONTHS = MonthRange.between("2023-01", "2023-02")
 SENSOR = "trip_publication_sensor"
-SECONDS = 90
 ZONES = ["taxi_zones_file", "taxi_zones"]
 ZONES_JOB = JobSubset("trip_update_job", ZONES)
 
@@ -57,14 +58,13 @@ def follow(pipeline: Pipeline, began: float) -> None:
 
 def next_request(pipeline: Pipeline, moment: float) -> str:
     """The one run that the publication sensor requests after a moment, in seconds since 1970."""
-    deadline = time.monotonic() + SECONDS
-    while True:
+
+    def requested() -> list[str]:
         ticks = pipeline.graphql.ticks_since("ingestion", SENSOR, moment)
-        if requested := [run_id for tick in ticks for run_id in tick.requested]:
-            (run_id,) = requested
-            return run_id
-        assert time.monotonic() < deadline, f"{SENSOR} requested no run in {SECONDS} s"
-        time.sleep(0.2)
+        return [run_id for tick in ticks for run_id in tick.requested]
+
+    (run_id,) = wait_for(requested, f"a request of {SENSOR}")
+    return run_id
 
 
 def clear_cursor_of_publication_sensor(pipeline: Pipeline) -> None:
@@ -303,11 +303,9 @@ def backfill(pipeline: Pipeline, months: MonthRange) -> str:
             "partitionNames": [month.isoformat() for month in months.months],
         },
     )["launchPartitionBackfill"]["backfillId"]
-    deadline = time.monotonic() + SECONDS
-    while not (runs := pipeline.graphql.runs_of_backfill(backfill_id)):
-        assert time.monotonic() < deadline, f"no run of the backfill within {SECONDS} s"
-        time.sleep(0.2)
-    (run_id,) = runs
+    (run_id,) = wait_for(
+        lambda: pipeline.graphql.runs_of_backfill(backfill_id), "the run of the backfill"
+    )
     pipeline.run(Run("36 months", run_id))
     return run_id
 

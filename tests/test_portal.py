@@ -25,6 +25,7 @@ from taxi_platform.instance import Instance, InstanceError, free_port
 from taxi_platform.pipeline import Pipeline
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import locations
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -96,13 +97,6 @@ class Site:
         )["runsOrError"]["results"]
         tags = (tag for run in found for tag in run["tags"])
         return Counter(tag["value"] for tag in tags if tag["key"] == "request")
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -556,7 +550,7 @@ def test_requests_sent_at_once_are_each_answered_once(
             assert set(clients.map(ask, range(SENT))) == {303}
             sent = time.monotonic() - begin
             all_sent.set()
-            wait_for(lambda: answered() == SENT, f"{SENT} reports", seconds=900)
+            wait_for(lambda: answered() == SENT, f"{SENT} reports", seconds=300)
             took = time.monotonic() - begin
         finally:
             all_answered.set()

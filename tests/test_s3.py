@@ -26,7 +26,7 @@ from taxi_shared.tables import TABLES
 from taxi_testing.object_store import S3Server
 
 from .conftest import SETTINGS
-from .test_instance import wait_for
+from .waiting import wait_for
 
 pytestmark = pytest.mark.system
 

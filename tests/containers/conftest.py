@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from taxi_platform.calendar import MonthRange
-from taxi_platform.graphql import FINISHED, GraphQL
+from taxi_platform.graphql import GraphQL
 from taxi_platform.instance import free_port
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import ROOT
+from tests.waiting import wait_for, wait_for_status
 
 MONTHS = MonthRange.between("2023-01", "2023-03")
 NOT_COPIED = (".venv", ".tools", ".dagster", "data", "__pycache__", ".*_cache", ".env")
@@ -37,14 +38,6 @@ def command(*words: str, cwd: Path = ROOT, env: dict[str, str] | None = None) ->
     done = subprocess.run(words, check=False, cwd=cwd, env=env, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120, what: str = "it") -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s"
-        time.sleep(0.2)
-    return found
 
 
 @dataclass
@@ -115,12 +108,7 @@ class Stack:
         )
 
     def wait_for_run(self, run_id: str) -> str:
-        status = wait_for(
-            lambda: (s := self.graphql.run_status(run_id)) in FINISHED and s,
-            seconds=300,
-            what=f"the end of run {run_id}",
-        )
-        return str(status)
+        return wait_for_status(self.graphql, run_id, seconds=300)
 
     def has_file(self, path: str) -> bool:
         return self.python("ingestion", f"import os; print(os.path.exists({path!r}))") == "True\n"

@@ -4,8 +4,9 @@ import gzip
 import subprocess
 from pathlib import Path
 
-from tests.containers.conftest import Stack, command, wait_for
+from tests.containers.conftest import Stack, command
 from tests.containers.test_deploy import MONTH
+from tests.waiting import wait_for
 
 LAKE = "/data/staging/trips/partition_date=2023-01-01"
 

@@ -16,7 +16,8 @@ from rich.console import Console
 from taxi_platform import deploy as steps
 from taxi_platform.deploy import ComposeGraphQL, DeployError, Deployment
 from taxi_platform.workspace import ROOT, locations
-from tests.containers.conftest import Stack, command, wait_for
+from tests.containers.conftest import Stack, command
+from tests.waiting import wait_for
 
 LOCATIONS = {location.name: location for location in locations()}
 MONTH = {"dagster/partition": "2023-01-01"}

@@ -14,8 +14,9 @@ import pytest
 
 from taxi_platform.instance import free_port
 from taxi_platform.workspace import ROOT
-from tests.containers.conftest import command, wait_for
+from tests.containers.conftest import command
 from tests.test_engine_proxy import BODY, CONTEXT
+from tests.waiting import wait_for
 
 BASE_IMAGE = "python:3.12-slim-bookworm"  # of deploy/Dockerfile
 
@@ -79,7 +80,7 @@ def real_engine() -> Iterator[RealEngine]:
     ).strip()
     engine.proxy = proxy
     try:
-        wait_for(lambda: "listening" in engine.log(), 30, "the start of the proxy")
+        wait_for(lambda: "listening" in engine.log(), "the start of the proxy")
         yield engine
     finally:
         command("docker", "rm", "--force", proxy)

@@ -11,8 +11,9 @@ import pytest
 import requests
 
 from taxi_platform.instance import free_port
-from tests.containers.conftest import SAMPLE, Stack, remove, wait_for
+from tests.containers.conftest import SAMPLE, Stack, remove
 from tests.containers.test_platform import RANGE, REQUEST, printed_by_last_run
+from tests.waiting import wait_for
 
 S3 = {
     "COMPOSE_PROFILES": "s3",

@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from taxi_platform.workspace import locations
-from tests.containers.conftest import MONTHS, SAMPLE, Stack, command, wait_for
+from tests.containers.conftest import MONTHS, SAMPLE, Stack, command
+from tests.waiting import wait_for
 
 NAMES = [location.name for location in locations()]
 RANGE = {
