@@ -1,4 +1,4 @@
-"""Alerts of what goes wrong in any location, received by a real HTTP endpoint and SMTP server."""
+"""Alerts of failures in any location, received by a real HTTP endpoint and SMTP server."""
 
 import io
 import json
@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from email import message_from_bytes
-from email.message import Message as Mail
+from email.message import EmailMessage
 from email.policy import default as policy
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,17 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from rich.console import Console
-from taxi_platform.alerts.watch import QUIET_SECONDS, State, Watch
 
-from taxi_platform.alerts.channels import Email, NotSent, Webhook, configured
-from taxi_platform.alerts.message import MOST_PROBLEMS, Message
-from taxi_platform.graphql import FINISHED, GraphQL
+from taxi_platform.alerts.channels import DeliveryError, Email, Webhook, configured
+from taxi_platform.alerts.message import MAX_PROBLEMS, Message
+from taxi_platform.alerts.watcher import QUIET_SECONDS, State, Watcher
+from taxi_platform.graphql import GraphQL
 from taxi_platform.instance import Instance, free_port
 from taxi_platform.problems import Problem
 from taxi_platform.status import show
 from taxi_platform.workspace import Location
+from tests.waiting import wait_for, wait_for_status
 
-SECONDS = 90
 FAILING = """
 from pathlib import Path
 import dagster as dg
@@ -95,6 +96,11 @@ class Receiver:
     def problems(self) -> list[dict[str, Any]]:
         return [problem for message in self.received for problem in message["problems"]]
 
+    @property
+    def subjects(self) -> set[tuple[str, str, str]]:
+        """Kind, location and text of each problem, without its count."""
+        return {(p["kind"], p["location"], p["what"].split(",")[0]) for p in self.problems}
+
 
 @pytest.fixture
 def webhook() -> Iterator[Receiver]:
@@ -127,11 +133,17 @@ class Mailbox:
     """An SMTP server's mail."""
 
     port: int
-    mails: list[Mail] = field(default_factory=list)
+    mails: list[EmailMessage] = field(default_factory=list)
     receivers: list[list[str]] = field(default_factory=list)
 
-    async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:
-        self.mails.append(message_from_bytes(envelope.content, policy=policy))
+    @property
+    def text(self) -> str:
+        return "\n".join(str(mail.get_content()) for mail in self.mails)
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd calls this name
+        self, server: object, session: object, envelope: Any
+    ) -> str:
+        self.mails.append(message_from_bytes(envelope.content, EmailMessage, policy=policy))
         self.receivers.append(envelope.rcpt_tos)
         return "250 OK"
 
@@ -143,16 +155,6 @@ def mailbox() -> Iterator[Mailbox]:
     controller.start()
     yield box
     controller.stop()
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, (
-            f"not in {SECONDS} s: {what if isinstance(what, str) else what()}"
-        )
-        time.sleep(0.2)
-    return found
 
 
 def problem(key: str, first: float = 1_000.0, last: float | None = None, **values: Any) -> Problem:
@@ -168,14 +170,51 @@ def problem(key: str, first: float = 1_000.0, last: float | None = None, **value
     )
 
 
-@pytest.mark.system
-def test_what_fails_in_any_location_is_told_once_by_webhook_and_by_mail(tmp_path, webhook, mailbox):
-    served = []
+# Kind, location and text of each problem that two locations of FAILING report.
+EXPECTED = {
+    (kind, where, f"{kind} {name} failed")
+    for where in ("north", "south")
+    for kind, name in (
+        ("sensor", "broken_sensor"),
+        ("sensor", "broken_automation"),
+        ("schedule", "broken_schedule"),
+    )
+} | {
+    ("run", "north", "unlucky_job failed"),
+    ("run", "south", "unlucky_job failed"),
+    ("run", "south", "dubious_job failed"),  # by its blocking check
+    ("check", "south", "check must_hold of south/dubious did not pass"),
+    ("check", "south", "check should_hold of south/dubious did not pass"),
+}
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> list[Location]:
+    """Two locations in which everything fails."""
+    found = []
     for name in ("north", "south"):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "failing.py").write_text(FAILING)
-        served.append(Location(name, "failing", folder, Path(sys.executable)))
+        found.append(Location(name, "failing", folder, Path(sys.executable)))
+    return found
+
+
+def wait_for_polls(home: Path) -> None:
+    """Wait for two polls of the watcher, each of which may find new problems."""
+    for _ in range(2):
+        polled = State.load(home / "alerts.json", 0).polled_at
+        wait_for(partial(polled_after, home, polled), "a poll of the watcher")
+
+
+def polled_after(home: Path, moment: float) -> bool:
+    return State.load(home / "alerts.json", 0).polled_at > moment
+
+
+@pytest.mark.system
+def test_each_failure_is_sent_once_by_webhook_and_email(
+    tmp_path: Path, webhook: Receiver, mailbox: Mailbox, served: list[Location]
+) -> None:
     environment = {
         "TAXI_ALERTS": "webhook, email",
         "TAXI_ALERT_WEBHOOK": webhook.address,
@@ -188,61 +227,23 @@ def test_what_fails_in_any_location_is_told_once_by_webhook_and_by_mail(tmp_path
     with Instance(home, environment=environment, served=served) as instance:
         graphql = instance.graphql
         runs = [graphql.launch(where, "unlucky_job") for where in ("north", "south")]
-        checked = graphql.launch("south", "dubious_job")
-        for run_id in [*runs, checked]:
-            wait_for(lambda run_id=run_id: graphql.run_status(run_id) in FINISHED, "a run's end")
+        runs.append(graphql.launch("south", "dubious_job"))
+        for run_id in runs:
+            wait_for_status(graphql, run_id)
         wait_for(lambda: webhook.refused, "a try to send")
         webhook.status = 200
-
-        def told() -> set[tuple[str, str, str]]:
-            return {(p["kind"], p["location"], p["what"].split(",")[0]) for p in webhook.problems}
-
-        expected = {
-            (kind, where, f"{kind} {name} failed")
-            for where in ("north", "south")
-            for kind, name in (
-                ("sensor", "broken_sensor"),
-                ("sensor", "broken_automation"),
-                ("schedule", "broken_schedule"),
-            )
-        } | {
-            ("run", "north", "unlucky_job failed"),
-            ("run", "south", "unlucky_job failed"),
-            ("run", "south", "dubious_job failed"),  # by its blocking check
-            ("check", "south", "check must_hold of south/dubious did not pass"),
-            ("check", "south", "check should_hold of south/dubious did not pass"),
-        }
-        # A schedule is due once a minute; what came first was told without it.
+        # A schedule is due once a minute; the other problems are sent before it.
         wait_for(
-            lambda: told() >= expected, lambda: f"telling {expected - told()}, told is {told()}"
+            lambda: webhook.subjects >= EXPECTED,
+            lambda: f"sending {EXPECTED - webhook.subjects} after {webhook.subjects}",
         )
-        time.sleep(35)  # two more looks, at sensors that fail every few seconds
-        assert told() == expected
-        assert len(webhook.problems) == len(expected)
-
-        by_what = {(p["location"], p["what"].split(",")[0]): p for p in webhook.problems}
-        run = by_what["north", "unlucky_job failed"]
-        assert run["link"] == f"https://dagster.example.org/runs/{runs[0]}"
-        assert "the moon is in the wrong house" in run["reason"]
-        assert run["team"] == "north"
-        assert run["since"].endswith("+00:00")
-        assert (
-            by_what["south", "check must_hold of south/dubious did not pass"]["severity"] == "error"
-        )
-        warning = by_what["south", "check should_hold of south/dubious did not pass"]
-        assert warning["severity"] == "warning"
-        assert warning["reason"] == "should_hold: 7 of 9"
-        assert (
-            "nobody answers the door" in by_what["north", "sensor broken_sensor failed"]["reason"]
-        )
-        assert "cannot tell" in by_what["south", "sensor broken_automation failed"]["reason"]
-
-        def mailed() -> str:
-            return "\n".join(str(mail.get_content()) for mail in mailbox.mails)
-
+        wait_for_polls(home)  # sensors that fail every few seconds are not sent again
+        assert webhook.subjects == EXPECTED
+        assert len(webhook.problems) == len(EXPECTED)
+        check_fields(webhook, runs[0])
         # The mail server was there from the start: its messages come at other times.
-        wait_for(lambda: all(text in mailed() for _, _, text in expected), mailed)
-        assert mailed().count(runs[0]) == 1
+        wait_for(lambda: all(text in mailbox.text for _, _, text in EXPECTED), "mail")
+        assert mailbox.text.count(runs[0]) == 1
         assert mailbox.receivers[0] == ["night@example.org", "day@example.org"]
         assert "T0KEN" not in instance.log("alerts").read_text()
 
@@ -252,31 +253,40 @@ def test_what_fails_in_any_location_is_told_once_by_webhook_and_by_mail(tmp_path
         assert "✗ check must_hold of south/dubious did not pass in south" in text
         assert "! check should_hold of south/dubious did not pass in south" in text
 
-    count = len(webhook.problems)
-    mails = len(mailbox.mails)
+    sent, mails = len(webhook.problems), len(mailbox.mails)
     state = State.load(home / "alerts.json", time.time())
-    assert {key for key in state.told if key.startswith("run")} == {
-        f"run {run}" for run in [*runs, checked]
+    assert {key for key in state.reported if key.startswith("run")} == {
+        f"run {run}" for run in runs
     }
     assert not any(state.outbox.values())
 
-    # Nobody is told again by the next start, at which the same runs and checks have failed. (The
-    # daemon's ticks go on failing meanwhile: of those nobody is told before a quiet hour.)
-    begin = time.time()
+    # The next start finds the same failed runs and checks, and ticks that go on failing: nothing
+    # is sent again.
     with Instance(home, environment=environment, served=served):
-        for _ in range(2):
-            looked = State.load(home / "alerts.json", 0).looked
-            wait_for(
-                lambda looked=looked: State.load(home / "alerts.json", 0).looked > looked, "a look"
-            )
-        assert State.load(home / "alerts.json", 0).looked > begin
+        wait_for_polls(home)
         wait_for(lambda: not any(State.load(home / "alerts.json", 0).outbox.values()), "sending")
-    assert webhook.problems[count:] == []
+    assert webhook.problems[sent:] == []
     assert mailbox.mails[mails:] == []
 
 
+def check_fields(webhook: Receiver, run_id: str) -> None:
+    """Check the fields of the problems that a webhook has received."""
+    found = {(p["location"], p["what"].split(",")[0]): p for p in webhook.problems}
+    run = found["north", "unlucky_job failed"]
+    assert run["link"] == f"https://dagster.example.org/runs/{run_id}"
+    assert "the moon is in the wrong house" in run["reason"]
+    assert run["team"] == "north"
+    assert run["since"].endswith("+00:00")
+    error = found["south", "check must_hold of south/dubious did not pass"]
+    assert error["severity"] == "error"
+    warning = found["south", "check should_hold of south/dubious did not pass"]
+    assert (warning["severity"], warning["reason"]) == ("warning", "should_hold: 7 of 9")
+    assert "nobody answers the door" in found["north", "sensor broken_sensor failed"]["reason"]
+    assert "cannot tell" in found["south", "sensor broken_automation failed"]["reason"]
+
+
 class Unreliable:
-    """A channel that fails when told to."""
+    """A channel that fails while it is down."""
 
     name = "unreliable"
 
@@ -286,69 +296,69 @@ class Unreliable:
 
     def send(self, message: Message) -> None:
         if self.down:
-            raise NotSent("nobody there")
+            raise DeliveryError("nobody there")
         self.sent.append(message)
 
 
-def test_what_could_not_be_sent_is_kept_over_a_restart_and_sent_once(tmp_path):
+def test_unsent_problems_survive_a_restart_and_are_sent_once(tmp_path: Path) -> None:
     channel = Unreliable()
     path = tmp_path / "alerts.json"
     graphql = GraphQL("http://127.0.0.1:9")
-    watch = Watch(graphql, [channel], path, "http://ui")
-    watch.state.take([problem("run 1"), problem("run 2", 1_001)], ["unreliable"], 1_002)
-    watch.state.save(path)
-    watch.send()
-    watch.look()  # nothing answers: it stays as it was
+    watcher = Watcher(graphql, [channel], path, "http://ui")
+    watcher.state.add([problem("run 1"), problem("run 2", 1_001)], ["unreliable"], 1_002)
+    watcher.state.save(path)
+    watcher.send()
+    watcher.poll()  # nothing answers: it stays as it was
 
     channel.down = False
-    again = Watch(graphql, [channel], path, "http://ui")
+    again = Watcher(graphql, [channel], path, "http://ui")
     again.send()
     again.send()
     (message,) = channel.sent
     assert [p.key for p in message.problems] == ["run 1", "run 2"]
-    assert Watch(graphql, [channel], path, "http://ui").state.outbox == {"unreliable": []}
+    assert Watcher(graphql, [channel], path, "http://ui").state.outbox == {"unreliable": []}
 
 
-def test_one_channel_that_is_down_holds_up_no_other(tmp_path):
+def test_failing_channel_does_not_delay_others(tmp_path: Path) -> None:
     broken, working = Unreliable(), Unreliable()
     working.name, working.down = "working", False
-    watch = Watch(
+    watcher = Watcher(
         GraphQL("http://127.0.0.1:9"), [broken, working], tmp_path / "a.json", "http://ui"
     )
-    watch.state.take([problem("run 1")], ["unreliable", "working"], 1_002)
-    watch.send()
+    watcher.state.add([problem("run 1")], ["unreliable", "working"], 1_002)
+    watcher.send()
     assert [len(message.problems) for message in working.sent] == [1]
-    assert len(watch.state.outbox["unreliable"]) == 1
+    assert len(watcher.state.outbox["unreliable"]) == 1
 
 
-def test_a_sensor_that_goes_on_failing_is_told_once_and_again_after_a_quiet_hour():
-    state = State(looked=0)
+def test_failing_sensor_is_reported_again_after_a_quiet_hour() -> None:
+    state = State(polled_at=0)
     for now in range(1_000, 5_000, 15):  # fails at every look for more than an hour
         ticks = problem("sensor x", now - 10, now - 5, kind="sensor")
-        state.take([ticks], ["webhook"], now)
+        state.add([ticks], ["webhook"], now)
     assert len(state.outbox["webhook"]) == 1
     later = 5_000 + QUIET_SECONDS
-    state.take([problem("sensor x", later - 5, kind="sensor")], ["webhook"], later)
+    state.add([problem("sensor x", later - 5, kind="sensor")], ["webhook"], later)
     assert len(state.outbox["webhook"]) == 2
 
 
-def test_a_location_that_does_not_load_is_told_once_while_it_lasts():
-    state = State(looked=0)
+def test_location_that_does_not_load_is_reported_once() -> None:
+    state = State(polled_at=0)
     for now in range(1_000, 9_000, 15):
-        state.take([problem("location x", 0, 0, kind="location")], ["webhook"], now)
+        state.add([problem("location x", 0, 0, kind="location")], ["webhook"], now)
     (told,) = state.outbox["webhook"]
     assert told.first == 1_000
 
 
-def test_a_storm_is_one_message_of_bounded_length():
+def test_many_problems_are_one_message_of_limited_length() -> None:
     message = Message([problem(f"run {n}") for n in range(500)], "http://ui")
-    assert len(message.json["problems"]) == MOST_PROBLEMS
-    assert message.json["left_out"] == 500 - MOST_PROBLEMS
+    assert len(message.json["problems"]) == MAX_PROBLEMS
+    assert message.json["left_out"] == 500 - MAX_PROBLEMS
     assert "and 450 more: http://ui" in message.text
     assert message.title == "[adhoc_reports] error: run 0 failed and 499 more"
 
 
-def test_without_a_setting_there_are_no_alerts(monkeypatch):
+def test_without_a_setting_there_are_no_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TAXI_ALERTS", raising=False)
     assert configured() == []
 
@@ -378,7 +388,9 @@ def test_without_a_setting_there_are_no_alerts(monkeypatch):
         ),
     ],
 )
-def test_half_a_configuration_is_refused_with_what_is_missing(monkeypatch, settings, reason):
+def test_incomplete_settings_name_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], reason: str
+) -> None:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=reason.replace("(", "\\(")) as refused:
@@ -386,25 +398,29 @@ def test_half_a_configuration_is_refused_with_what_is_missing(monkeypatch, setti
     assert "T0KEN" not in str(refused.value)
 
 
-def test_mail_in_clear_is_sent_to_this_machine_only(mailbox, monkeypatch):
+def test_unencrypted_mail_is_sent_to_this_machine_only(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     message = Message([problem("run 1")], "http://ui")
     email = Email(f"smtp://127.0.0.1:{mailbox.port}", "a@example.org", "b@example.org")
     email.send(message)
     assert len(mailbox.mails) == 1
     monkeypatch.setattr("taxi_platform.alerts.channels.is_loopback", lambda host: False)
-    with pytest.raises(NotSent, match=r"not offer STARTTLS.* set TAXI_ALERT_SMTP to smtps://127"):
+    with pytest.raises(
+        DeliveryError, match=r"not offer STARTTLS.* set TAXI_ALERT_SMTP to smtps://127"
+    ):
         email.send(message)
     assert len(mailbox.mails) == 1
 
 
-def test_password_in_the_mail_server_is_not_shown(monkeypatch):
+def test_password_in_the_mail_server_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAXI_ALERTS", "email")
     monkeypatch.setenv("TAXI_ALERT_SMTP", "http://me:hunter2@mail.example.org")
     with pytest.raises(ValueError, match=r"is 'http://mail\.example\.org', expected"):
         configured()
 
 
-def test_line_break_in_a_name_adds_no_mail_header(mailbox):
+def test_line_break_in_a_name_adds_no_mail_header(mailbox: Mailbox) -> None:
     message = Message([problem("run 1\r\nBcc: c@example.org")], "http://ui")
     Email(f"smtp://127.0.0.1:{mailbox.port}", "a@example.org", "b@example.org").send(message)
     (mail,) = mailbox.mails
@@ -412,7 +428,7 @@ def test_line_break_in_a_name_adds_no_mail_header(mailbox):
     assert "run 1 Bcc: c@example.org failed" in mail["Subject"]
 
 
-def test_text_for_chats_shows_markup_as_written():
+def test_text_for_chats_shows_markup_as_written() -> None:
     name = "<!channel> & <http://evil|click>"
     checked = replace(problem(name), reason=name, path="/assets/a?view=checks&checkDetail=b")
     message = Message([checked], "http://ui")
@@ -425,30 +441,34 @@ def test_text_for_chats_shows_markup_as_written():
     assert f"why: {name}\n" in message.text  # of the mail
 
 
-def test_webhook_gets_no_netrc_and_no_redirect(webhook, monkeypatch, tmp_path):
+def test_webhook_gets_no_netrc_and_no_redirect(
+    webhook: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "netrc").write_text("default login stray password stray\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("TAXI_ALERT_WEBHOOK", webhook.address)
     Webhook().send(Message([problem("run 1")], "http://ui"))
     assert webhook.authorizations == [None]
     webhook.status = 307
-    with pytest.raises(NotSent, match="HTTP 307"):
+    with pytest.raises(DeliveryError, match="HTTP 307"):
         Webhook().send(Message([problem("run 1")], "http://ui"))
     assert len(webhook.authorizations) == 2
 
 
-def test_state_of_alerts_is_for_its_owner_alone(tmp_path):
+def test_only_its_owner_can_read_the_state_of_alerts(tmp_path: Path) -> None:
     path = tmp_path / "alerts.json"
     path.write_text("{}")
-    State(looked=0).save(path)
+    State(polled_at=0).save(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert State.load(path, 1).looked == 0
+    assert State.load(path, 1).polled_at == 0
 
 
-def test_password_of_the_webserver_is_not_logged_or_linked(tmp_path, caplog):
+def test_password_of_the_webserver_is_not_logged_or_linked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     url = "http://me:hunter2@127.0.0.1:9"
-    watch = Watch(GraphQL(url), [], tmp_path / "alerts.json", url)
-    watch.look()
-    assert watch.ui == "http://127.0.0.1:9"
-    assert "http://127.0.0.1:9 does not tell" in caplog.text
+    watcher = Watcher(GraphQL(url), [], tmp_path / "alerts.json", url)
+    watcher.poll()
+    assert watcher.ui == "http://127.0.0.1:9"
+    assert "Could not query http://127.0.0.1:9" in caplog.text
     assert "hunter2" not in caplog.text

@@ -9,6 +9,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -64,26 +65,26 @@ def _send(instance: Instance, method: str = "POST", **request: Any) -> requests.
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_an_image_of_another_site_starts_nothing(instance: Instance):
+def test_an_image_of_another_site_starts_nothing(instance: Instance) -> None:
     sent = _send(instance, "GET", params={"query": MUTATION}, headers=CROSS_SITE)
     assert sent.status_code == 403
 
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("headers", [{}, LINK, {"sec-fetch-site": "none"}])
-def test_no_get_runs_a_mutation(instance: Instance, headers: dict[str, str]):
+def test_no_get_runs_a_mutation(instance: Instance, headers: dict[str, str]) -> None:
     sent = _send(instance, "GET", params={"query": MUTATION}, headers=headers)
     assert (sent.status_code, sent.headers["allow"]) == (405, "POST")
 
 
-def test_no_get_evaluates_a_sensor(instance: Instance):
+def test_no_get_evaluates_a_sensor(instance: Instance) -> None:
     query = """{ sensorOrError(sensorSelector: {repositoryLocationName: "adhoc_reports",
         repositoryName: "__repository__", sensorName: "adhoc_request_sensor"}) {
         ... on Sensor { nextTick { evaluationResult { skipReason } } } } }"""
     assert _send(instance, "GET", params={"query": query}).status_code == 405
 
 
-def test_no_answer_is_shown_in_a_frame_of_another_site(instance: Instance):
+def test_pages_cannot_be_framed_by_other_sites(instance: Instance) -> None:
     for address, expected in ((instance.url, "SAMEORIGIN"), (f"{instance.portal_url}/", "DENY")):
         assert requests.get(address, timeout=30).headers["x-frame-options"] == expected
 
@@ -99,13 +100,13 @@ def test_no_answer_is_shown_in_a_frame_of_another_site(instance: Instance):
         ({}, 415),
     ],
 )
-def test_a_form_starts_nothing(instance: Instance, headers: dict[str, str], status: int):
+def test_a_form_starts_nothing(instance: Instance, headers: dict[str, str], status: int) -> None:
     sent = _send(instance, params={"query": MUTATION}, data={"x": "y"}, headers=headers)
     assert sent.status_code == status
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_json_sent_as_plain_text_starts_nothing(instance: Instance):
+def test_json_sent_as_plain_text_starts_nothing(instance: Instance) -> None:
     body = json.dumps({"query": MUTATION})
     for headers, status in (({"origin": "http://evil.example"}, 403), ({}, 415)):
         sent = _send(instance, data=body, headers={"content-type": "text/plain", **headers})
@@ -114,7 +115,7 @@ def test_json_sent_as_plain_text_starts_nothing(instance: Instance):
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("host", ["evil.example:3000", "127.0.0.1.evil.example", "localhost.evil"])
-def test_a_rebound_name_reaches_neither_server(instance: Instance, host: str):
+def test_unknown_host_names_are_refused(instance: Instance, host: str) -> None:
     sent = _send(instance, json={"query": MUTATION}, headers={"host": host})
     assert sent.status_code == 400
     portal = requests.get(f"{instance.portal_url}/", headers={"host": host}, timeout=30)
@@ -134,8 +135,8 @@ def _handshake(instance: Instance, *headers: str) -> str:
         return connection.recv(1000).decode().partition("\r\n")[0]
 
 
-def test_a_websocket_is_opened_for_own_pages_alone(instance: Instance):
-    refused = (
+def test_a_websocket_is_opened_for_own_pages_alone(instance: Instance) -> None:
+    refused: tuple[tuple[str, ...], ...] = (
         ("Origin: http://evil.example",),
         ("Origin: null",),
         (f"Origin: {instance.url}", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: websocket"),
@@ -143,11 +144,12 @@ def test_a_websocket_is_opened_for_own_pages_alone(instance: Instance):
     )
     for headers in refused:
         assert " 403 " in _handshake(instance, *headers)
-    for headers in ((f"Origin: {instance.url}",), ("Sec-Fetch-Site: same-origin",), ()):
+    allowed = ((f"Origin: {instance.url}",), ("Sec-Fetch-Site: same-origin",), ())
+    for headers in allowed:
         assert " 101 " in _handshake(instance, *headers)
 
 
-def test_command_line_clients_and_links_still_work(instance: Instance):
+def test_command_line_clients_and_links_still_work(instance: Instance) -> None:
     assert _send(instance, json={"query": QUERY}).json()["data"]["version"]
     assert _send(instance, "GET", params={"query": QUERY}).json()["data"]["version"]
     for address in (instance.url, f"{instance.url}/runs", f"{instance.portal_url}/"):
@@ -201,7 +203,7 @@ def page(chromium: str) -> Iterator[Page]:
 
 @pytest.mark.browser
 @pytest.mark.usefixtures("unchanged")
-def test_a_real_browser_on_another_site_starts_nothing(instance: Instance, page: Page):
+def test_a_real_browser_on_another_site_starts_nothing(instance: Instance, page: Page) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _EvilSite)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -211,7 +213,7 @@ def test_a_real_browser_on_another_site_starts_nothing(instance: Instance, page:
             page.goto(f"http://evil.example:{server.server_port}/")
             page.wait_for_function("document.title != ''", timeout=30_000)
             assert page.title() == "refused"
-            link = f"{target}/graphql?query={requests.utils.quote(MUTATION)}"
+            link = f"{target}/graphql?query={quote(MUTATION)}"
             with page.expect_navigation():
                 page.evaluate("address => { window.location = address }", link)
     finally:
@@ -246,15 +248,19 @@ JOBS: dict[str, list[tuple[str, dict[str, str], dict[str, Any]]]] = {
     "ingestion": [("trip_update_job", PARTITION, {})],
     "analytics": [("manhattan_update_job", {}, {}), ("weekly_update_job", PARTITION, {})],
     "adhoc_reports": [
-        ("adhoc_request_job", {}, {"ops": {"adhoc_request": {"config": REQUEST}}}),
+        (
+            "adhoc_request_job",
+            {"dagster/partition": "a"},
+            {"ops": {"adhoc_request": {"config": REQUEST}}},
+        ),
     ],
 }
 
 
 @pytest.mark.parametrize("location", JOBS)
-def test_a_runs_config_sets_no_field_of_a_resource(
+def test_run_config_cannot_set_resource_fields(
     instance: Instance, location: str, tmp_path: Path
-):
+) -> None:
     resources = _resource_fields(instance, location)
     assert {"data_root", "connection_config", "database"} <= set(resources["database"])
     refused = set()
@@ -295,7 +301,7 @@ def _evil_value(field: str, kind: str, folder: str) -> object:
     return {"database": "md:x"}.get(field) or (7 if "Int" in kind or "Float" in kind else folder)
 
 
-def test_a_long_search_is_refused_by_the_portal(instance: Instance):
+def test_a_long_search_is_refused_by_the_portal(instance: Instance) -> None:
     words = "+".join(["january"] * 8_000)
     for path in ("/reports", "/api/reports"):
         answer = requests.get(f"{instance.portal_url}{path}?q={words}", timeout=30)
@@ -304,7 +310,7 @@ def test_a_long_search_is_refused_by_the_portal(instance: Instance):
 
 
 @pytest.mark.parametrize("server", ["webserver", "portal"])
-def test_half_open_connections_keep_nobody_out(instance: Instance, server: str):
+def test_half_open_connections_block_no_client(instance: Instance, server: str) -> None:
     portal = instance.portal_url or ""
     url, path = {"webserver": (instance.url, "/server_info"), "portal": (portal, "/healthz")}[
         server
@@ -323,7 +329,7 @@ def test_half_open_connections_keep_nobody_out(instance: Instance, server: str):
             connection.close()
 
 
-def test_requests_that_never_end_are_ended(instance: Instance):
+def test_requests_that_never_end_are_ended(instance: Instance) -> None:
     json_body = b"Host: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
     held = []
     for url, path in ((instance.url, b"/graphql"), (instance.portal_url or "", b"/api/requests")):

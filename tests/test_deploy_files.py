@@ -50,7 +50,7 @@ CHART = [
 ]
 
 
-def test_compose_serves_the_locations_of_the_workspace():
+def test_compose_serves_the_locations_of_the_workspace() -> None:
     served = {
         name
         for name, service in COMPOSE["services"].items()
@@ -63,14 +63,14 @@ def test_compose_serves_the_locations_of_the_workspace():
         assert f"--module-name={name}.definitions" in service["command"]
 
 
-def test_the_instance_in_containers_loads_the_same_locations():
+def test_container_workspace_has_the_same_locations() -> None:
     workspace = yaml.safe_load((DEPLOY / "workspace" / "workspace.yaml").read_text())
     servers = [entry["grpc_server"] for entry in workspace["load_from"]]
     assert [server["location_name"] for server in servers] == NAMES
     assert [server["host"] for server in servers] == NAMES
 
 
-def test_each_location_has_a_workflow_that_runs_for_its_own_changes():
+def test_each_location_has_a_workflow_for_its_changes() -> None:
     for name in NAMES:
         text = (ROOT / ".github" / "workflows" / f"deploy-{name}.yml").read_text()
         paths = yaml.safe_load(text)[True]["push"]["paths"]  # YAML 1.1 reads `on` as true
@@ -82,7 +82,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
-def test_workflows_have_pinned_actions_and_few_rights(file: Path):
+def test_workflows_have_pinned_actions_and_few_rights(file: Path) -> None:
     workflow = yaml.safe_load(file.read_text())
     assert workflow["permissions"] == {}
     for job in workflow["jobs"].values():
@@ -95,7 +95,7 @@ def test_workflows_have_pinned_actions_and_few_rights(file: Path):
                 assert step["with"]["persist-credentials"] is False
 
 
-def test_base_images_can_be_fixed_by_digest():
+def test_base_images_can_be_fixed_by_digest() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
     stages = ("python", "environment", "code")
     images = [name for name in re.findall(r"^FROM (\S+)", text, re.M) if name not in stages]
@@ -111,7 +111,9 @@ def test_base_images_can_be_fixed_by_digest():
             assert arguments["PYTHON_DIGEST"] == f"${{TAXI_PYTHON_{version}_DIGEST:-}}"
 
 
-def test_digests_of_base_images_are_written_as_settings(tmp_path, monkeypatch):
+def test_digests_of_base_images_are_written_as_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     docker = tmp_path / "docker"
     docker.write_text(f"#!/bin/sh\necho sha256:{'0a' * 32}\n")
     docker.chmod(0o755)
@@ -122,18 +124,18 @@ def test_digests_of_base_images_are_written_as_settings(tmp_path, monkeypatch):
     assert {line.partition("=")[0] for line in lines} == documented
     assert {line.partition("=")[2] for line in lines} == {f"@sha256:{'0a' * 32}"}
     docker.write_text("#!/bin/sh\necho no such image\n")
-    assert subprocess.run(pin, capture_output=True).returncode == 1
+    assert subprocess.run(pin, capture_output=True, check=False).returncode == 1
 
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/production.yml"])
-def test_every_variable_of_a_compose_file_is_documented(file: str):
+def test_every_variable_of_a_compose_file_is_documented(file: str) -> None:
     text = (ROOT / file).read_text()
     used = set(re.findall(r"\$\{([A-Z0-9_]+)", text)) - {"COMPOSE_PROJECT_NAME"}
     documented = set(re.findall(r"^#([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.M))
     assert used - documented == set()
 
 
-def test_containers_reach_each_other_without_the_proxy():
+def test_containers_reach_each_other_without_the_proxy() -> None:
     """And every service that asks others knows the proxy, runs included."""
     asking = [s for s in COMPOSE["services"].values() if "HTTPS_PROXY" in s.get("environment", {})]
     assert len(asking) == 10
@@ -147,13 +149,13 @@ def test_containers_reach_each_other_without_the_proxy():
 
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/production.yml"])
-def test_files_of_the_project_can_be_read_under_selinux(file: str):
+def test_files_of_the_project_can_be_read_under_selinux(file: str) -> None:
     mounts = re.findall(r"\./deploy/[^\s\"\]]+", (ROOT / file).read_text())
     assert mounts
     assert [mount for mount in mounts if not mount.endswith(":ro,z")] == []
 
 
-def test_limits_and_queue_are_those_of_one_machine_and_of_containers_alike():
+def test_containers_have_the_limits_of_one_machine() -> None:
     def settings(file: str) -> dict[str, object]:
         found = yaml.safe_load((ROOT / file).read_text())
         return {
@@ -166,7 +168,7 @@ def test_limits_and_queue_are_those_of_one_machine_and_of_containers_alike():
 
 
 @pytest.mark.parametrize("name", ["instance", "instance-s3", "ecs"])
-def test_a_run_that_hangs_is_ended_everywhere_after_the_same_time(name: str):
+def test_hanging_runs_time_out_alike_everywhere(name: str) -> None:
     here, there = (
         yaml.safe_load((ROOT / file).read_text())["run_monitoring"]
         for file in ("dagster.yaml", f"deploy/{name}/dagster.yaml")
@@ -174,14 +176,14 @@ def test_a_run_that_hangs_is_ended_everywhere_after_the_same_time(name: str):
     assert here["max_runtime_seconds"] == there["max_runtime_seconds"]
 
 
-def test_no_service_waits_for_a_location_and_so_falls_with_it():
+def test_no_service_depends_on_a_location() -> None:
     waited_for = {
         other for service in COMPOSE["services"].values() for other in service.get("depends_on", ())
     }
     assert not waited_for & set(NAMES)
 
 
-def test_pools_hold_on_ecs_too():
+def test_ecs_has_the_same_pools() -> None:
     here, there = (
         yaml.safe_load((ROOT / file).read_text())["concurrency"]["pools"]
         for file in ("dagster.yaml", "deploy/ecs/dagster.yaml")
@@ -189,7 +191,7 @@ def test_pools_hold_on_ecs_too():
     assert here == there
 
 
-def test_the_instance_on_s3_differs_in_its_logs_alone():
+def test_instance_on_s3_differs_only_in_its_logs() -> None:
     on_volume, on_s3 = (
         yaml.safe_load((DEPLOY / name / "dagster.yaml").read_text())
         for name in ("instance", "instance-s3")
@@ -198,7 +200,7 @@ def test_the_instance_on_s3_differs_in_its_logs_alone():
     assert on_volume == on_s3
 
 
-def test_the_host_is_not_older_than_a_location():
+def test_host_image_is_not_older_than_a_location() -> None:
     def version(folder: str) -> tuple[int, ...]:
         lock = (ROOT / folder / "requirements.lock").read_text()
         found = re.search(r"^dagster==([0-9.]+) ", lock, re.M)
@@ -208,7 +210,7 @@ def test_the_host_is_not_older_than_a_location():
     assert all(version("deploy/host") >= version(name) for name in NAMES)
 
 
-def test_the_helm_chart_has_a_deployment_for_each_location_by_names_that_it_knows():
+def test_helm_chart_deploys_every_location() -> None:
     values = yaml.safe_load((DEPLOY / "helm" / "values.yaml").read_text())
     deployments = values["dagster-user-deployments"]["deployments"]
     assert [each["name"].replace("-", "_") for each in deployments] == NAMES
@@ -223,7 +225,7 @@ def test_the_helm_chart_has_a_deployment_for_each_location_by_names_that_it_know
     assert f"dagster>={chart[1]},<1.14" in lock
 
 
-def test_dagster_takes_the_instance_on_ecs(tmp_path, monkeypatch):
+def test_dagster_accepts_the_ecs_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = yaml.safe_load((DEPLOY / "ecs" / "dagster.yaml").read_text())
     assert (
         config.pop("storage")
@@ -238,7 +240,7 @@ def test_dagster_takes_the_instance_on_ecs(tmp_path, monkeypatch):
         assert launcher.run_resources == {"cpu": "1024", "memory": "2048"}
 
 
-def test_ecs_takes_the_task_of_a_code_server():
+def test_ecs_accepts_the_task_of_a_code_server() -> None:
     task = json.loads((DEPLOY / "ecs" / "ingestion.json").read_text())
     ecs = Session().get_service_model("ecs").operation_model("RegisterTaskDefinition")
     report = ParamValidator().validate(task, ecs.input_shape)

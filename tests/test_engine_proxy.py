@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -97,7 +97,7 @@ class Engine:
 
 class FakeEngine(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    seen: list[tuple[str, str, bytes]]
+    seen: ClassVar[list[tuple[str, str, bytes]]]
 
     def handle_method(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -120,7 +120,7 @@ class FakeEngine(BaseHTTPRequestHandler):
         else:
             self.answer(200, found[name] if action == "json" else "OK")
 
-    do_GET = do_POST = handle_method
+    do_GET = do_POST = handle_method  # noqa: N815 - http.server calls these names
 
     def answer(self, status: int, content: Any) -> None:
         body = json.dumps(content).encode()
@@ -143,11 +143,14 @@ class UnixServer(socketserver.ThreadingUnixStreamServer):
 def engine(tmp_path: Path) -> Iterator[Engine]:
     path = str(tmp_path / "engine.sock")
     template = RunTemplate.parse(json.dumps(CONTEXT), "taxi")
-    handler = type("Handler", (FakeEngine,), {"seen": []})
-    with UnixServer(path, handler) as fake, EngineProxy(("127.0.0.1", 0), template, path) as proxy:
+
+    class Handler(FakeEngine):
+        seen: ClassVar[list[tuple[str, str, bytes]]] = []
+
+    with UnixServer(path, Handler) as fake, EngineProxy(("127.0.0.1", 0), template, path) as proxy:
         for server in (fake, proxy):
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield Engine(int(proxy.server_address[1]), handler.seen)
+        yield Engine(int(proxy.server_address[1]), Handler.seen)
         proxy.shutdown()
         fake.shutdown()
 
@@ -158,7 +161,7 @@ def changed(where: str, key: str, value: Any) -> dict[str, Any]:
     return body
 
 
-def test_template_container_is_created(engine: Engine):
+def test_template_container_is_created(engine: Engine) -> None:
     assert engine.create(BODY) == (201, json.dumps({"Id": "a" * 64}))
     ((method, path, body),) = engine.requests
     assert (method, path) == ("POST", "/v1.45/containers/create")
@@ -166,12 +169,12 @@ def test_template_container_is_created(engine: Engine):
     assert json.loads(body) == {key: BODY[key] for key in kept}
 
 
-def test_run_may_have_less_memory(engine: Engine):
+def test_run_may_have_less_memory(engine: Engine) -> None:
     assert engine.create(changed("HostConfig", "Memory", 1024**3))[0] == 201
     assert json.loads(engine.requests[0][2])["HostConfig"]["Memory"] == 1024**3
 
 
-def test_values_come_from_the_template(engine: Engine):
+def test_values_come_from_the_template(engine: Engine) -> None:
     assert engine.create(changed("HostConfig", "Init", 1))[0] == 201
     assert json.loads(engine.requests[0][2])["HostConfig"]["Init"] is True
 
@@ -237,7 +240,7 @@ def test_values_come_from_the_template(engine: Engine):
         ("LaterField", "x"),
     ],
 )
-def test_host_config_beside_the_template_is_refused(engine: Engine, key: str, value: Any):
+def test_host_config_beside_the_template_is_refused(engine: Engine, key: str, value: Any) -> None:
     status, message = engine.create(changed("HostConfig", key, value))
     assert status == 403
     assert f"HostConfig.{key}" in message
@@ -245,7 +248,7 @@ def test_host_config_beside_the_template_is_refused(engine: Engine, key: str, va
 
 
 @pytest.mark.parametrize("key", list(BODY["HostConfig"]))
-def test_absent_template_value_is_refused(engine: Engine, key: str):
+def test_absent_template_value_is_refused(engine: Engine, key: str) -> None:
     body = copy.deepcopy(BODY)
     del body["HostConfig"][key]
     assert engine.create(body)[0] == 403
@@ -296,7 +299,7 @@ def test_absent_template_value_is_refused(engine: Engine, key: str):
         ("HostConfig", "x"),
     ],
 )
-def test_other_fields_beside_the_template_are_refused(engine: Engine, key: str, value: Any):
+def test_other_fields_beside_the_template_are_refused(engine: Engine, key: str, value: Any) -> None:
     status, message = engine.create(changed("", key, value))
     assert status == 403
     assert key in message
@@ -304,8 +307,9 @@ def test_other_fields_beside_the_template_are_refused(engine: Engine, key: str, 
 
 
 @pytest.mark.parametrize("where", ["", "HostConfig", "NetworkingConfig"])
-def test_empty_fields_are_left_out(engine: Engine, where: str):
-    for number, empty in enumerate((None, False, 0, "", [], {})):
+def test_empty_fields_are_left_out(engine: Engine, where: str) -> None:
+    values: tuple[Any, ...] = (None, False, 0, "", [], {})
+    for number, empty in enumerate(values):
         assert engine.create(changed(where, f"Field{number}", empty))[0] == 201
     assert not any(b"Field" in body for _, _, body in engine.requests)
 
@@ -325,7 +329,7 @@ def test_empty_fields_are_left_out(engine: Engine, where: str):
         ("NetworkingConfig", "endpointsconfig", {"x": {}}),
     ],
 )
-def test_other_spellings_are_refused(engine: Engine, where: str, key: str, value: Any):
+def test_other_spellings_are_refused(engine: Engine, where: str, key: str, value: Any) -> None:
     assert engine.create(changed(where, key, value))[0] == 403
     assert engine.requests == []
 
@@ -349,7 +353,7 @@ TEXT = json.dumps(BODY)
         TEXT.encode() + b"\xff",
     ],
 )
-def test_ambiguous_json_is_refused(engine: Engine, body: str | bytes):
+def test_ambiguous_json_is_refused(engine: Engine, body: str | bytes) -> None:
     status, message = engine.create(body.encode() if isinstance(body, str) else body)
     assert status == 400
     assert "JSON" in message
@@ -357,7 +361,7 @@ def test_ambiguous_json_is_refused(engine: Engine, body: str | bytes):
 
 
 @pytest.mark.parametrize("body", [b"[]", b"1", b'"x"', b"null"])
-def test_body_that_is_no_object_is_refused(engine: Engine, body: bytes):
+def test_body_that_is_no_object_is_refused(engine: Engine, body: bytes) -> None:
     assert engine.create(body)[0] == 403
     assert engine.requests == []
 
@@ -406,7 +410,7 @@ def test_body_that_is_no_object_is_refused(engine: Engine, body: bytes):
         ("GET", "/containers/run/logs?tail=all%20x"),
     ],
 )
-def test_other_requests_are_refused(engine: Engine, method: str, path: str):
+def test_other_requests_are_refused(engine: Engine, method: str, path: str) -> None:
     head = f"{method} {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n"
     assert b"HTTP/1.1 403 " in engine.send_raw(head.encode())
     assert engine.requests == []
@@ -437,20 +441,20 @@ INNER = b"POST /containers/create HTTP/1.1\r\n\r\n"
         (400, b"GET /version x HTTP/1.1\r\n\r\n"),
     ],
 )
-def test_smuggled_requests_are_refused(engine: Engine, status: int, request_: bytes):
+def test_smuggled_requests_are_refused(engine: Engine, status: int, request_: bytes) -> None:
     answer = engine.send_raw(request_)
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert answer.count(b"HTTP/1.1 4") == 1
     assert engine.requests == []
 
 
-def test_client_headers_do_not_reach_the_engine(engine: Engine):
+def test_client_headers_do_not_reach_the_engine(engine: Engine) -> None:
     answer = engine.send_raw(b"GET /_ping HTTP/1.1\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert [request[:2] for request in engine.requests] == [("GET", "/_ping")]
 
 
-def test_runs_are_started_stopped_and_read(engine: Engine):
+def test_runs_are_started_stopped_and_read(engine: Engine) -> None:
     assert engine.send("POST", "/v1.45/containers/run/start") == (204, "")
     assert engine.send("POST", "/v1.45/containers/run/stop?t=10") == (204, "")
     assert json.loads(engine.send("GET", "/containers/run/json")[1]) == CONTAINERS["run"]
@@ -465,7 +469,7 @@ def test_runs_are_started_stopped_and_read(engine: Engine):
 
 @pytest.mark.parametrize("name", ["postgres", "other-run"])
 @pytest.mark.parametrize("action", ["start", "stop", "json", "logs"])
-def test_other_containers_do_not_exist(engine: Engine, name: str, action: str):
+def test_other_containers_do_not_exist(engine: Engine, name: str, action: str) -> None:
     method = "POST" if action in ("start", "stop") else "GET"
     status, message = engine.send(method, f"/containers/{name}/{action}")
     assert status == 404
@@ -473,14 +477,14 @@ def test_other_containers_do_not_exist(engine: Engine, name: str, action: str):
     assert [path for _, path, _ in engine.requests] == [f"/containers/{name}/json"]
 
 
-def test_unknown_container_stays_a_404(engine: Engine, capsys: pytest.CaptureFixture[str]):
+def test_unknown_container_stays_a_404(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     expected = (404, "No such container: gone")
     assert engine.send("GET", "/v1.45/containers/gone/json") == expected
     assert engine.send("POST", "/v1.45/containers/gone/stop") == expected
     assert capsys.readouterr().err == ""
 
 
-def test_connection_is_kept_for_further_requests(engine: Engine):
+def test_connection_is_kept_for_further_requests(engine: Engine) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=10)
     for path in ("/_ping", "/version", "/containers/run/logs", "/_ping"):
         connection.request("GET", path)
@@ -490,7 +494,7 @@ def test_connection_is_kept_for_further_requests(engine: Engine):
     connection.close()
 
 
-def test_only_refusals_are_logged(engine: Engine, capsys: pytest.CaptureFixture[str]):
+def test_only_refusals_are_logged(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     engine.send("GET", "/_ping")
     engine.create(BODY)
     engine.create(changed("HostConfig", "Privileged", True))
@@ -499,7 +503,7 @@ def test_only_refusals_are_logged(engine: Engine, capsys: pytest.CaptureFixture[
     assert "HostConfig.Privileged" in line
 
 
-def test_absent_engine_is_reported(tmp_path: Path):
+def test_absent_engine_is_reported(tmp_path: Path) -> None:
     template = RunTemplate.parse(json.dumps(CONTEXT), "taxi")
     with EngineProxy(("127.0.0.1", 0), template, str(tmp_path / "absent")) as proxy:
         threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
@@ -511,7 +515,7 @@ def test_absent_engine_is_reported(tmp_path: Path):
         proxy.shutdown()
 
 
-def test_slow_request_is_cut_off(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_slow_request_is_cut_off(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_proxy, "REQUEST_SECONDS", 0.3)
     with socket.create_connection(("127.0.0.1", engine.port), timeout=10) as client:
         client.sendall(CREATE + b"Content-Length: 10\r\n\r\n{")
@@ -519,7 +523,7 @@ def test_slow_request_is_cut_off(engine: Engine, monkeypatch: pytest.MonkeyPatch
     assert engine.requests == []
 
 
-def test_connections_beyond_the_limit_wait(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_connections_beyond_the_limit_wait(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_proxy, "REQUEST_SECONDS", 0.5)
     clients = [
         socket.create_connection(("127.0.0.1", engine.port), timeout=10)
@@ -546,7 +550,7 @@ def test_connections_beyond_the_limit_wait(engine: Engine, monkeypatch: pytest.M
         ("volumes", ["taxi_data:/data", "/var/run/docker.sock:/tmp/docker.sock:rw"]),
     ],
 )
-def test_unsafe_template_is_invalid(key: str, value: Any):
+def test_unsafe_template_is_invalid(key: str, value: Any) -> None:
     context = copy.deepcopy(CONTEXT)
     context["docker"]["container_kwargs"][key] = value
     with pytest.raises(InvalidTemplate):
@@ -554,7 +558,7 @@ def test_unsafe_template_is_invalid(key: str, value: Any):
 
 
 @pytest.mark.parametrize("network", ["host", "none", "container:postgres"])
-def test_template_needs_a_network_of_its_own(network: str):
+def test_template_needs_a_network_of_its_own(network: str) -> None:
     context = copy.deepcopy(CONTEXT)
     context["docker"]["networks"] = [network]
     with pytest.raises(InvalidTemplate):
@@ -562,13 +566,13 @@ def test_template_needs_a_network_of_its_own(network: str):
 
 
 @pytest.mark.parametrize("size", ["2g", "2G", "2gb", "2048m", "2147483648", 2147483648])
-def test_memory_is_read_as_docker_reads_it(size: int | str):
+def test_memory_is_read_as_docker_reads_it(size: int | str) -> None:
     context = copy.deepcopy(CONTEXT)
     context["docker"]["container_kwargs"]["mem_limit"] = size
     assert RunTemplate.parse(json.dumps(context), "taxi").limits["Memory"] == 2 * 1024**3
 
 
-def test_images_may_come_from_a_registry():
+def test_images_may_come_from_a_registry() -> None:
     template = RunTemplate.parse(json.dumps(CONTEXT), "registry.example.com/taxi")
     image = "registry.example.com/taxi-ingestion:1"
     body = json.dumps(changed("", "Image", image)).encode()
@@ -603,7 +607,7 @@ def test_proxy_gives_up_root_for_the_socket_group(
     group: int,
     expected: list[tuple[str, object]],
     user: str,
-):
+) -> None:
     calls: list[tuple[str, object]] = []
 
     def setuid(uid: int) -> None:
@@ -621,7 +625,7 @@ def test_proxy_gives_up_root_for_the_socket_group(
     assert calls == expected
 
 
-def test_other_users_stay_who_they_are(monkeypatch: pytest.MonkeyPatch):
+def test_proxy_keeps_a_user_that_is_not_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 1001)
     monkeypatch.setattr(os, "setuid", lambda uid: pytest.fail("the user changed"))
     assert engine_proxy.drop_privileges("/absent") == "user 1001, as it was started"

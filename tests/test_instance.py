@@ -1,6 +1,7 @@
-"""A started instance, asked as its UI asks it."""
+"""A started instance, queried as its UI queries it."""
 
 import io
+import itertools
 import json
 import os
 import re
@@ -8,14 +9,16 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from taxi_platform.graphql import FINISHED
 from taxi_platform.instance import Instance, InstanceError
 from taxi_platform.status import show
 from taxi_platform.workspace import locations
+from tests.conftest import Platform
+from tests.waiting import wait_for, wait_for_status
 
 pytestmark = pytest.mark.system
 
@@ -23,22 +26,7 @@ MONTHS = ["2023-01-01", "2023-02-01", "2023-03-01"]
 REQUEST = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-02-25"}
 
 
-def wait_for(condition, seconds: float = 90, what: str = ""):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s"
-        time.sleep(0.2)
-    return found
-
-
-def wait_for_run(platform, run_id: str) -> str:
-    return wait_for(
-        lambda: (s := platform.instance.graphql.run_status(run_id)) in FINISHED and s,
-        what=f"the end of run {run_id}",
-    )
-
-
-def test_three_locations_are_loaded_from_three_interpreters(platform):
+def test_three_locations_load_by_three_interpreters(platform: Platform) -> None:
     assert platform.instance.graphql.location_errors() == {
         "ingestion": None,
         "analytics": None,
@@ -56,7 +44,7 @@ def test_three_locations_are_loaded_from_three_interpreters(platform):
     assert pythons == {str(location.python) for location in locations()}
 
 
-def test_one_lineage_graph_crosses_the_locations(platform):
+def test_one_lineage_graph_crosses_the_locations(platform: Platform) -> None:
     nodes = platform.instance.graphql.ask(
         """{ assetNodes { assetKey { path } isMaterializable
               repository { location { name } } dependencyKeys { path } } }"""
@@ -75,7 +63,7 @@ def test_one_lineage_graph_crosses_the_locations(platform):
             "ingestion",
         ),
         **dict.fromkeys(["trips_by_week", "manhattan_stats", "manhattan_map"], "analytics"),
-        "adhoc_request": "adhoc_reports",
+        **dict.fromkeys(["available_data", "adhoc_request"], "adhoc_reports"),
     }
     edges = {
         (upstream["path"][0], node["assetKey"]["path"][0])
@@ -90,12 +78,11 @@ def test_one_lineage_graph_crosses_the_locations(platform):
         ("taxi_trips", "manhattan_stats"),
         ("taxi_zones", "manhattan_stats"),
         ("manhattan_stats", "manhattan_map"),
-        ("taxi_trips", "adhoc_request"),
-        ("taxi_zones", "adhoc_request"),
+        *itertools.product(("taxi_trips", "taxi_zones"), ("available_data", "adhoc_request")),
     }
 
 
-def test_groups_jobs_schedules_sensor_and_resource_have_their_names(platform):
+def test_definitions_have_their_fixed_names(platform: Platform) -> None:
     repositories = platform.instance.graphql.ask(
         """{ repositoriesOrError { ... on RepositoryConnection { nodes {
               location { name } jobs { name } schedules { name cronSchedule
@@ -115,7 +102,7 @@ def test_groups_jobs_schedules_sensor_and_resource_have_their_names(platform):
         "green_update_schedule": "0 0 5 * *",
         "weekly_update_schedule": "0 0 * * 1",
     }
-    assert names("adhoc_reports", "sensors") == {"adhoc_request_sensor", "available_data_sensor"}
+    assert "adhoc_request_sensor" in names("adhoc_reports", "sensors")
     assert {g for name in found for g in names(name, "assetGroups", "groupName")} >= {
         "raw_files",
         "ingested",
@@ -126,7 +113,7 @@ def test_groups_jobs_schedules_sensor_and_resource_have_their_names(platform):
         assert "database" in names(name, "allTopLevelResourceDetails")
 
 
-def test_a_backfill_of_three_months_is_one_run_with_metadata_once_a_partition(platform):
+def test_backfill_of_three_months_is_one_run(platform: Platform) -> None:
     graphql = platform.instance.graphql
     backfill = graphql.ask(
         """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(
@@ -139,7 +126,7 @@ def test_a_backfill_of_three_months_is_one_run_with_metadata_once_a_partition(pl
         },
     )["launchPartitionBackfill"]["backfillId"]
 
-    def finished():
+    def finished() -> dict[str, Any] | None:
         found = graphql.ask(
             """query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
                   ... on PartitionBackfill { status runs { runId status } } } }""",
@@ -147,7 +134,7 @@ def test_a_backfill_of_three_months_is_one_run_with_metadata_once_a_partition(pl
         )["partitionBackfillOrError"]
         return found if found["status"].startswith("COMPLETED") else None
 
-    runs = wait_for(finished, what="the end of the backfill")["runs"]
+    runs = wait_for(finished, "the end of the backfill")["runs"]
     assert [run["status"] for run in runs] == ["SUCCESS"]
     events = list(graphql.materializations(runs[0]["runId"]))
     assert sorted((e.asset, e.partition) for e in events) == sorted(
@@ -159,7 +146,7 @@ def test_a_backfill_of_three_months_is_one_run_with_metadata_once_a_partition(pl
         assert event.metadata["seconds"] >= 0
 
 
-def test_a_dropped_request_becomes_a_chart_and_a_changed_one_another(platform):
+def test_request_file_gets_a_chart_and_a_change_another(platform: Platform) -> None:
     pipeline = platform.pipeline()
     month = {"dagster/partition": MONTHS[0]}
     pipeline.run(pipeline.start("a month", "ingestion", "trip_update_job", tags=month))
@@ -167,7 +154,7 @@ def test_a_dropped_request_becomes_a_chart_and_a_changed_one_another(platform):
     request = platform.root / "requests" / "january.json"
     request.parent.mkdir(parents=True, exist_ok=True)
     request.write_text(json.dumps(REQUEST))
-    wait_for(chart.exists, what="the chart")
+    wait_for(chart.exists, "the chart")
     assert chart.read_bytes().startswith(b"\x89PNG")
     first = (chart.with_suffix(".csv")).read_text()
     runs = platform.instance.graphql.runs_of("adhoc_reports", "adhoc_request_job")
@@ -175,23 +162,22 @@ def test_a_dropped_request_becomes_a_chart_and_a_changed_one_another(platform):
     assert platform.instance.graphql.runs_of("analytics", "adhoc_request_job") == {}
 
     request.write_text(json.dumps({**REQUEST, "borough": "Queens"}))
-    wait_for(lambda: chart.with_suffix(".csv").read_text() != first, what="the second chart")
-    wait_for(
-        lambda: len(platform.instance.graphql.runs_of("adhoc_reports", "adhoc_request_job")) == 2
-    )
-    time.sleep(6)  # longer than the sensor's loop: an answered request is not run again
-    assert len(platform.instance.graphql.runs_of("adhoc_reports", "adhoc_request_job")) == 2
+    wait_for(lambda: chart.with_suffix(".csv").read_text() != first, "the second chart")
+    graphql, now = platform.instance.graphql, time.time()
+    wait_for(lambda: graphql.ticks_since("adhoc_reports", "adhoc_request_sensor", now), "a tick")
+    assert len(graphql.runs_of("adhoc_reports", "adhoc_request_job")) == 2
 
 
-def test_a_bad_request_is_reported_and_holds_up_no_other(platform):
+def test_invalid_request_is_rejected_without_delaying_others(platform: Platform) -> None:
     folder = platform.root / "requests"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bad.json").write_text('{"borough": "Atlantis"')
     (folder / "good.json").write_text(json.dumps(REQUEST))
     outputs = platform.root / "outputs"
-    wait_for((outputs / "good.png").exists, what="the chart of the good request")
-    report = json.loads((outputs / "bad.error.json").read_text())
-    assert "bad.json is not JSON" in report["reason"]
+    wait_for((outputs / "good.png").exists, "the chart of the good request")
+    outcome = json.loads((outputs / "bad.json").read_text())
+    assert outcome["status"] == "rejected"
+    assert "bad.json is not JSON" in outcome["reason"]
     ticks = platform.instance.graphql.ask(
         """{ sensorOrError(sensorSelector: {repositoryLocationName: "adhoc_reports",
               repositoryName: "__repository__", sensorName: "adhoc_request_sensor"}) {
@@ -200,7 +186,7 @@ def test_a_bad_request_is_reported_and_holds_up_no_other(platform):
     assert "FAILURE" not in {tick["status"] for tick in ticks}
 
 
-def test_a_broken_location_shows_its_error_beside_working_ones(tmp_path):
+def test_broken_location_shows_its_error_and_others_load(tmp_path: Path) -> None:
     ingestion, analytics, adhoc_reports = locations()
     broken = tmp_path / "analytics"
     shutil.copytree(analytics.folder / "src" / "analytics", broken / "analytics")
@@ -219,7 +205,7 @@ def test_a_broken_location_shows_its_error_beside_working_ones(tmp_path):
         assert "a_module_that_is_not_there" in str(errors["analytics"])
 
 
-def test_a_second_daemon_on_one_home_is_refused(platform):
+def test_second_daemon_on_one_home_is_refused(platform: Platform) -> None:
     with (
         pytest.raises(InstanceError, match="an instance is already running on"),
         Instance(platform.instance.home),
@@ -227,7 +213,7 @@ def test_a_second_daemon_on_one_home_is_refused(platform):
         pass
 
 
-def test_a_busy_port_is_named(platform, tmp_path):
+def test_busy_port_is_named(platform: Platform, tmp_path: Path) -> None:
     port = int(platform.instance.url.rpartition(":")[2])
     with (
         pytest.raises(InstanceError, match=f"port {port} of 127.0.0.1 is busy.*PORT=3001"),
@@ -236,7 +222,7 @@ def test_a_busy_port_is_named(platform, tmp_path):
         pass
 
 
-def test_nothing_of_an_instance_is_left_running(tmp_path):
+def test_nothing_of_an_instance_is_left_running(tmp_path: Path) -> None:
     with Instance(tmp_path / "home", daemon=False, served=locations()[:1]) as instance:
         home = str(instance.home)
     left = [
@@ -247,13 +233,13 @@ def test_nothing_of_an_instance_is_left_running(tmp_path):
     assert left == []
 
 
-def test_status_tells_what_there_is_and_what_went_wrong(platform):
-    def look() -> tuple[bool, str]:
+def test_status_shows_assets_sensors_and_failures(platform: Platform) -> None:
+    def status() -> tuple[bool, str]:
         console = Console(record=True, width=200, file=io.StringIO())
         return show(platform.instance.graphql, console), console.export_text()
 
-    quiet, text = look()
-    assert quiet, text
+    healthy, text = status()
+    assert healthy, text
     assert re.search(r"taxi_trips +│ ingestion +│ +\d of 3 ", text)
     assert re.search(r"analytics_automation_sensor +│ analytics +│ on ", text)
     assert re.search(r"weekly_update_schedule +│ analytics +│ off +│ +never", text)
@@ -261,9 +247,9 @@ def test_status_tells_what_there_is_and_what_went_wrong(platform):
     graphql = platform.instance.graphql
     month = {"dagster/partition": MONTHS[0]}
     run_id = graphql.launch("ingestion", "green_update_job", tags=month)  # not in the sample
-    assert wait_for_run(platform, run_id) == "FAILURE"
-    quiet, text = look()
-    assert not quiet
+    assert wait_for_status(graphql, run_id) == "FAILURE"
+    healthy, text = status()
+    assert not healthy
     what = "green_update_job 2023-01-01 failed in ingestion"
     assert re.search(rf"{what}, \d+ s ago: \S+/runs/{run_id}", text)
     assert "TLC has not published the green trips of 2023-01" in text

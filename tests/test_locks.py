@@ -1,6 +1,7 @@
 """Locks and folders of the instance are for their owner, and follow no link."""
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,9 @@ def deployment(monkeypatch: pytest.MonkeyPatch, root: Path) -> Deployment:
     return Deployment(locations()[0], [], GraphQL("http://127.0.0.1:9"), Console(quiet=True), root)
 
 
-def test_deploys_from_two_checkouts_exclude_each_other(monkeypatch, tmp_path):
+def test_deploys_from_two_checkouts_exclude_each_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "other"))
     with deployment(monkeypatch, tmp_path / "a").lock():
@@ -45,7 +48,9 @@ def test_deploys_from_two_checkouts_exclude_each_other(monkeypatch, tmp_path):
         ("schema.lock", lambda home: instance.prepare_home(home, {})),
     ],
 )
-def test_lock_does_not_follow_a_link(tmp_path, name, lock):
+def test_lock_does_not_follow_a_link(
+    tmp_path: Path, name: str, lock: Callable[[Path], object]
+) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     home = tmp_path / "home"
@@ -56,7 +61,7 @@ def test_lock_does_not_follow_a_link(tmp_path, name, lock):
     assert victim.read_text() == "precious"
 
 
-def test_lock_of_an_older_version_is_kept(tmp_path):
+def test_lock_of_an_older_version_is_kept(tmp_path: Path) -> None:
     (tmp_path / "daemon.lock").write_text("1234567")
     with instance.lock_home(tmp_path):
         assert (tmp_path / "daemon.lock").read_text().isdigit()
@@ -67,7 +72,7 @@ def test_lock_of_an_older_version_is_kept(tmp_path):
             pass
 
 
-def test_new_folders_and_locks_are_for_their_owner(tmp_path):
+def test_new_folders_and_locks_are_for_their_owner(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir(mode=0o755)
     home = shared / ".dagster" / "demo"

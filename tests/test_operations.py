@@ -1,12 +1,10 @@
-"""Pools, lost runs, and the tags of runs, on started instances."""
+"""Pools, lost runs, the tags of runs, and the status, on started instances."""
 
 import io
 import os
 import re
 import signal
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -14,18 +12,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from taxi_platform.graphql import FINISHED, GraphQL, JobSubset
+from taxi_platform.graphql import GraphQL, JobSubset
 from taxi_platform.instance import Instance, running_at
 from taxi_platform.problems import failed_checks
 from taxi_platform.sample import write_sample
 from taxi_platform.status import show
 from taxi_platform.workspace import Location, locations
+from tests.waiting import wait_for, wait_for_status
 
 pytestmark = pytest.mark.system
 
 MONTH = "2023-01-01"
-SECONDS = 90
-# Assets that go on until a file tells them to end; in the pool of ingestion's trips, or in none.
+# Assets that run until the file `end` exists, in the pool of ingestion's trips and in no pool.
 NEIGHBOUR = """
 import os, time
 from pathlib import Path
@@ -33,18 +31,18 @@ import dagster as dg
 
 FOLDER = Path(os.environ["NEIGHBOUR_FOLDER"])
 
-def until_told(context):
+def run_until_end(context):
     (FOLDER / f"{context.run_id}.pid").write_text(str(os.getpid()))
     while not (FOLDER / "end").exists():
         time.sleep(0.1)
 
 @dg.asset(pool="trips")
 def in_the_pool_of_trips(context: dg.AssetExecutionContext) -> None:
-    until_told(context)
+    run_until_end(context)
 
 @dg.asset
 def in_no_pool(context: dg.AssetExecutionContext) -> None:
-    until_told(context)
+    run_until_end(context)
 
 defs = dg.Definitions(
     assets=[in_the_pool_of_trips, in_no_pool],
@@ -64,18 +62,6 @@ defs = dg.Definitions.merge(defs, dg.Definitions(assets=[quick], schedules=[each
 """
 
 
-def wait_for(condition: Callable[[], object], what: str) -> object:
-    deadline = time.monotonic() + SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen in {SECONDS} s"
-        time.sleep(0.1)
-    return found
-
-
-def wait_for_status(graphql: GraphQL, run_id: str, *statuses: str) -> None:
-    wait_for(lambda: graphql.run_status(run_id) in statuses, f"{run_id} {statuses}")
-
-
 def tags_of_runs(graphql: GraphQL) -> dict[str, dict[str, str]]:
     """The tags of every run."""
     runs = graphql.ask("{ runsOrError { ... on Runs { results { runId tags { key value } } } } }")[
@@ -85,15 +71,15 @@ def tags_of_runs(graphql: GraphQL) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture
-def neighbour(tmp_path) -> Location:
-    """A code location of the test's own, beside the platform's."""
+def neighbour(tmp_path: Path) -> Location:
+    """A code location in addition to the platform's."""
     (tmp_path / "neighbour").mkdir()
     (tmp_path / "neighbour" / "neighbour.py").write_text(NEIGHBOUR)
     return Location("neighbour", "neighbour", tmp_path / "neighbour", Path(sys.executable))
 
 
 @pytest.fixture
-def environment(tmp_path) -> dict[str, str]:
+def environment(tmp_path: Path) -> dict[str, str]:
     return {
         "NEIGHBOUR_FOLDER": str(tmp_path / "neighbour"),
         "TAXI_DATA_ROOT": str(tmp_path / "data"),
@@ -111,7 +97,9 @@ def process_of(environment: dict[str, str], run_id: str) -> int:
     return int(wait_for(file.read_text, "the process of a run"))
 
 
-def test_a_pool_holds_across_locations_and_runs_of_one_month(tmp_path, neighbour, environment):
+def test_pool_limits_runs_across_locations(
+    tmp_path: Path, neighbour: Location, environment: dict[str, str]
+) -> None:
     write_sample(tmp_path / "source", [date(2023, 1, 1)], 1_000)
     ingestion = locations()[0]
     with Instance(
@@ -130,8 +118,7 @@ def test_a_pool_holds_across_locations_and_runs_of_one_month(tmp_path, neighbour
         assert "2 queued, some in the pools trips, zones." in console.export_text()
         (Path(environment["NEIGHBOUR_FOLDER"]) / "end").touch()
         for run_id in [holder, free, *waiting]:
-            wait_for_status(graphql, run_id, *FINISHED)
-            assert graphql.run_status(run_id) == "SUCCESS"
+            assert wait_for_status(graphql, run_id) == "SUCCESS"
         times = [times_of(graphql, run_id) for run_id in [holder, *waiting]]
         assert all(
             first[1] <= second[0]
@@ -139,22 +126,24 @@ def test_a_pool_holds_across_locations_and_runs_of_one_month(tmp_path, neighbour
         ), times
 
 
-def test_reports_leave_slots_to_other_teams(tmp_path, neighbour, environment):
+def test_reports_leave_slots_for_other_teams(
+    tmp_path: Path, neighbour: Location, environment: dict[str, str]
+) -> None:
     reports = replace(neighbour, name="adhoc_reports")
     served = [neighbour, reports]
     with Instance(tmp_path / "home", environment=environment, served=served) as instance:
         graphql = instance.graphql
-        asked = [graphql.launch("adhoc_reports", "free_job") for _ in range(6)]
+        runs = [graphql.launch("adhoc_reports", "free_job") for _ in range(6)]
 
         def started() -> list[str]:
-            return [run for run in asked if graphql.run_status(run) == "STARTED"]
+            return [run for run in runs if graphql.run_status(run) == "STARTED"]
 
         wait_for(lambda: len(started()) == 3, "the start of three reports")
         other = graphql.launch("neighbour", "free_job")
         wait_for_status(graphql, other, "STARTED")
         assert len(started()) == 3
         (Path(environment["NEIGHBOUR_FOLDER"]) / "end").touch()
-        for run in (*asked, other):
+        for run in (*runs, other):
             wait_for_status(graphql, run, "SUCCESS")
 
 
@@ -166,31 +155,35 @@ def times_of(graphql: GraphQL, run_id: str) -> tuple[float, float]:
     return run["startTime"], run["endTime"]
 
 
-def test_a_killed_run_ends_as_failed_and_is_tried_once_more(tmp_path, neighbour, environment):
+def test_killed_run_fails_and_is_retried_once(
+    tmp_path: Path, neighbour: Location, environment: dict[str, str]
+) -> None:
     with Instance(tmp_path / "home", environment=environment, served=[neighbour]) as instance:
         graphql = instance.graphql
         first = graphql.launch("neighbour", "pool_job")
         os.kill(process_of(environment, first), signal.SIGKILL)
         wait_for_status(graphql, first, "FAILURE")
-        second = wait_for(
+        (second,) = wait_for(
             lambda: graphql.runs_of("neighbour", "pool_job").keys() - {first}, "the second try"
         )
-        (second,) = second
         # It got the pool of the one that was killed.
         os.kill(process_of(environment, second), signal.SIGKILL)
         wait_for_status(graphql, second, "FAILURE")
-        time.sleep(5)  # longer than it took before
+        will_retry = wait_for(
+            lambda: tags_of_runs(graphql)[second].get("dagster/will_retry"), "the decision"
+        )
+        assert will_retry == "false"
         assert graphql.runs_of("neighbour", "pool_job").keys() == {first, second}
 
 
-def test_a_run_that_was_lost_with_its_code_server_is_ended_and_tried_again_at_the_next_start(
-    tmp_path, neighbour, environment
-):
+def test_lost_run_fails_and_is_retried_at_the_next_start(
+    tmp_path: Path, neighbour: Location, environment: dict[str, str]
+) -> None:
     home = tmp_path / "home"
     with Instance(home, environment=environment, served=[neighbour]) as instance:
         lost = instance.graphql.launch("neighbour", "pool_job")
         process_of(environment, lost)
-        # As when the machine goes down: nobody can report anything.
+        # As when the machine goes down: no process can report anything.
         for process in instance.processes.values():
             os.killpg(process.pid, signal.SIGKILL)
     (Path(environment["NEIGHBOUR_FOLDER"]) / "end").touch()
@@ -209,8 +202,8 @@ STARTERS = ("dagster/schedule_name", "dagster/sensor_name", "dagster/backfill")
 
 
 def test_every_run_is_tagged_with_its_code_location(
-    tmp_path, neighbour, environment
-):
+    tmp_path: Path, neighbour: Location, environment: dict[str, str]
+) -> None:
     write_sample(tmp_path / "source", [date(2023, 1, 1)], 1_000)
     (neighbour.folder / "neighbour.py").write_text(NEIGHBOUR + SCHEDULE)
     with Instance(
@@ -238,9 +231,9 @@ def test_every_run_is_tagged_with_its_code_location(
             return {each[starter] for each in tags for starter in STARTERS if starter in each}
 
         wait_for(lambda: len(starters() - expected) == 1 and starters() > expected, "all starters")
-        for run_id in (asked_for := tags_of_runs(graphql)):
-            wait_for_status(graphql, run_id, *FINISHED)
-        found = {run: tags for run, tags in tags_of_runs(graphql).items() if run in asked_for}
+        for run_id in (launched := tags_of_runs(graphql)):
+            wait_for_status(graphql, run_id)
+        found = {run: tags for run, tags in tags_of_runs(graphql).items() if run in launched}
         assert any(not set(STARTERS) & tags.keys() for tags in found.values())  # the UI's run
         assert {tags["dagster/code_location"] for tags in found.values()} == {
             *("ingestion", "analytics", "adhoc_reports", "neighbour")
@@ -295,7 +288,9 @@ defs = dg.Definitions(
 """
 
 
-def test_status_has_a_line_per_problem_and_says_what_is_fixed(tmp_path, neighbour, environment):
+def test_status_has_a_line_per_problem_and_shows_fixes(
+    tmp_path: Path, neighbour: Location, environment: dict[str, str]
+) -> None:
     (neighbour.folder / "neighbour.py").write_text(RECOVERING)
     home = tmp_path / "home"
     with Instance(home, environment=environment, served=[neighbour]) as instance:
@@ -304,10 +299,10 @@ def test_status_has_a_line_per_problem_and_says_what_is_fixed(tmp_path, neighbou
 
         def run(job: str) -> str:
             run_id = graphql.launch("neighbour", job)
-            wait_for_status(graphql, run_id, *FINISHED)
+            wait_for_status(graphql, run_id)
             return run_id
 
-        def look() -> tuple[bool, list[str]]:
+        def status() -> tuple[bool, list[str]]:
             console = Console(record=True, width=200, file=io.StringIO())
             return show(graphql, console), console.export_text().splitlines()
 
@@ -318,8 +313,8 @@ def test_status_has_a_line_per_problem_and_says_what_is_fixed(tmp_path, neighbou
             return any(problem.count >= 3 for problem in failed_checks(graphql, 0.0))
 
         wait_for(is_reported, "the third evaluation")
-        quiet, lines = look()
-        assert not quiet
+        healthy, lines = status()
+        assert not healthy
         (flaky,) = (line for line in lines if "flaky_job" in line)
         assert re.match(
             rf"✗ flaky_job failed in neighbour, 2 times since \d\d:\d\d UTC: \S+{newest}", flaky
@@ -335,8 +330,8 @@ def test_status_has_a_line_per_problem_and_says_what_is_fixed(tmp_path, neighbou
 
         (neighbour.folder / "mended").touch()
         run("flaky_job")
-        wait_for(lambda: look()[0], "the recovery")
-        _, lines = look()
+        wait_for(lambda: status()[0], "the recovery")
+        _, lines = status()
         (flaky,) = (line for line in lines if "flaky_job" in line)
         assert re.match(r"✓ flaky_job failed .* times since .*; fixed since \d\d:\d\d UTC: ", flaky)
         (check,) = (line for line in lines if "did not pass" in line)
@@ -348,5 +343,5 @@ def test_status_has_a_line_per_problem_and_says_what_is_fixed(tmp_path, neighbou
             "has succeeded since."
         )
         run("hopeless_job")
-        assert not look()[0]
+        assert not status()[0]
     assert running_at([home]) is None

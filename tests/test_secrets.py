@@ -1,15 +1,17 @@
 """A secret from AWS Secrets Manager, used in a run, and found nowhere afterwards."""
 
+import io
 import json
 import os
 import threading
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from rich.console import Console
@@ -29,7 +31,7 @@ MONTH = "2023-01-01"
 class Mirror(SimpleHTTPRequestHandler):
     """TLC's files for those who have the token; under another name, the password."""
 
-    def send_head(self):
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
         password = b64encode(f"me:{PASSWORD}".encode()).decode()
         host = self.headers["Host"].partition(":")[0]
         expected = {"127.0.0.1": f"Bearer {TOKEN}", "localhost": f"Basic {password}"}[host]
@@ -66,7 +68,7 @@ class SecretsManager(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(handler) -> Iterator[str]:
+def served(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -81,7 +83,7 @@ def files_with(text: str, *folders: Path) -> list[Path]:
 
 
 @pytest.mark.system
-def test_a_secret_reaches_the_mirror_and_no_run_config_event_or_log(tmp_path):
+def test_secret_reaches_the_source_and_is_stored_nowhere(tmp_path: Path) -> None:
     write_sample(tmp_path / "source", [date(2023, 1, 1)], 1_000)
     home, data = tmp_path / "home", tmp_path / "data"
     with (
@@ -123,7 +125,9 @@ def test_a_secret_reaches_the_mirror_and_no_run_config_event_or_log(tmp_path):
     assert files_with("a-key-s-secret", home, data) == []
 
 
-def test_env_file_adds_no_token_to_keys_of_the_shell(tmp_path, monkeypatch):
+def test_env_file_adds_no_token_to_keys_of_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / ".env"
     file.write_text("AWS_ACCESS_KEY_ID=a\nAWS_SESSION_TOKEN=t\nTAXI_UI_HOSTS=b\n")
     monkeypatch.setattr("os.environ", {"AWS_ACCESS_KEY_ID": "mine", "AWS_SECRET_ACCESS_KEY": "s"})

@@ -17,7 +17,9 @@ from taxi_shared.addresses import without_proxy_for_loopback
 MACHINE = "/usr/bin:/bin"
 
 
-def make(folder: Path, *words: str, path: str = MACHINE, **environment: str):
+def make(
+    folder: Path, *words: str, path: str = MACHINE, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """`make` in a copy of the Makefile, on a machine with these variables alone."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "Makefile", folder)
@@ -27,6 +29,7 @@ def make(folder: Path, *words: str, path: str = MACHINE, **environment: str):
         env={"PATH": path, "HOME": str(folder), **environment},
         capture_output=True,
         text=True,
+        check=False,
     )
 
 
@@ -37,7 +40,7 @@ def program(folder: Path, name: str, script: str) -> None:
 
 
 @pytest.fixture
-def checkout(tmp_path) -> Path:
+def checkout(tmp_path: Path) -> Path:
     """A folder with a blank, with locks of nothing and a `uv` that notes how it is called."""
     folder = tmp_path / "a folder"
     for project in (".", "ingestion", "analytics", "adhoc_reports"):
@@ -50,7 +53,7 @@ def checkout(tmp_path) -> Path:
     return folder
 
 
-def test_setup_works_in_a_folder_with_a_blank(checkout, tmp_path):
+def test_setup_works_in_a_folder_with_a_blank(checkout: Path, tmp_path: Path) -> None:
     path = f"{tmp_path}/bin:{MACHINE}"
     done = make(checkout, "setup", path=path)
 
@@ -59,7 +62,7 @@ def test_setup_works_in_a_folder_with_a_blank(checkout, tmp_path):
     assert "Nothing to be done" in make(checkout, "setup", path=path).stdout
 
 
-def test_missing_venv_module_names_what_to_install(checkout, tmp_path):
+def test_missing_venv_module_names_what_to_install(checkout: Path, tmp_path: Path) -> None:
     program(tmp_path / "python", "python3", 'echo "ensurepip is not available"; exit 1')
     done = make(checkout, "setup", path=f"{tmp_path}/python:{MACHINE}")
 
@@ -78,7 +81,9 @@ def test_missing_venv_module_names_what_to_install(checkout, tmp_path):
     ],
     ids=["pip.conf", "uv", "PIP_INDEX_URL"],
 )
-def test_index_of_pip_is_used_unless_uv_has_one(checkout, tmp_path, given, used):
+def test_index_of_pip_is_used_unless_uv_has_one(
+    checkout: Path, tmp_path: Path, given: dict[str, str], used: str
+) -> None:
     config = tmp_path / "pip.conf"
     config.write_text("[global]\nindex-url = https://pip.example.org/simple\n")
     path = f"{tmp_path}/bin:{Path(shutil.which('python3') or '').parent}:{MACHINE}"
@@ -89,7 +94,7 @@ def test_index_of_pip_is_used_unless_uv_has_one(checkout, tmp_path, given, used)
     assert {call.partition("index=")[2] for call in calls} == {used}
 
 
-def test_folder_with_a_colon_is_refused_by_name(tmp_path):
+def test_folder_with_a_colon_is_refused_by_name(tmp_path: Path) -> None:
     done = make(tmp_path / "a:b", "help")
     assert done.returncode != 0
     assert "a:b" in done.stderr
@@ -97,13 +102,13 @@ def test_folder_with_a_colon_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("words", [("deploy",), ("deploy", "LOCATION=fares")])
-def test_deploy_without_a_location_lists_them(tmp_path, words):
+def test_deploy_without_a_location_lists_them(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = make(tmp_path, *words)
     assert done.returncode != 0
     assert "expected one of ingestion analytics adhoc_reports" in done.stderr
 
 
-def test_images_without_git_fail_before_any_build(tmp_path):
+def test_images_without_git_fail_before_any_build(tmp_path: Path) -> None:
     """Under the tag that moves, a deploy would change the runs that are going."""
     for name in ("bash", "sh", "chmod", "dirname", "date", "make"):
         (tmp_path / "bin").mkdir(exist_ok=True)
@@ -117,7 +122,7 @@ def test_images_without_git_fail_before_any_build(tmp_path):
     assert not (tmp_path / "built").exists()
 
 
-def test_text_files_have_line_feeds_on_every_machine(tmp_path):
+def test_text_files_have_line_feeds_on_every_machine(tmp_path: Path) -> None:
     """With core.autocrlf, scripts would end their lines as Windows does, and not start."""
     clone = tmp_path / "clone"
     options = ["-c", "core.autocrlf=true", "-c", "core.eol=crlf"]
@@ -128,7 +133,7 @@ def test_text_files_have_line_feeds_on_every_machine(tmp_path):
         assert b"\r" not in (clone / name).read_bytes(), name
 
 
-def test_demo_names_a_busy_port_before_it_makes_anything():
+def test_demo_names_a_busy_port_before_it_makes_anything() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -140,13 +145,15 @@ def test_demo_names_a_busy_port_before_it_makes_anything():
     assert "synthetic" not in result.output
 
 
-def test_loopback_is_added_to_what_needs_no_proxy():
+def test_loopback_is_added_to_what_needs_no_proxy() -> None:
     assert without_proxy_for_loopback({"no_proxy": "a.example, 127.0.0.1"}) == dict.fromkeys(
         ("no_proxy", "NO_PROXY"), "a.example,127.0.0.1,localhost,::1"
     )
 
 
-def test_settings_keep_dollars_as_they_are_written(tmp_path, monkeypatch):
+def test_settings_keep_dollars_as_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / ".env"
     file.write_text("TAXI_ALERT_SMTP_PASSWORD='p$a${HOME}#s'\n")
     monkeypatch.delenv("TAXI_ALERT_SMTP_PASSWORD", raising=False)
@@ -157,11 +164,11 @@ def test_settings_keep_dollars_as_they_are_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--port", "99999"), "99999 is no port"),
+        (("--port", "99999"), "99999 is not a port"),
         (("--port", "3912", "--portal-port", "3912"), "cannot both have port 3912"),
     ],
 )
-def test_ports_that_cannot_be_used_are_named(options, reason):
+def test_ports_that_cannot_be_used_are_named(options: tuple[str, ...], reason: str) -> None:
     result = CliRunner().invoke(cli, ["demo", *options])
     assert result.exit_code == 1
     assert reason in result.output
