@@ -41,9 +41,10 @@ def figure(record_property: Callable[[str, object], None]) -> Callable[[str], No
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that share an instance in one process of pytest-xdist, so that it starts once."""
     for item in items:
-        for fixture in ("platform", "instance", "results"):
-            if fixture in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(fixture))
+        shared = {"platform", "instance", "results", "stack", "on_s3"}
+        shared.intersection_update(getattr(item, "fixturenames", ()))
+        if shared and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(min(shared)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
