@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +12,9 @@ import pytest
 import shapely
 from upath import UPath
 
-from ingestion.defs.zones import write_zones
-from ingestion.lib import months, placement
-from ingestion.lib.shapes import Zone, merge_duplicate_zones
+from ingestion.lib import loading, placement
 from ingestion.lib.zone_csv import read_zones
+from ingestion.lib.zones import Zone, merge_duplicate_zones, write_zones
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import TRIPS
 
@@ -26,16 +28,20 @@ OVERLAP = Zone(
     9, "Over", "Queens", "POLYGON ((-73.95 40.75, -73.85 40.75, -73.85 40.85, -73.95 40.75))"
 )
 
+# Longitudes and latitudes, as arrays or as lists with None.
+Points = tuple[Sequence[float | None] | np.ndarray[Any, np.dtype[np.float64]], ...]
+
 
 @pytest.fixture
-def database(tmp_path):
+def database(tmp_path: Path) -> LakeDatabase:
     return LakeDatabase(data_root=str(tmp_path))
 
 
-def place(database: LakeDatabase, zones: list[Zone], longitudes, latitudes) -> list[int | None]:
+def place(database: LakeDatabase, zones: list[Zone], points: Points) -> list[int | None]:
     """The pickup zones of points, through the load of a month."""
     with database.get_connection() as con:
         write_zones(con, database.lake, zones)
+    longitudes, latitudes = points
     count = len(longitudes)
     trip = yellow_2009(rows=1)
     content = pa.table(
@@ -49,17 +55,18 @@ def place(database: LakeDatabase, zones: list[Zone], longitudes, latitudes) -> l
     file = UPath(database.data_root) / "points.parquet"
     file.write_bytes(parquet(content))
     with database.get_connection() as con:
-        months.load(con, database.lake, TRIPS, months.Source("2009-06-01", "", file), "")
+        loading.load(con, database.lake, TRIPS, loading.MonthFile("2009-06-01", file))
     with database.get_connection() as con:
         return [zone for (zone,) in con.execute("SELECT pickup_zone_id FROM trips").fetchall()]
 
 
-def real_zones(database: LakeDatabase, real_files) -> list[Zone]:
+def real_zones(real_files: Path) -> list[Zone]:
     return merge_duplicate_zones(read_zones(UPath(real_files / "misc" / "taxi_zones.csv")).zones)
 
 
-def one_zone_after_another(zones: list[Zone], longitudes, latitudes) -> list[int | None]:
+def smallest_intersecting(zones: list[Zone], points: Points) -> list[int | None]:
     """The smallest id of the zones that intersect each point: every zone against every point."""
+    longitudes, latitudes = points
     found: list[int | None] = [None] * len(longitudes)
     for zone in sorted(zones, key=lambda zone: -zone.zone_id):
         if zone.geometry:
@@ -70,7 +77,7 @@ def one_zone_after_another(zones: list[Zone], longitudes, latitudes) -> list[int
     return found
 
 
-def test_a_point_on_a_border_gets_the_smallest_id_of_the_zones_that_touch_it(database):
+def test_point_on_borders_gets_the_smallest_id(database: LakeDatabase) -> None:
     points = {
         (-73.95, 40.72): 7,
         (-73.85, 40.72): 5,
@@ -87,51 +94,56 @@ def test_a_point_on_a_border_gets_the_smallest_id_of_the_zones_that_touch_it(dat
         (None, None): None,
     }
     longitudes, latitudes = zip(*points, strict=True)
-    assert place(database, [LEFT, RIGHT, OVERLAP], longitudes, latitudes) == list(points.values())
+    assert place(database, [LEFT, RIGHT, OVERLAP], (longitudes, latitudes)) == list(points.values())
 
 
-def test_a_month_in_many_parts_is_the_same(database, monkeypatch):
+def test_batches_do_not_change_the_zones(
+    database: LakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = np.random.default_rng(1)
     longitudes, latitudes = random.uniform(-74.02, -73.78, 50), random.uniform(40.68, 40.86, 50)
     zones = [LEFT, RIGHT, OVERLAP]
-    expected = one_zone_after_another(zones, longitudes, latitudes)
+    expected = smallest_intersecting(zones, (longitudes, latitudes))
     monkeypatch.setattr(placement, "ROWS_PER_BATCH", 7)
-    assert place(database, zones, longitudes, latitudes) == expected
+    assert place(database, zones, (longitudes, latitudes)) == expected
     assert set(expected) == {None, 5, 7, 9}
 
 
-def test_points_around_tlc_s_own_borders_equal_the_test_on_the_shapes(database, real_files):
-    zones = real_zones(database, real_files)
+def test_points_at_real_borders_equal_a_test_of_every_zone(
+    database: LakeDatabase, real_files: Path
+) -> None:
+    zones = real_zones(real_files)
     corners = shapely.get_coordinates(shapely.from_wkt([z.geometry for z in zones if z.geometry]))
     random = np.random.default_rng(2)
     chosen = corners[random.integers(0, len(corners), 20_000)]
     # A corner itself, one float beside it, a hair, a metre, a block and a borough away.
     away = random.choice([0.0, 1e-14, 1e-9, 1e-5, 1e-3, 1e-1], 20_000)
     longitudes, latitudes = (chosen + random.normal(size=chosen.shape) * away[:, None]).T
-    expected = one_zone_after_another(zones, longitudes, latitudes)
-    assert place(database, zones, longitudes, latitudes) == expected
+    expected = smallest_intersecting(zones, (longitudes, latitudes))
+    assert place(database, zones, (longitudes, latitudes)) == expected
     assert sum(zone is None for zone in expected) > 1000
 
 
-def test_points_are_placed_without_pandas_and_pyarrow(tmp_path):
+def test_placement_needs_neither_pandas_nor_pyarrow(tmp_path: Path) -> None:
     code = f"""
 import sys
 sys.modules["pandas"] = sys.modules["pyarrow"] = sys.modules["geopandas"] = None
-from ingestion.lib import months
-from ingestion.defs.zones import write_zones
-from ingestion.lib.shapes import Zone
+from ingestion.lib import loading
+from ingestion.lib.zones import Zone, write_zones
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import TRIPS
 from upath import UPath
 database = LakeDatabase(data_root={str(tmp_path)!r})
 with database.get_connection() as con:
     write_zones(con, database.lake, [Zone(7, "", "", {LEFT.geometry!r})])
-source = months.Source("2009-06-01", "", UPath({str(tmp_path / "points.parquet")!r}))
+file = loading.MonthFile("2009-06-01", UPath({str(tmp_path / "points.parquet")!r}))
 with database.get_connection() as con:
-    months.load(con, database.lake, TRIPS, source, "")
+    loading.load(con, database.lake, TRIPS, file)
 with database.get_connection() as con:
     print(con.execute("SELECT pickup_zone_id, dropoff_zone_id FROM trips").fetchall())
 """
     (tmp_path / "points.parquet").write_bytes(parquet(yellow_2009()))
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert found.stdout == "[(7, None), (None, 7), (None, None), (None, None)]\n", found.stderr

@@ -5,16 +5,17 @@ from dataclasses import replace
 import pytest
 from upath import UPath
 
-from ingestion.lib.shapes import Zone, merge_duplicate_zones
 from ingestion.lib.zone_checks import (
     KNOWN_BOROUGHS,
     NO_ZONE_TWICE,
     ZONES_COMPLETE,
     ZONES_IN_NEW_YORK,
     CheckOutcome,
+    ZonesUpdate,
     check_zones,
 )
 from ingestion.lib.zone_csv import RowError, ZoneRow, ZonesFile
+from ingestion.lib.zones import Zone, merge_duplicate_zones
 
 from .zone_files import lookup_rows, square, zone_rows
 
@@ -62,7 +63,8 @@ def check(
     in_lake: list[Zone] = IN_LAKE,
     accept: bool = False,
 ) -> dict[str, CheckOutcome]:
-    outcomes = check_zones(file_of(rows), lookup, in_lake, accept)
+    update = ZonesUpdate(file_of(rows), lookup, in_lake)
+    outcomes = check_zones(update, accept_changes=accept)
     return {outcome.check: outcome for outcome in outcomes}
 
 
@@ -70,13 +72,18 @@ def errors(outcomes: dict[str, CheckOutcome]) -> dict[str, str]:
     return {name: "\n".join(o.errors) for name, o in outcomes.items() if o.errors}
 
 
+def with_values(row: ZoneRow, **values: str) -> ZoneRow:
+    """The row with other texts."""
+    return ZoneRow(**{**vars(row), **values})
+
+
 def changed(row: int, **values: str) -> list[ZoneRow]:
     """The rows of the map, one of them with other values."""
-    return [replace(r, **values) if r.number == row else r for r in ROWS]
+    return [with_values(r, **values) if r.number == row else r for r in ROWS]
 
 
 @pytest.mark.parametrize("in_lake", [IN_LAKE, []], ids=["zones in the lake", "none in the lake"])
-def test_a_whole_map_passes_every_check(in_lake):
+def test_whole_map_passes_every_check(in_lake: list[Zone]) -> None:
     outcomes = check(ROWS, in_lake=in_lake)
     assert {name: (o.errors, o.warnings) for name, o in outcomes.items()} == dict.fromkeys(
         (NO_ZONE_TWICE, ZONES_IN_NEW_YORK, KNOWN_BOROUGHS, ZONES_COMPLETE), ((), ())
@@ -97,14 +104,14 @@ def test_a_whole_map_passes_every_check(in_lake):
         ({"zone": ""}, "row 5: the name of the zone is empty"),
     ],
 )
-def test_an_impossible_id_is_named_with_its_row(values, reason):
+def test_impossible_id_is_named_with_its_row(values: dict[str, str], reason: str) -> None:
     assert errors(check(changed(5, **values)))[NO_ZONE_TWICE] == (
         f"zones.csv (from https://x.test/zones.csv), {reason}. "
         "Expected LocationID from 1 to 265, one zone per LocationID."
     )
 
 
-def test_an_impossible_id_of_the_lookup_names_the_lookup():
+def test_impossible_id_of_the_lookup_names_the_lookup() -> None:
     rows = [*LOOKUP.rows, ZoneRow(267, "266", "New", "Queens", service_zone="Boro Zone")]
     found = errors(check(ROWS, file_of(rows, "lookup.csv")))
     assert found == {
@@ -113,14 +120,14 @@ def test_an_impossible_id_of_the_lookup_names_the_lookup():
     }
 
 
-def test_many_wrong_rows_are_counted_and_the_first_named():
+def test_many_wrong_rows_are_counted_and_the_first_named() -> None:
     found = errors(check([replace(row, zone_id="") for row in ROWS]))[NO_ZONE_TWICE]
     assert ": 263 rows are wrong. row 2: LocationID is empty; row 3: " in found
     assert "row 4: LocationID is empty; and 260 more. Expected" in found
     assert "row 5" not in found
 
 
-def test_a_borough_that_is_unknown_is_named_with_the_known_ones():
+def test_unknown_borough_is_named_with_the_known_ones() -> None:
     assert errors(check(changed(5, borough="Manhatten"))) == {
         KNOWN_BOROUGHS: "zones.csv (from https://x.test/zones.csv), row 5: borough 'Manhatten'. "
         "Expected one of Bronx, Brooklyn, EWR, Manhattan, Queens, Staten Island."
@@ -128,14 +135,14 @@ def test_a_borough_that_is_unknown_is_named_with_the_known_ones():
     assert "row 5: no borough" in errors(check(changed(5, borough="")))[KNOWN_BOROUGHS]
 
 
-def test_zones_264_and_265_may_have_any_borough():
+def test_zones_264_and_265_may_have_any_borough() -> None:
     rows = [*ROWS, ZoneRow(265, "264", "N/A", "Unknown"), ZoneRow(266, "265", "Outside", "N/A")]
     assert errors(check(rows)) == {}
 
 
 @pytest.mark.parametrize("corner", OUTERMOST.values(), ids=OUTERMOST)
-def test_the_edges_of_new_york_are_in_new_york(corner):
-    assert errors(check(changed(5, geometry=square(*corner, side=0.001)))) == {}
+def test_the_edges_of_new_york_are_in_new_york(corner: tuple[float, float]) -> None:
+    assert errors(check(changed(5, geometry=square(corner[0], corner[1], side=0.001)))) == {}
 
 
 @pytest.mark.parametrize(
@@ -159,7 +166,7 @@ def test_the_edges_of_new_york_are_in_new_york(corner):
     ],
     ids=["feet", "swapped", "metres", "elsewhere"],
 )
-def test_a_shape_outside_new_york_is_named_with_its_likely_cause(shape, reason):
+def test_shape_outside_new_york_is_named_with_its_cause(shape: str, reason: str) -> None:
     (found,) = errors(check(changed(5, geometry=shape))).values()
     assert f"row 5: the_geom is at {reason}" in found
     assert found.endswith(
@@ -185,19 +192,19 @@ def test_a_shape_outside_new_york_is_named_with_its_likely_cause(shape, reason):
     ],
     ids=["cut", "WKB", "crossed", "point", "infinite"],
 )
-def test_a_shape_that_is_no_polygon_is_named_with_its_row(shape, reason):
+def test_shape_that_is_no_polygon_is_named_with_its_row(shape: str, reason: str) -> None:
     (found,) = errors(check(changed(5, geometry=shape))).values()
     assert "row 5: the_geom " in found
     assert reason in found
     assert len(found) < 500
 
 
-def test_a_shape_may_have_heights():
+def test_shape_may_have_heights() -> None:
     shape = "POLYGON Z ((-73.9 40.7 1, -73.8 40.7 1, -73.8 40.8 1, -73.9 40.7 1))"
     assert errors(check(changed(5, geometry=shape))) == {}
 
 
-def test_missing_zones_and_boroughs_are_named():
+def test_missing_zones_and_boroughs_are_named() -> None:
     found = check(ROWS[:3] + ROWS[4:10])
     outcome = found[ZONES_COMPLETE]
     assert outcome.acceptable
@@ -211,7 +218,7 @@ def test_missing_zones_and_boroughs_are_named():
     )
 
 
-def test_a_zone_that_loses_its_shape_is_missing():
+def test_zone_that_loses_its_shape_is_missing() -> None:
     found = errors(check(changed(5, geometry="")))
     assert list(found) == [ZONES_COMPLETE]
     assert (
@@ -220,13 +227,13 @@ def test_a_zone_that_loses_its_shape_is_missing():
     )
 
 
-def test_a_shape_under_its_own_id_or_its_neighbours_is_the_same():
+def test_shape_may_have_its_own_id_or_its_neighbours() -> None:
     rows = [*ROWS, ZoneRow(265, "57", "Corona", "Queens", ROWS[0].geometry)]
     assert errors(check(rows)) == {}
     assert errors(check(ROWS, in_lake=merge_duplicate_zones(file_of(rows).zones))) == {}
 
 
-def test_a_first_load_needs_the_zones_of_tlcs_map():
+def test_first_load_needs_the_zones_of_tlcs_map() -> None:
     found = errors(check(ROWS[:10], in_lake=[]))
     assert (
         "has a shape for 10 of the 260 zones that TLC publishes; missing are LocationID 11, "
@@ -240,7 +247,7 @@ def test_a_first_load_needs_the_zones_of_tlcs_map():
     )
 
 
-def test_service_zones_that_would_be_lost_are_named():
+def test_service_zones_that_would_be_lost_are_named() -> None:
     found = errors(check(ROWS, file_of(list(LOOKUP.rows[:260]), "lookup.csv")))
     assert found == {
         ZONES_COMPLETE: "lookup.csv (from https://x.test/zones.csv) has no service_zone for "
@@ -248,21 +255,21 @@ def test_service_zones_that_would_be_lost_are_named():
     }
 
 
-def test_accepted_changes_are_warnings():
+def test_accepted_changes_are_warnings() -> None:
     outcome = check(ROWS[:10], accept=True)[ZONES_COMPLETE]
     assert outcome.errors == ()
     assert [warning.partition(" zones.csv")[0] for warning in outcome.warnings] == ["Accepted:"]
 
 
-def test_no_zones_cannot_be_accepted():
+def test_file_without_zones_cannot_be_accepted() -> None:
     outcome = check([], accept=True)[ZONES_COMPLETE]
     assert outcome.errors == ("zones.csv (from https://x.test/zones.csv) has no zones.",)
     assert not outcome.acceptable
 
 
-def test_broken_rows_cannot_be_accepted():
+def test_broken_rows_cannot_be_accepted() -> None:
     file = replace(file_of(ROWS), broken=(RowError(300, "2 fields, the header has 7"),))
-    *_, outcome = check_zones(file, LOOKUP, IN_LAKE, accept_changes=True)
+    *_, outcome = check_zones(ZonesUpdate(file, LOOKUP, IN_LAKE), accept_changes=True)
     assert outcome.errors == (
         "zones.csv (from https://x.test/zones.csv), row 300: 2 fields, the header has 7. "
         "Expected as many fields as the header.",
@@ -273,16 +280,16 @@ def test_broken_rows_cannot_be_accepted():
     ("field", "what"),
     [("zone", "another name"), ("borough", "another borough"), ("geometry", "another place")],
 )
-def test_column_sorted_by_itself_is_refused_until_accepted(field, what):
+def test_column_sorted_by_itself_is_refused_until_accepted(field: str, what: str) -> None:
     values = [getattr(row, field) for row in ROWS]
     moved = [
-        replace(row, **{field: value})
+        with_values(row, **{field: value})
         for row, value in zip(ROWS, values[50:] + values[:50], strict=True)
     ]
     assert f"has {what} than the lake" in "\n".join(check(moved)[ZONES_COMPLETE].errors)
     assert not errors(check(moved, accept=True)).get(ZONES_COMPLETE)
 
 
-def test_few_corrected_zones_are_no_change():
+def test_few_corrected_zones_are_no_change() -> None:
     corrected = [replace(row, zone=f"New {row.zone}") for row in ROWS[:20]]
     assert check([*corrected, *ROWS[20:]])[ZONES_COMPLETE].errors == ()

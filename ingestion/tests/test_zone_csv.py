@@ -1,11 +1,12 @@
 """The CSV files of taxi zones are read row by row, and what is no such file is named."""
 
 import csv
+from pathlib import Path
 
 import pytest
 from upath import UPath
 
-from ingestion.lib.download import DownloadError
+from ingestion.lib.published_files import DownloadError
 from ingestion.lib.zone_csv import (
     ZonesFileError,
     is_zone_lookup_csv,
@@ -25,7 +26,7 @@ Bay",Queens,"POLYGON ((0 0, 1 0, 1 1, 0 0))"
 """
 
 
-def write(tmp_path, content: str | bytes) -> UPath:
+def write(tmp_path: Path, content: str | bytes) -> UPath:
     path = UPath(tmp_path / "zones.csv")
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
@@ -38,7 +39,7 @@ def error_of(path: UPath) -> str:
     return str(error.value).removeprefix(str(path))
 
 
-def test_a_row_has_the_line_that_it_begins_on(tmp_path):
+def test_row_has_the_line_that_it_begins_on(tmp_path: Path) -> None:
     rows = read_zones(write(tmp_path, SMALL)).rows
     assert [(row.number, row.zone_id, row.zone, row.borough) for row in rows] == [
         (2, "1", "Newark Airport", "EWR"),
@@ -59,7 +60,9 @@ def test_a_row_has_the_line_that_it_begins_on(tmp_path):
     ],
     ids=["CRLF", "CR", "mixed", "BOM", "other case", "blank lines"],
 )
-def test_newlines_byte_order_mark_and_case_do_not_matter(tmp_path, content):
+def test_newlines_byte_order_mark_and_case_do_not_matter(
+    tmp_path: Path, content: str | bytes
+) -> None:
     found = read_zones(write(tmp_path, content)).zones
     expected = read_zones(write(tmp_path, SMALL)).zones
     assert [(z.zone_id, z.zone.split(), z.borough, z.geometry) for z in found] == [
@@ -68,7 +71,7 @@ def test_newlines_byte_order_mark_and_case_do_not_matter(tmp_path, content):
     assert [zone.zone_id for zone in found] == [1, 2, 4]
 
 
-def test_shapes_longer_than_the_limit_of_csv_are_read(tmp_path):
+def test_shapes_longer_than_the_limit_of_csv_are_read(tmp_path: Path) -> None:
     before = csv.field_size_limit()
     ring = ", ".join(f"{n} {n}" for n in range(before // 8))
     file = read_zones(write(tmp_path, SMALL + f'5,Long,Queens,"POLYGON (({ring}))"\n'))
@@ -91,7 +94,9 @@ def test_shapes_longer_than_the_limit_of_csv_are_read(tmp_path):
     ],
     ids=["zip", "shapefile", "json", "html", "xls", "parquet", "utf-16", "semicolons", "empty"],
 )
-def test_other_formats_are_named_when_fetched_and_when_read(tmp_path, content, looks_like):
+def test_other_formats_are_named_at_download_and_when_read(
+    tmp_path: Path, content: bytes, looks_like: str
+) -> None:
     message = error_of(write(tmp_path, content))
     assert message.startswith(
         ": expected a CSV with the columns LocationID, zone, borough, the_geom; "
@@ -102,31 +107,31 @@ def test_other_formats_are_named_when_fetched_and_when_read(tmp_path, content, l
     assert str(error.value).startswith("https://x.test/zones is not the zones CSV: expected a CSV")
 
 
-def test_missing_columns_are_named_beside_those_found(tmp_path):
+def test_missing_columns_are_named_beside_those_found(tmp_path: Path) -> None:
     assert error_of(write(tmp_path, "OBJECTID,zone,LocationID,the_g\n1,a,1,b\n")) == (
         ": expected a CSV with the columns LocationID, zone, borough, the_geom; "
         "missing borough, the_geom; found OBJECTID, zone, LocationID, the_g"
     )
 
 
-def test_a_column_that_is_there_twice_is_named(tmp_path):
+def test_repeated_column_is_named(tmp_path: Path) -> None:
     message = error_of(write(tmp_path, "LocationID,locationid,zone,borough,the_geom\n"))
     assert message == ": more than one column is named LocationID"
 
 
-def test_text_that_is_not_utf_8_is_named_with_its_row(tmp_path):
+def test_text_that_is_not_utf_8_is_named_with_its_row(tmp_path: Path) -> None:
     content = SMALL.replace("Alphabet City", "Alphabet Café").encode("latin-1")
     assert error_of(write(tmp_path, content)) == (
         ", row 5: byte b'\\xe9' is not UTF-8; save the file as CSV in UTF-8"
     )
 
 
-def test_a_quote_that_is_not_closed_is_named_with_its_row(tmp_path):
+def test_unclosed_quote_is_named_with_its_row(tmp_path: Path) -> None:
     content = SMALL.replace('1 1, 0 0))"\n2', "1 1, 0 0))\n2")
     assert error_of(write(tmp_path, content)).startswith(", row 2: not valid CSV (")
 
 
-def test_rows_with_other_fields_than_the_header_are_kept_apart(tmp_path):
+def test_rows_with_more_or_fewer_fields_are_separate(tmp_path: Path) -> None:
     file = read_zones(write(tmp_path, SMALL + "5,Five\n6,Six,Queens,,extra\n7,Seven,Queens,\n"))
     assert [(error.row, error.text) for error in file.broken] == [
         (6, "2 fields, the header has 4"),
@@ -136,29 +141,29 @@ def test_rows_with_other_fields_than_the_header_are_kept_apart(tmp_path):
     assert file.zones[-1].geometry is None
 
 
-def test_an_empty_shape_is_no_shape(tmp_path):
+def test_empty_shape_is_no_shape(tmp_path: Path) -> None:
     file = read_zones(write(tmp_path, SMALL + "57,Corona,Queens,multipolygon empty\n"))
     assert file.zones[-1].geometry is None
 
 
-def test_a_missing_file_says_what_to_materialize(tmp_path):
+def test_missing_file_says_what_to_materialize(tmp_path: Path) -> None:
     assert error_of(UPath(tmp_path / "none.csv")) == (
         " is missing: materialize taxi_zones_file first"
     )
 
 
-def test_no_lookup_has_no_rows(tmp_path):
+def test_missing_lookup_has_no_rows(tmp_path: Path) -> None:
     assert read_lookup(UPath(tmp_path / "none.csv")).rows == ()
 
 
-def test_the_lookup_s_header_is_checked_when_it_is_fetched():
+def test_header_of_the_lookup_is_checked_at_download() -> None:
     is_zone_lookup_csv("x", b'\xef\xbb\xbf"LocationID","Borough","Zone","Service_Zone"\r\n1,', b"")
     for head in (b"LocationID,Borough,Zone\n1", b"<html>", b""):
         with pytest.raises(DownloadError, match="x is not TLC's zone lookup: expected a CSV"):
             is_zone_lookup_csv("x", head, b"")
 
 
-def test_only_a_file_with_the_column_synthetic_is_synthetic(tmp_path):
+def test_only_the_column_synthetic_makes_a_file_synthetic(tmp_path: Path) -> None:
     rows = zone_rows()[:2]
     file = read_zones(write(tmp_path, csv_text([{**row, "synthetic": "true"} for row in rows])))
     assert file.publisher == provenance.UNKNOWN

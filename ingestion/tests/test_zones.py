@@ -1,40 +1,52 @@
-"""The zones: one row for each id that trips can carry."""
+"""The zones: one row for each id that trips can have."""
 
 import csv
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import dagster as dg
+import duckdb
 import pytest
 import shapely
 from upath import UPath
 
 from ingestion.defs.resources import TlcSource
-from ingestion.defs.zones import taxi_zones, taxi_zones_file, write_zones
+from ingestion.defs.zones import taxi_zones, taxi_zones_file
 from ingestion.lib import zone_csv
-from ingestion.lib.shapes import Zone, merge_duplicate_zones
+from ingestion.lib.zones import Zone, merge_duplicate_zones, write_zones
 from taxi_shared import provenance
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Replacement, Rows
-from taxi_shared.tables import ZONES
+from taxi_shared.tables import ZONES, Table
 
 from .zone_files import HEADER, csv_text, lookup_rows, square, zone_rows
 
+Row = dict[str, object]
 SQUARE = "MULTIPOLYGON (((0 0, 1 0, 1 1, 0 1, 0 0)))"
 NEXT = "MULTIPOLYGON (((1 0, 2 0, 2 1, 1 1, 1 0)))"
 FAR = "MULTIPOLYGON (((5 5, 6 5, 6 6, 5 6, 5 5)))"
 
 
+class Load(Protocol):
+    """Fetches and loads the zones of a file below a data root."""
+
+    def __call__(
+        self, source: Path, root: Path, url: Path | None = None, accept_changed_zones: bool = False
+    ) -> dg.ExecuteInProcessResult: ...
+
+
 @pytest.fixture
-def load(instance):
+def load(instance: dg.DagsterInstance) -> Load:
     return partial(load_zones, instance)
 
 
 def load_zones(
     instance: dg.DagsterInstance,
     source: Path,
-    root: Path,
+    root: Path | str,
     url: Path | None = None,
     accept_changed_zones: bool = False,
 ) -> dg.ExecuteInProcessResult:
@@ -52,55 +64,52 @@ def load_zones(
     )
 
 
-def zones(root: Path) -> dict[int, tuple[str, str, str | None]]:
+def zones(root: Path | str) -> dict[int, tuple[str, str, str | None]]:
     with LakeDatabase(data_root=str(root)).get_connection() as con:
         rows = con.execute("SELECT zone_id, zone, borough, geometry FROM zones").fetchall()
     assert len(rows) == len({row[0] for row in rows})
     return {row[0]: row[1:] for row in rows}
 
 
-def test_rows_of_one_id_become_one_shape():
+def merged(rows: list[Zone], lookup: Iterable[Zone] = ()) -> dict[int, Zone]:
+    """The merged zones by id."""
+    return {zone.zone_id: zone for zone in merge_duplicate_zones(rows, lookup)}
+
+
+def test_rows_of_one_id_become_one_shape() -> None:
     rows = [Zone(56, "Corona", "Queens", SQUARE), Zone(56, "Corona", "Queens", NEXT)]
-    united = next(zone for zone in merge_duplicate_zones(rows) if zone.zone_id == 56)
-    assert shapely.from_wkt(united.geometry).area == 2
+    assert shapely.from_wkt(merged(rows)[56].geometry).area == 2
 
 
-def test_shapes_that_do_not_touch_stay_apart():
+def test_shapes_that_do_not_touch_stay_apart() -> None:
     rows = [Zone(103, "Islands", "Manhattan", SQUARE), Zone(103, "Islands", "Manhattan", FAR)]
-    united = next(zone for zone in merge_duplicate_zones(rows) if zone.zone_id == 103)
-    assert len(shapely.from_wkt(united.geometry).geoms) == 2
+    assert len(shapely.from_wkt(merged(rows)[103].geometry).geoms) == 2
 
 
-def test_ids_that_the_source_leaves_out_are_there_without_a_shape():
-    found = {
-        zone.zone_id: zone for zone in merge_duplicate_zones([Zone(1, "Newark", "EWR", SQUARE)])
-    }
+def test_missing_ids_are_added_without_a_shape() -> None:
+    found = merged([Zone(1, "Newark", "EWR", SQUARE)])
     assert sorted(found) == [1, 57, 104, 105, 264, 265]
     assert found[264].borough == "Unknown"
     assert found[1].geometry == SQUARE
 
 
-def test_a_row_of_the_source_wins_over_the_zone_without_a_shape():
-    found = {
-        zone.zone_id: zone for zone in merge_duplicate_zones([Zone(57, "Corona", "Queens", NEXT)])
-    }
-    assert found[57].geometry == NEXT
+def test_row_of_the_source_wins_over_an_added_zone() -> None:
+    assert merged([Zone(57, "Corona", "Queens", NEXT)])[57].geometry == NEXT
 
 
-def test_a_row_without_a_shape_leaves_that_of_its_other_row():
+def test_row_without_a_shape_leaves_that_of_another_row() -> None:
     rows = [Zone(56, "Corona", "Queens", None), Zone(56, "Corona", "Queens", NEXT)]
-    found = {zone.zone_id: zone for zone in merge_duplicate_zones(rows)}
-    assert found[56].geometry == NEXT
+    assert merged(rows)[56].geometry == NEXT
 
 
-def test_the_lookup_names_what_the_source_leaves_out_and_tells_every_service_zone():
+def test_lookup_names_missing_ids_and_has_service_zones() -> None:
     rows = [Zone(1, "Newark", "EWR", SQUARE), Zone(2, "Bay", "Queens", NEXT)]
     lookup = [
         Zone(1, "Newark Airport", "EWR", None, "EWR"),
         Zone(57, "Corona", "Queens", None, "Boro Zone"),
         Zone(265, "NA", "Unknown", None, "N/A"),
     ]
-    found = {zone.zone_id: zone for zone in merge_duplicate_zones(rows, lookup)}
+    found = merged(rows, lookup)
     assert sorted(found) == [1, 2, 57, 104, 105, 264, 265]
     assert found[1] == Zone(1, "Newark", "EWR", SQUARE, "EWR")
     assert found[2].service_zone is None
@@ -109,7 +118,7 @@ def test_the_lookup_names_what_the_source_leaves_out_and_tells_every_service_zon
     assert found[264].zone == "Unknown"
 
 
-def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     event = next(
         e
         for e in result.all_events
@@ -118,19 +127,21 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]
     return {name: value.value for name, value in event.materialization.metadata.items()}
 
 
-def test_tlc_s_own_lookup_comes_with_the_zones_its_texts_as_they_are(real_files, tmp_path, load):
+def test_real_lookup_is_loaded_with_its_texts(real_files: Path, tmp_path: Path, load: Load) -> None:
     source = real_files / "misc" / "taxi_zones.csv"
     result = load(source, tmp_path, real_files)
     assert metadata(result, "taxi_zones")["zones without a service zone"] == []
     with LakeDatabase(data_root=str(tmp_path)).get_connection() as con:
         found = con.execute("SELECT zone_id, borough, zone, service_zone FROM zones").fetchall()
     with (real_files / "misc" / "taxi_zone_lookup.csv").open() as file:
-        rows = [tuple(row.values()) for row in csv.DictReader(file)]
+        _, *rows = csv.reader(file)
     assert found == [(int(zone_id), *texts) for zone_id, *texts in rows]
     assert found[-2:] == [(264, "Unknown", "NV", "N/A"), (265, "Unknown", "NA", "N/A")]
 
 
-def test_without_a_lookup_the_zones_load_and_say_so(real_files, tmp_path, load):
+def test_zones_load_without_a_lookup_and_say_so(
+    real_files: Path, tmp_path: Path, load: Load
+) -> None:
     result = load(real_files / "misc" / "taxi_zones.csv", tmp_path)
     assert result.success
     assert "not published" in metadata(result, "taxi_zones_file")["lookup"]
@@ -138,14 +149,16 @@ def test_without_a_lookup_the_zones_load_and_say_so(real_files, tmp_path, load):
     assert zones(tmp_path)[265][:2] == ("Outside of NYC", "Unknown")
 
 
-def test_a_web_page_is_not_taken_for_the_lookup(real_files, tmp_path, load):
+def test_web_page_is_refused_as_a_lookup(real_files: Path, tmp_path: Path, load: Load) -> None:
     (tmp_path / "misc").mkdir()
     (tmp_path / "misc" / "taxi_zone_lookup.csv").write_text("<html>Sign in, please</html>")
     result = load(real_files / "misc" / "taxi_zones.csv", tmp_path / "data", tmp_path)
     assert "is not TLC's zone lookup" in failure(result)
 
 
-def test_zones_come_before_the_trips_of_the_same_run(real_files, tmp_path, instance, monkeypatch):
+def test_zones_are_loaded_before_the_trips_of_a_run(
+    real_files: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ingestion.defs.trips import YELLOW, trip_assets
 
     monkeypatch.setenv("TAXI_START_DATE", "2009-01-01")
@@ -160,10 +173,12 @@ def test_zones_come_before_the_trips_of_the_same_run(real_files, tmp_path, insta
     )
     assert result.success
     with LakeDatabase(data_root=str(tmp_path)).get_connection() as con:
-        assert con.execute("SELECT count(pickup_zone_id) FROM trips").fetchone() == (9836,)
+        assert con.execute(
+            "SELECT count(pickup_zone_id) > 0.95 * count(*) FROM trips"
+        ).fetchone() == (True,)
 
 
-def test_tlc_s_own_zones_load_with_every_id_once(real_files, tmp_path, load):
+def test_real_zones_load_with_every_id_once(real_files: Path, tmp_path: Path, load: Load) -> None:
     source = real_files / "misc" / "taxi_zones.csv"
     assert load(source, tmp_path).success
     found = zones(tmp_path)
@@ -180,7 +195,7 @@ def test_tlc_s_own_zones_load_with_every_id_once(real_files, tmp_path, load):
     assert loaded == pytest.approx(area, rel=1e-9)
 
 
-def test_loading_twice_gives_the_same_bytes(real_files, tmp_path, load):
+def test_second_load_writes_the_same_bytes(real_files: Path, tmp_path: Path, load: Load) -> None:
     source = real_files / "misc" / "taxi_zones.csv"
     file = LakeDatabase(data_root=str(tmp_path)).lake.root.staging / "zones" / "zones.parquet"
     load(source, tmp_path)
@@ -189,7 +204,7 @@ def test_loading_twice_gives_the_same_bytes(real_files, tmp_path, load):
     assert file.read_bytes() == first
 
 
-def test_a_web_page_is_not_taken_for_the_zones(tmp_path, load):
+def test_web_page_is_refused_as_zones(tmp_path: Path, load: Load) -> None:
     page = tmp_path / "page.html"
     page.write_text("<html>Sign in, please</html>")
     assert "is not the zones CSV" in failure(load(page, tmp_path / "data"))
@@ -208,12 +223,12 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
     return sorted(name for name, check in checks(result).items() if not check.passed)
 
 
-def write(path: Path, rows: list[dict[str, object]], header=HEADER) -> Path:
+def write(path: Path, rows: Sequence[Row], header: Sequence[str] = HEADER) -> Path:
     path.write_text(csv_text(rows, header))
     return path
 
 
-def in_feet(row: dict[str, object]) -> dict[str, object]:
+def in_feet(row: Row) -> Row:
     return {**row, "the_geom": square(990_000 + 100 * int(str(row["LocationID"])), 200_000, 90)}
 
 
@@ -235,7 +250,7 @@ BAD_ZONES = {
 
 
 @pytest.fixture
-def data(tmp_path) -> Path:
+def data(tmp_path: Path) -> Path:
     """A data root whose lake has zones."""
     database = LakeDatabase(data_root=str(tmp_path / "data"))
     good = zone_csv.read_zones(UPath(write(tmp_path / "good.csv", zone_rows())))
@@ -245,9 +260,9 @@ def data(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize(("rows", "check", "reason"), BAD_ZONES.values(), ids=BAD_ZONES)
-def test_bad_zones_fail_a_check_and_the_lake_keeps_its_own(
-    load, tmp_path, data, rows, check, reason
-):
+def test_bad_zones_fail_a_check_and_keep_the_lakes_zones(
+    load: Load, tmp_path: Path, data: Path, rows: list[Row], check: str, reason: str
+) -> None:
     file = LakeDatabase(data_root=str(data)).lake.file(ZONES)
     before = file.read_bytes()
     source = write(tmp_path / "bad.csv", rows)
@@ -255,14 +270,14 @@ def test_bad_zones_fail_a_check_and_the_lake_keeps_its_own(
     assert not result.success
     assert failed_checks(result) == [check]
     assert checks(result)[check].blocking
-    assert reason in checks(result)[check].description
+    assert reason in str(checks(result)[check].description)
     for text in (reason, f"raw/taxi_zones.csv (from {source})", "The lake keeps the zones"):
         assert text in failure(result)
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def test_good_zones_pass_every_check_with_figures(load, tmp_path):
+def test_good_zones_pass_every_check_with_figures(load: Load, tmp_path: Path) -> None:
     result = load(write(tmp_path / "zones.csv", zone_rows()), tmp_path / "data")
     assert failed_checks(result) == []
     names = ("no_zone_twice", "zones_complete", "zones_in_new_york", "known_boroughs")
@@ -279,13 +294,13 @@ def test_good_zones_pass_every_check_with_figures(load, tmp_path):
     assert zones(tmp_path / "data")[4] == ("Zone 4", "Queens", zone_rows()[3]["the_geom"])
 
 
-def test_blanks_around_boroughs_do_not_matter(load, tmp_path):
+def test_blanks_around_boroughs_do_not_matter(load: Load, tmp_path: Path) -> None:
     rows = [{**row, "borough": f"{row['borough']} "} for row in zone_rows()]
     assert load(write(tmp_path / "zones.csv", rows), tmp_path / "data").success
     assert zones(tmp_path / "data")[4][1] == "Queens"
 
 
-def test_a_file_without_the_columns_fails_zones_complete(load, tmp_path):
+def test_file_without_the_columns_fails_zones_complete(load: Load, tmp_path: Path) -> None:
     source = write(tmp_path / "zones.csv", zone_rows(), HEADER[:-1])
     result = load(source, tmp_path / "data")
     assert failed_checks(result) == ["zones_complete"]
@@ -293,7 +308,7 @@ def test_a_file_without_the_columns_fails_zones_complete(load, tmp_path):
     assert "Binder" not in failure(result)
 
 
-def test_an_impossible_zone_of_the_lookup_names_the_lookup(load, tmp_path):
+def test_impossible_id_of_the_lookup_names_the_lookup(load: Load, tmp_path: Path) -> None:
     (tmp_path / "misc").mkdir()
     rows = [*lookup_rows(), {"LocationID": 266, "Borough": "Queens", "Zone": "New"}]
     write(tmp_path / "misc" / "taxi_zone_lookup.csv", rows, tuple(rows[0]))
@@ -304,7 +319,9 @@ def test_an_impossible_zone_of_the_lookup_names_the_lookup(load, tmp_path):
     assert "row 267: LocationID 266 does not exist" in failure(result)
 
 
-def test_changed_zones_load_once_a_person_accepts_them(load, tmp_path, data):
+def test_changed_zones_load_once_a_person_accepts_them(
+    load: Load, tmp_path: Path, data: Path
+) -> None:
     source = write(tmp_path / "zones.csv", zone_rows()[1:])
     refused = load(source, data)
     assert not refused.success
@@ -315,12 +332,14 @@ def test_changed_zones_load_once_a_person_accepts_them(load, tmp_path, data):
     assert accepted.success
     check = checks(accepted)["zones_complete"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert check.description.startswith("Accepted: ")
+    assert str(check.description).startswith("Accepted: ")
     assert 1 not in zones(data)
     assert failed_checks(load(source, data)) == []
 
 
-def test_zones_that_cannot_be_right_are_not_accepted(load, tmp_path, data):
+def test_zones_that_cannot_be_right_are_not_accepted(
+    load: Load, tmp_path: Path, data: Path
+) -> None:
     source = write(tmp_path / "zones.csv", list(map(in_feet, zone_rows())))
     refused = load(source, data, accept_changed_zones=True)
     assert not refused.success
@@ -328,7 +347,7 @@ def test_zones_that_cannot_be_right_are_not_accepted(load, tmp_path, data):
     assert "accept_changed_zones" not in failure(refused)
 
 
-def test_a_lake_without_service_zones_takes_zones(load, tmp_path):
+def test_lake_without_service_zones_takes_zones(load: Load, tmp_path: Path) -> None:
     """Its file is from before the column was described."""
     database = LakeDatabase(data_root=str(tmp_path / "data"))
     with database.get_connection() as con:
@@ -352,7 +371,9 @@ def test_a_lake_without_service_zones_takes_zones(load, tmp_path):
     ],
     ids=["TLC", "sample"],
 )
-def test_the_lake_s_file_names_the_publisher_of_the_zones(load, tmp_path, header, publisher):
+def test_file_in_the_lake_names_the_publisher(
+    load: Load, tmp_path: Path, header: Sequence[str], publisher: str
+) -> None:
     rows = [{**row, "synthetic": "true"} for row in zone_rows()]
     result = load(write(tmp_path / "zones.csv", rows, header), tmp_path / "data")
     assert metadata(result, "taxi_zones")["publisher"] == publisher
@@ -361,17 +382,19 @@ def test_the_lake_s_file_names_the_publisher_of_the_zones(load, tmp_path, header
         assert database.lake.publishers(con, ZONES) == [publisher]
 
 
-def test_a_data_root_with_pattern_characters_loads(load, tmp_path):
+def test_data_root_may_have_pattern_characters(load: Load, tmp_path: Path) -> None:
     assert load(write(tmp_path / "zones.csv", zone_rows()), tmp_path / "data [1]?").success
 
 
-def test_other_columns_than_described_fail_and_the_lake_keeps_its_zones(
-    load, tmp_path, data, monkeypatch
-):
+def test_undescribed_columns_fail_and_keep_the_zones(
+    load: Load, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = zones(data)
     write_as_asked = Replacement.write
 
-    def write_two_columns(self, con, table, rows):
+    def write_two_columns(
+        self: Replacement, con: duckdb.DuckDBPyConnection, table: Table, rows: Rows
+    ) -> int:
         two = replace(rows, query=f"SELECT zone_id, zone FROM ({rows.query})")
         return write_as_asked(self, con, table, two)
 
@@ -380,5 +403,5 @@ def test_other_columns_than_described_fail_and_the_lake_keeps_its_zones(
     assert failed_checks(result) == ["columns_as_described"]
     check = checks(result)["columns_as_described"]
     assert check.blocking
-    assert "geometry is not there, described as VARCHAR" in check.description
+    assert "geometry is not there, described as VARCHAR" in str(check.description)
     assert zones(data) == before

@@ -1,13 +1,15 @@
-"""The ingestion location's resources: the lake's `database`, and `tlc`, where files come from."""
+"""The resources of this location: `database`, the lake, and `tlc`, where files are published."""
 
 from collections.abc import Iterable
 from hashlib import sha256
+from typing import Any
 from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import Field
 
-from ingestion.lib.download import Backoff, TransientError
+from ingestion.lib.download import Backoff
+from ingestion.lib.published_files import TransientError
 from taxi_shared import settings
 from taxi_shared.addresses import without_secrets
 from taxi_shared.database import lake_database
@@ -17,23 +19,24 @@ from taxi_shared.run_config import SetByEnvironment
 LONGEST_STEP_RETRY_SECONDS = 3600.0
 
 
-class TlcSource(SetByEnvironment, dg.ConfigurableResource):
-    """The publisher of the files: http(s) addresses, local paths or file:// URLs."""
+class TlcSource(SetByEnvironment, dg.ConfigurableResource[Any]):
+    """Where files are published: http(s) addresses, local paths or file:// URLs."""
 
     url: str = Field(
-        description="Holds trip-data/yellow_tripdata_2023-03.parquet and its like, and "
+        description="Holds trip-data/yellow_tripdata_2023-03.parquet and other months, and "
         "misc/taxi_zone_lookup.csv."
     )
     zones_url: str = Field(description="The CSV of taxi zones with their shapes.")
-    attempts: int = Field(default=5, description="Tries for a failure that may pass.")
+    attempts: int = Field(default=5, description="Attempts of a download whose failure may pass.")
     first_wait_seconds: float = Field(
         default=1.0, description="Wait after the first failure; it doubles from then on."
     )
     retries: int = Field(
-        default=2, description="How often a step is tried again when those tries were not enough."
+        default=2, description="Retries of a step when those attempts were not enough."
     )
     retry_wait_seconds: float = Field(
-        default=60.0, description="Wait before the first of them; five times that before the next."
+        default=60.0,
+        description="Wait before a step's first retry; five times that before the next.",
     )
 
     def trips_address(self, service: str, month: str) -> str:
@@ -41,6 +44,7 @@ class TlcSource(SetByEnvironment, dg.ConfigurableResource):
         return f"{self._base}/trip-data/{service}_tripdata_{month}.parquet"
 
     def zones_address(self) -> str:
+        """Where the CSV of taxi zones is."""
         return settings.locate(self.zones_url)
 
     def zone_lookup_address(self) -> str:
@@ -49,12 +53,12 @@ class TlcSource(SetByEnvironment, dg.ConfigurableResource):
 
     @property
     def publisher(self) -> str:
-        """Its name in messages: TLC, or the address of another source."""
+        """The publisher's name in messages: TLC, or the address of another source."""
         return "TLC" if urlsplit(self._base).hostname in TLC_HOSTS else without_secrets(self._base)
 
     @property
     def fingerprint(self) -> str:
-        """A hash that differs between sources; the secrets in an address have no part in it."""
+        """A hash that differs between sources; secrets in an address do not count."""
         return sha256(without_secrets(self._base).encode()).hexdigest()[:16]
 
     @property
@@ -63,14 +67,15 @@ class TlcSource(SetByEnvironment, dg.ConfigurableResource):
 
     @property
     def backoff(self) -> Backoff:
+        """How often to try a download, and how long to wait."""
         return Backoff(self.attempts, self.first_wait_seconds)
 
-    def retry_what_may_pass(
+    def retry_transient_errors(
         self, context: dg.AssetExecutionContext, errors: Iterable[Exception | None]
     ) -> None:
-        """Have the step tried again later if one of its errors may pass and tries are left.
+        """Retry the step later if one of its errors may pass and retries are left.
 
-        Raises dagster.RetryRequested. What a step has fetched and loaded it finds done.
+        Raises dagster.RetryRequested. The retry finds what is fetched and loaded, and skips it.
         """
         transient = next((error for error in errors if isinstance(error, TransientError)), None)
         if transient and context.retry_number < self.retries:
@@ -80,7 +85,7 @@ class TlcSource(SetByEnvironment, dg.ConfigurableResource):
             raise dg.RetryRequested(self.retries, wait) from transient
 
 
-def resources() -> dict[str, dg.ConfigurableResource]:
+def resources() -> dict[str, dg.ConfigurableResource[Any]]:
     """The location's resources, configured by the environment."""
     return {
         "database": lake_database(),

@@ -1,21 +1,22 @@
-"""The check whether a service's source can be reached; the sensors report it at every change."""
+"""The check whether a service's source can be reached; the sensors report every change."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from ingestion.defs.resources import TlcSource
-from ingestion.defs.trips import GREEN, YELLOW, Service
-from ingestion.lib.download import DownloadError, NotPublished, fetch_version
-from ingestion.lib.publication import Polls, Refusals
+from ingestion.defs.trips import SERVICES
+from ingestion.lib.publication import Refusals
+from ingestion.lib.published_files import DownloadError, NotPublished, fetch_version
+from ingestion.lib.services import Service
 from taxi_shared import source_status
 from taxi_shared.database import LakeDatabase
 from taxi_shared.source_status import SourceStatus
 from taxi_shared.storage import DataRoot
 
 SOURCE_REACHABLE = "source_reachable"
-SERVICES = {service.file_asset: service for service in (YELLOW, GREEN)}
+SERVICES_BY_ASSET = {service.file_asset: service for service in SERVICES}
 
 
 @dg.multi_asset_check(
@@ -25,22 +26,19 @@ SERVICES = {service.file_asset: service for service in (YELLOW, GREEN)}
             SOURCE_REACHABLE,
             asset=asset,
             description="The source of the files answers and does not refuse requests. The sensor "
-            "reports every change; executing the check asks for the header of one month's file.",
+            "reports every change. Executing the check asks for the header of one month's file.",
         )
-        for asset in SERVICES
+        for asset in SERVICES_BY_ASSET
     ],
     can_subset=True,
 )
 def source_reachable(
     context: dg.AssetCheckExecutionContext, tlc: TlcSource, database: LakeDatabase
 ) -> Iterator[dg.AssetCheckResult]:
-    """Asks for the newest month in the lake, or for the first month where there is none."""
+    """Ask the source of each selected service for the header of one file."""
     for key in sorted(context.selected_asset_check_keys):
-        service = SERVICES[key.asset_key]
-        loaded = database.lake.versions(service.table)
-        now = datetime.now(UTC)
-        month = max(loaded, default=None) or next(iter(service.months_so_far(now)), None)
-        error = _ask(service, tlc, loaded, month, now) if month else None
+        service = SERVICES_BY_ASSET[key.asset_key]
+        error = connection_error(service, tlc, database.lake.versions(service.table))
         yield dg.AssetCheckResult(
             asset_key=key.asset_key,
             check_name=key.name,
@@ -49,37 +47,41 @@ def source_reachable(
         )
 
 
-def _ask(
-    service: Service, tlc: TlcSource, loaded: Iterable[str], month: str, now: datetime
+def connection_error(
+    service: Service, tlc: TlcSource, loaded: Mapping[str, str]
 ) -> Exception | None:
-    """Why the source cannot be asked for a month; None where it answers."""
+    """Why the source of a service cannot be reached; None where it answers.
+
+    Asks for the newest of the loaded months, or for the first month where there is none.
+    """
+    now = datetime.now(UTC)
+    month = max(loaded, default=None) or next(iter(service.months_until(now)), None)
+    if month is None:
+        return None
+    refusals = Refusals(tlc.publisher, loaded.keys, now.date())
     try:
         fetch_version(tlc.trips_address(service.name, month[:7]))
     except DownloadError as raised:
-        refusals = Refusals(tlc.publisher, lambda: loaded, now.date())
         error = refusals.judge(month, raised)
         return refusals.block(is_final=True) or (None if isinstance(error, NotPublished) else error)
     return None
 
 
-def save_status(
-    service: Service,
-    tlc: TlcSource,
-    root: DataRoot,
-    polls: Polls,
-    months: Sequence[str],
-    now: datetime,
-) -> SourceStatus:
-    """The status of a service's source, which the portal reads."""
-    previous = source_status.load(root).get(service.name)
-    status = polls.status(service.name, tlc.publisher, months, now, previous)
+def save_status(root: DataRoot, status: SourceStatus) -> SourceStatus:
+    """Save the status of a service's source, which the portal reads, and return it.
+
+    A state that has not changed keeps the time at which it began.
+    """
+    previous = source_status.load(root).get(status.service)
+    if previous and previous.state == status.state != "unreachable":
+        status = status.model_copy(update={"since": previous.since})
     if status != previous:
         status.save(root)
     return status
 
 
 def evaluation(service: Service, status: SourceStatus) -> dg.AssetCheckEvaluation:
-    """The evaluation of the check that says the same."""
+    """The result of the check `source_reachable` that reports a status."""
     return dg.AssetCheckEvaluation(
         asset_key=service.file_asset,
         check_name=SOURCE_REACHABLE,
@@ -89,6 +91,6 @@ def evaluation(service: Service, status: SourceStatus) -> dg.AssetCheckEvaluatio
         metadata={
             "state": status.state,
             "since": dg.MetadataValue.timestamp(status.since),
-            "next look": dg.MetadataValue.timestamp(status.next_look),
+            "next check": dg.MetadataValue.timestamp(status.next_check),
         },
     )

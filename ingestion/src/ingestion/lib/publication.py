@@ -1,4 +1,4 @@
-"""Which months to load now, when to ask for each again, and what to tell people meanwhile.
+"""Which months to load now, when to check each again, and the status to show meanwhile.
 
 TLC's server answers 403 for a month that it does not have, and for every month to an address that
 it limits (public reports of June 2026). `Refusals` distinguishes the two.
@@ -6,7 +6,7 @@ it limits (public reports of June 2026). `Refusals` distinguishes the two.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -14,60 +14,67 @@ from typing import Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from ingestion.lib.download import Blocked, DownloadError, Forbidden, NotPublished, Version
-from taxi_shared.source_status import SourceStatus, moment
+from ingestion.lib.published_files import (
+    Blocked,
+    DownloadError,
+    Forbidden,
+    NotPublished,
+    Version,
+)
+from taxi_shared.source_status import SourceStatus, format_time
 
-# A server that limits requests is not to be provoked: 46 months take 4 seconds.
-ASKED_AT_ONCE = 2
+# Few, so that a server does not limit this address: 46 months take 4 seconds.
+CONCURRENT_REQUESTS = 2
 PAUSE_SECONDS = 0.1
-# Of the 60 that Dagster gives a sensor; the other months are asked for at the next tick.
-ASK_SECONDS = 30
-MANY_REFUSED = 4  # two or three months that are over are not published yet
+# Of the 60 that Dagster gives a sensor; the other months are checked at the next tick.
+PLAN_SECONDS = 30
+MANY_REFUSED = 4  # two or three of the months that have ended are not published yet
 LONG_AGO = timedelta(days=180)
-MONTHS_NAMED = 4
+MONTHS_SHOWN = 4
+UNKNOWN_VERSION = Version()
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 LOAD_RETRY = 2 * MINUTE
-# The first and the longest wait before a source is asked again.
+# The first and the longest wait before a source is checked again.
 UNREACHABLE_RETRY = (2 * MINUTE, 15 * MINUTE)
 BLOCKED_RETRY = (5 * MINUTE, HOUR)
 
 
 class Refusals:
-    """The months that a publisher was found to have, and those that it refused with HTTP 403.
+    """The months that a publisher has, and those that it refused with HTTP 403.
 
     A refused month is not published yet, unless that month or a newer one is known to be, four are
-    refused, or no month is known to be published though the refused one ended long ago: then the
+    refused, or no month is known to be published although the refused one ended long ago: then the
     publisher blocks this address. Threads may share an instance.
 
-    source: the publisher's name in messages
-    exists: returns the partitions known to be published, at the first refusal
+    source:    the publisher's name in messages
+    published: returns the partitions known to be published; called at the first refusal
     """
 
-    def __init__(self, source: str, exists: Callable[[], Iterable[str]], today: date) -> None:
-        self._source, self._exists, self._today = source, exists, today
+    def __init__(self, source: str, published: Callable[[], Iterable[str]], today: date) -> None:
+        self._source, self._published, self._today = source, published, today
         self._found: set[str] = set()
         self._refused: dict[str, Forbidden] = {}
         self._lock = threading.Lock()
 
     def judge(self, partition: str, error: Exception | None) -> Exception | None:
-        """Record the outcome of a request for a month; its error, Blocked where that is certain."""
+        """Record the outcome of a request for a month; returns its error, Blocked if it is one."""
         with self._lock:
             if error is None:
                 self._found.add(partition)
             elif isinstance(error, Forbidden):
                 if not self._refused:
-                    self._found.update(self._exists())
+                    self._found.update(self._published())
                 self._refused[partition] = error
                 return self._block(is_final=False) or error
             return error
 
     def block(self, *, is_final: bool) -> Blocked | None:
-        """Why the publisher counts as blocking this address; None while it does not.
+        """The error that the publisher blocks this address; None where it does not.
 
-        While requests are on their way (`is_final` false), an old month may be refused before
-        another one is found.
+        While other requests are under way (`is_final` false), an old month that is refused proves
+        nothing: another one may still be found.
         """
         with self._lock:
             return self._block(is_final)
@@ -100,13 +107,13 @@ class Refusals:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """The months by what they need. A month that was not asked for is in none of the groups.
+    """The months by what they need. A month that was not checked is in none of the groups.
 
     published:     missing months that the publisher has
     replaced:      loaded months of which the publisher has another version now
     not_published: missing months that the publisher does not have
     current:       loaded months with nothing to do
-    failed:        months that the publisher could not be asked for, and why
+    failed:        months whose check failed, with the error
     """
 
     published: tuple[str, ...] = ()
@@ -122,12 +129,12 @@ class LoadPlan:
 
     @property
     def error(self) -> Exception | None:
-        """Why the publisher could not be asked for every month."""
+        """The error that kept some month from being checked."""
         return next(iter(self.failed.values()), None)
 
     @property
     def reason_to_wait(self) -> str:
-        """A sentence on the months that cannot be loaded; or that there is nothing to load."""
+        """A sentence that says why nothing is loaded."""
         if isinstance(self.error, Blocked):
             return f"{self.error}."
         if self.error:
@@ -139,26 +146,28 @@ class LoadPlan:
 
 def plan(
     partitions: Sequence[str],
-    loaded: Set[str],
-    fetch_version: Callable[[str], Version],
-    known: Callable[[str], Version | None],
+    published_version: Callable[[str], Version],
+    loaded_version: Callable[[str], Version | None],
     refusals: Refusals,
 ) -> LoadPlan:
-    """Ask for each month what is published: a few at a time, up to the first failure.
+    """Compare the published version of each month with the loaded one.
 
-    fetch_version: answers for a partition or raises as `download.fetch_version` does
-    known:         the version of a loaded month; where it is None, the publisher is not asked
+    Fetches a few versions at a time, up to the first failure.
+
+    published_version: of a partition; raises as `published_files.fetch_version` does
+    loaded_version:    of a partition; None where it is not loaded. The publisher is not asked
+                       about a month with UNKNOWN_VERSION, which counts as current.
     """
-    stop, deadline = threading.Event(), time.monotonic() + ASK_SECONDS
+    stop, deadline = threading.Event(), time.monotonic() + PLAN_SECONDS
 
-    def ask(partition: str) -> tuple[str, Exception | None]:
-        version = known(partition) if partition in loaded else None
-        if partition in loaded and version is None:
+    def check(partition: str) -> tuple[str, Exception | None]:
+        version = loaded_version(partition)
+        if version == UNKNOWN_VERSION:
             return "current", None
         if stop.is_set() or time.monotonic() > deadline:
-            return "not asked", None
+            return "not checked", None
         try:
-            published = fetch_version(partition)
+            published = published_version(partition)
             error = refusals.judge(partition, None)
         except DownloadError as raised:
             error = refusals.judge(partition, raised)
@@ -172,33 +181,32 @@ def plan(
             return "published", None
         return ("current" if version.is_same_as(published) else "replaced"), None
 
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        answers = dict(zip(partitions, pool.map(ask, partitions), strict=True))
-    if block := refusals.block(
-        is_final=True
-    ):  # of months, too, that were refused before it was known
-        for partition, (_, error) in answers.items():
+    with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
+        results = dict(zip(partitions, pool.map(check, partitions), strict=True))
+    if block := refusals.block(is_final=True):  # of months that were refused before, too
+        for partition, (_, error) in results.items():
             if isinstance(error, Forbidden | Blocked):
-                answers[partition] = "failed", block
+                results[partition] = "failed", block
 
     def group(name: str) -> tuple[str, ...]:
-        return tuple(sorted(month for month, (found, _) in answers.items() if found == name))
+        return tuple(sorted(month for month, (found, _) in results.items() if found == name))
 
-    failed = {month: answers[month][1] for month in group("failed")}
     return LoadPlan(
         group("published"),
         group("replaced"),
         group("not_published"),
         group("current"),
-        {month: error for month, error in failed.items() if error},
+        failed={
+            month: error for month, (found, error) in results.items() if error and found == "failed"
+        },
     )
 
 
 @dataclass(frozen=True)
 class PollState:
-    """When a month is asked for next, in seconds since 1970, and the wait before that.
+    """When a month is checked next, in seconds since 1970, and the wait before that.
 
-    loads: how often in a row it was found to be loaded: more than once where its runs fail
+    loads: how often in a row it was due: more than once where its runs fail
     """
 
     next: float
@@ -209,7 +217,7 @@ class PollState:
 
 @dataclass(frozen=True)
 class SourceRetry:
-    """When a source that could not be asked is asked again; times in seconds since 1970."""
+    """When a source that could not be reached is tried again; times in seconds since 1970."""
 
     next: float
     wait: float
@@ -220,12 +228,13 @@ class SourceRetry:
 
 @dataclass(frozen=True)
 class Polls:
-    """When a service's months are asked for, as kept in the sensor's cursor.
+    """When a service's months are checked, as stored in the sensor's cursor.
 
-    source: a hash of the publisher's address: another publisher is asked at once
-    months: by partition
-    retry:  while the publisher cannot be asked: until then, no month is
-    reported: the last message that the check `source_reachable` was given, and when
+    source:      a hash of the publisher's address: another publisher is asked at once
+    months:      by partition
+    retry:       set while the publisher cannot be reached: no month is checked before
+    reported:    the last message of the check `source_reachable`
+    reported_at: when that was, in seconds since 1970
     """
 
     source: str = ""
@@ -236,7 +245,7 @@ class Polls:
 
     @classmethod
     def from_cursor(cls, cursor: str | None, source: str) -> Self:
-        """The polls of a cursor; new ones where it is of another source or of another form."""
+        """Read a cursor; start again where it is of another source or cannot be read."""
         try:
             polls = TypeAdapter(cls).validate_json(cursor or "{}")
         except ValidationError:
@@ -244,44 +253,47 @@ class Polls:
         return polls if polls.source == source else cls(source)
 
     def to_cursor(self) -> str:
+        """The polls as JSON."""
         return TypeAdapter(type(self)).dump_json(self).decode()
 
     def is_waiting(self, now: float) -> bool:
-        """Whether the publisher is not to be asked for anything yet."""
+        """Whether it is too early to ask the publisher for anything."""
         return self.retry is not None and now < self.retry.next <= now + DAY
 
     def due(self, partitions: Iterable[str], now: float) -> list[str]:
-        """The months to ask for now; first those that have waited longest."""
+        """The months to check now; first those that have waited longest."""
         next_polls = {key: self.months[key].next if key in self.months else 0 for key in partitions}
-        # A time that is further away than the longest wait was set by a clock that was wrong.
+        # A time beyond the longest wait was set by a clock that was wrong.
         due = [key for key, poll in next_polls.items() if poll <= now or poll > now + DAY]
         return sorted(due, key=lambda key: (next_polls[key], key))
 
-    def after(self, partitions: Iterable[str], asked: LoadPlan, now: float) -> Self:
-        """The polls after a plan was made, for these partitions."""
-        months = {key: self._month_after(key, asked, now) for key in partitions}
+    def after(self, partitions: Iterable[str], plan: LoadPlan, now: float) -> Self:
+        """The polls after months were checked for a plan."""
+        months = {key: self._month_after(key, plan, now) for key in partitions}
         return replace(
             self,
             months={key: poll for key, poll in months.items() if poll},
-            retry=self._retry_after(asked.error, now),
+            retry=self._retry_after(plan.error, now),
         )
 
-    def _month_after(self, key: str, asked: LoadPlan, now: float) -> PollState | None:
-        """For a month that is not published, the wait doubles from an hour to a day; for one that
-        is to be loaded from two minutes to a day, while its runs fail; for the others it is a day.
+    def _month_after(self, key: str, plan: LoadPlan, now: float) -> PollState | None:
+        """When to check a month again.
+
+        The wait doubles from an hour to a day while the month is not published, from two minutes to
+        a day while its runs fail; for a loaded month it is a day.
         """
         before = self.months.get(key)
-        if key in asked.due:
+        if key in plan.due:
             loads = before.loads + 1 if before else 1
             wait = min(LOAD_RETRY * 2 ** min(loads - 1, 20), DAY)
             return PollState(now + wait, wait, "due", loads)
-        if key in asked.not_published:
+        if key in plan.not_published:
             waited = before.wait if before and before.state == "not published" else 0
             wait = min(max(2 * waited, HOUR), DAY)
             return PollState(now + wait, wait, "not published")
-        if key in asked.current:
+        if key in plan.current:
             return PollState(now + DAY, DAY, "current")
-        if key in asked.failed:  # after those that were not asked for
+        if key in plan.failed:  # after those that were not checked
             return replace(before or PollState(now, 0), next=now)
         return before
 
@@ -293,7 +305,7 @@ class Polls:
         before = self.retry
         waited = before.wait if before and before.is_block == is_block else 0
         wait = min(max(2 * waited, first), longest)
-        wanted = getattr(error, "wait_seconds", None) or 0
+        wanted = (isinstance(error, DownloadError) and error.wait_seconds) or 0
         return SourceRetry(
             next=now + min(max(wait, wanted), DAY),
             wait=wait,
@@ -303,50 +315,42 @@ class Polls:
         )
 
     def status(
-        self,
-        service: str,
-        source: str,
-        partitions: Collection[str],
-        now: datetime,
-        previous: SourceStatus | None,
+        self, service: str, source: str, partitions: Collection[str], now: datetime
     ) -> SourceStatus:
-        """The status for people. `previous` says since when, where its state is the same."""
+        """The status of a service's source to show; `source` is its publisher's name."""
         if self.retry:
-            since, next_look = _utc(self.retry.since), _utc(self.retry.next)
+            since, next_check = _utc(self.retry.since), _utc(self.retry.next)
+            reason, time_since = self.retry.reason, f"since {format_time(since, now)}"
             if self.retry.is_block:
-                message = f"{self.retry.reason} since {moment(since, now)}"
+                message = f"{reason} {time_since}"
             else:
-                message = (
-                    f"Could not reach {source} since {moment(since, now)} ({self.retry.reason})"
-                )
+                message = f"Could not reach {source} {time_since} ({reason})"
             return SourceStatus(
                 service=service,
                 state="unreachable",
                 since=since,
-                next_look=next_look,
-                message=f"{message}; next try at {moment(next_look, now)}.",
+                next_check=next_check,
+                message=f"{message}; next try at {format_time(next_check, now)}.",
             )
         polls = {key: self.months.get(key, PollState(0, 0)) for key in partitions}
         waiting = [poll for poll in polls.values() if poll.state != "current"]
         soonest = min((poll.next for poll in waiting or polls.values()), default=0)
-        next_look = max(_utc(soonest), now)
+        next_check = max(_utc(soonest), now)
         if waiting:
-            message = f"{_waiting(polls)}; next look at {moment(next_look, now)}."
+            message = f"{_waiting(polls)}; next check at {format_time(next_check, now)}."
         else:
             message = _all_current(len(polls))
-        state: Literal["pending", "current"] = "pending" if waiting else "current"
-        same = previous is not None and previous.state == state
         return SourceStatus(
             service=service,
-            state=state,
-            since=previous.since if previous and same else now,
-            next_look=next_look,
+            state="pending" if waiting else "current",
+            since=now,
+            next_check=next_check,
             message=message,
         )
 
 
 def _waiting(polls: Mapping[str, PollState]) -> str:
-    """What the months wait for that are not loaded."""
+    """What the months that are not current wait for."""
 
     def months(state: str) -> list[str]:
         return [key for key, poll in polls.items() if poll.state == state]
@@ -379,9 +383,9 @@ def _be(partitions: Collection[str]) -> str:
 
 
 def _named(partitions: Iterable[str]) -> str:
-    """Months for people: all of a few, else their number, the first and the last."""
+    """Months in a message: all of a few, else their number, the first and the last."""
     months = [key[:7] for key in sorted(partitions)]
-    if len(months) > MONTHS_NAMED:
+    if len(months) > MONTHS_SHOWN:
         return f"{len(months)} months from {months[0]} to {months[-1]}"
     *others, last = months or [""]
     return f"{', '.join(others)} and {last}" if others else last

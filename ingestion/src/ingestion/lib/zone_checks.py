@@ -1,4 +1,4 @@
-"""Checks of taxi zones, made before they replace those in the lake.
+"""Checks of taxi zones before they replace those in the lake.
 
 Pure functions from the rows of the two files and the zones in the lake to what is wrong.
 """
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingestion.lib.shapes import WITHOUT_SHAPE, ZONE_IDS, Zone
 from ingestion.lib.zone_csv import RowError, ZoneRow, ZonesFile
+from ingestion.lib.zones import WITHOUT_SHAPE, ZONE_IDS, Zone
 from taxi_shared.tables import BOROUGHS
 
 NO_ZONE_TWICE = "no_zone_twice"
@@ -38,6 +38,7 @@ class Box:
 NEW_YORK = Box(-74.36, 40.39, -73.60, 41.02)
 # The same in feet of its State Plane (EPSG:2263), as TLC's shapefile has it.
 NEW_YORK_IN_FEET = Box(880_000, 90_000, 1_100_000, 310_000)
+WORLD = Box(-180, -90, 180, 90)
 # TLC's ids for places that are unknown or outside New York; their borough is in no list.
 OFF_THE_MAP = ("264", "265")
 # TLC draws 57, 104 and 105 under the ids of neighbours: no zone is lost where their shapes are.
@@ -61,6 +62,25 @@ ROWS_SHOWN, IDS_SHOWN, LONGEST_TEXT = 3, 10, 100
 
 
 @dataclass(frozen=True)
+class ZonesUpdate:
+    """The zones that are to replace those in the lake.
+
+    file:    TLC's map: names, boroughs and shapes
+    lookup:  TLC's lookup of names and service zones
+    in_lake: the zones to replace
+    """
+
+    file: ZonesFile
+    lookup: ZonesFile
+    in_lake: Sequence[Zone]
+
+    @property
+    def files(self) -> tuple[ZonesFile, ZonesFile]:
+        """Both files."""
+        return self.file, self.lookup
+
+
+@dataclass(frozen=True)
 class CheckOutcome:
     """The outcome of a check.
 
@@ -76,30 +96,28 @@ class CheckOutcome:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def check_zones(
-    file: ZonesFile, lookup: ZonesFile, in_lake: Sequence[Zone], accept_changes: bool
-) -> list[CheckOutcome]:
-    """Check the zones of `file`, and TLC's `lookup` of their names and service zones.
+def check_zones(update: ZonesUpdate, *, accept_changes: bool) -> list[CheckOutcome]:
+    """Check the rows of both files, and how the zones in the lake would change.
 
     `accept_changes` turns what the zones in the lake would lose, or how they would change, from
     errors into warnings.
     """
-    files, wrong_shapes = (file, lookup), shape_errors(file.rows)
+    rows, wrong_shapes = update.file.rows, shape_errors(update.file.rows)
     return [
         _outcome_of_rows(
             NO_ZONE_TWICE,
-            [(f, id_errors(f.rows)) for f in files],
+            [(file, id_errors(file.rows)) for file in update.files],
             EXPECTED_IDS,
-            rows=len(file.rows),
+            rows=len(rows),
         ),
-        _outcome_of_rows(ZONES_IN_NEW_YORK, [(file, wrong_shapes)], EXPECTED_SHAPES),
+        _outcome_of_rows(ZONES_IN_NEW_YORK, [(update.file, wrong_shapes)], EXPECTED_SHAPES),
         _outcome_of_rows(
             KNOWN_BOROUGHS,
-            [(f, borough_errors(f.rows)) for f in files],
+            [(file, borough_errors(file.rows)) for file in update.files],
             EXPECTED_BOROUGHS,
-            boroughs=sorted({row.borough for row in file.rows}),
+            boroughs=sorted({row.borough for row in rows}),
         ),
-        _check_complete(file, lookup, in_lake, accept_changes, has_valid_shapes=not wrong_shapes),
+        _check_complete(update, accept_changes, has_valid_shapes=not wrong_shapes),
     ]
 
 
@@ -134,18 +152,15 @@ def shape_errors(rows: Iterable[ZoneRow]) -> list[RowError]:
 
 
 def _check_complete(
-    file: ZonesFile,
-    lookup: ZonesFile,
-    in_lake: Sequence[Zone],
-    accept_changes: bool,
-    has_valid_shapes: bool,
+    update: ZonesUpdate, accept_changes: bool, has_valid_shapes: bool
 ) -> CheckOutcome:
-    broken = _row_sentences([(f, f.broken) for f in (file, lookup)], EXPECTED_FIELDS)
+    file, in_lake = update.file, update.in_lake
+    broken = _row_sentences([(each, each.broken) for each in update.files], EXPECTED_FIELDS)
     if not file.rows:
         broken.append(f"{file} has no zones.")
-    changes = _changes(file, lookup, in_lake) if file.rows else []
+    changes = _lost(update) if file.rows else []
     if has_valid_shapes and not broken:
-        changes += _moved(file, in_lake)
+        changes += _changed(file, in_lake)
     accepted = [f"Accepted: {change}" for change in changes] if accept_changes else []
     absent = [borough for borough in BOROUGHS if borough not in _boroughs(file.zones)]
     is_first = not _with_shape(in_lake)
@@ -164,8 +179,9 @@ def _check_complete(
     )
 
 
-def _changes(file: ZonesFile, lookup: ZonesFile, in_lake: Sequence[Zone]) -> list[str]:
-    """What the lake has, or TLC publishes where the lake has nothing, and the files do not."""
+def _lost(update: ZonesUpdate) -> list[str]:
+    """What the files lack: zones of the lake, or for an empty lake those that TLC publishes."""
+    file, lookup, in_lake = update.file, update.lookup, update.in_lake
     changes = []
     expected, whose = _with_shape(in_lake) - NEED_NO_SHAPE, "in the lake"
     if not expected:
@@ -185,8 +201,8 @@ def _changes(file: ZonesFile, lookup: ZonesFile, in_lake: Sequence[Zone]) -> lis
     return changes
 
 
-def _moved(file: ZonesFile, in_lake: Sequence[Zone]) -> list[str]:
-    """Many zones that have another borough, name or place than in the lake.
+def _changed(file: ZonesFile, in_lake: Sequence[Zone]) -> list[str]:
+    """Many zones with another borough, name or place than in the lake.
 
     TLC corrects a name or a border now and then. A column that was sorted by itself changes most.
     """
@@ -277,7 +293,7 @@ def _place_error(west: float, south: float, east: float, north: float) -> str:
         return f"{text}: longitude and latitude are swapped"
     if NEW_YORK_IN_FEET.contains(west, south, east, north):
         return f"{text}: feet of the New York State Plane (EPSG:2263), convert them to EPSG:4326"
-    if max(abs(west), abs(east)) > 180 or max(abs(south), abs(north)) > 90:
+    if not WORLD.contains(west, south, east, north):
         return f"{text}: not degrees, convert them to EPSG:4326"
     return text
 

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 from upath import UPath
 
-from ingestion.lib.download import DownloadError, SourceMetadata
-from ingestion.lib.shapes import Zone
+from ingestion.lib.download import FileFormat, SourceMetadata
+from ingestion.lib.published_files import DownloadError
+from ingestion.lib.zones import Zone
 from taxi_shared import provenance, storage
 
+# Names below `raw/`.
+ZONES_FILE, LOOKUP_FILE = "taxi_zones.csv", "taxi_zone_lookup.csv"
 # Column of the file → field of ZoneRow.
 ZONE_COLUMNS = {
     "LocationID": "zone_id",
@@ -32,6 +35,7 @@ LOOKUP_COLUMNS = {
 # The project's own sample has this column; no file of TLC's does.
 SYNTHETIC_COLUMN = "synthetic"
 LONGEST_LIST = 300
+LONGEST_ID = 9  # digits
 
 # The first bytes of what people take for the zones CSV.
 _OTHER_FORMATS = (
@@ -72,7 +76,7 @@ class ZoneRow:
     @property
     def has_id(self) -> bool:
         """Whether the id is a whole number."""
-        return self.zone_id.isascii() and self.zone_id.isdigit() and len(self.zone_id) < 10
+        return self.zone_id.isascii() and self.zone_id.isdigit() and len(self.zone_id) <= LONGEST_ID
 
 
 @dataclass(frozen=True)
@@ -136,13 +140,13 @@ def read_lookup(path: UPath) -> ZonesFile:
 
 
 def is_zones_csv(address: str, head: bytes, tail: bytes) -> None:
-    """A check for `download`: the file begins like a CSV, not like a web page or a shapefile."""
+    """A FileFormat's check: the file begins like a CSV, not like a web page or a shapefile."""
     if found := _other_format(head):
         raise DownloadError(f"{address} is not the zones CSV: {_expected(ZONE_COLUMNS)}; {found}")
 
 
 def is_zone_lookup_csv(address: str, head: bytes, tail: bytes) -> None:
-    """A check for `download`: the file begins with the header of TLC's lookup."""
+    """A FileFormat's check: the file begins with the header of TLC's lookup."""
     first, *_ = head.removeprefix(b"\xef\xbb\xbf").splitlines() or [b""]
     columns = {name.strip(b'" ').lower() for name in first.split(b",")}
     if missing := [name for name in LOOKUP_COLUMNS if name.lower().encode() not in columns]:
@@ -150,6 +154,10 @@ def is_zone_lookup_csv(address: str, head: bytes, tail: bytes) -> None:
         raise DownloadError(
             f"{address} is not TLC's zone lookup: {_expected(LOOKUP_COLUMNS)}; {found}"
         )
+
+
+ZONES_CSV = FileFormat(is_zones_csv, "zones_max_mb")
+LOOKUP_CSV = FileFormat(is_zone_lookup_csv, "zones_max_mb")
 
 
 def _read(path: UPath, columns: Mapping[str, str]) -> ZonesFile:
