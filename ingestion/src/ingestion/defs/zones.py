@@ -94,7 +94,9 @@ class ZonesConfig(dg.Config):
     op_tags=BEFORE_TRIPS,
     automation_condition=dg.AutomationCondition.on_cron("0 5 1 * *"),
     pool=ZONES.name,
-    code_version=code_version(source_of(__file__, "taxi_zones_file", "fetch_lookup"), downloads),
+    code_version=code_version(
+        source_of(__file__, "taxi_zones_file", "fetch_lookup"), downloads, published_files
+    ),
 )
 def taxi_zones_file(
     context: dg.AssetExecutionContext, tlc: TlcSource, database: LakeDatabase
