@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance
 
-
 # TEST_TLC_FILES may name a folder of whole months in their place.
 REAL_FILES = Path(__file__).resolve().parents[2] / "examples" / "tlc"
 
@@ -88,7 +87,7 @@ def publisher() -> Iterator[Publisher]:
             if self.command == "GET":
                 self.wfile.write(content)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -4,27 +4,30 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 
 from ingestion.definitions import defs
-from taxi_shared.contracts import USES, broken
+from taxi_shared.contracts import CONTRACTS, violations
 from taxi_shared.lake import Lake
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES
 
+from .conftest import Publisher
 from .test_trips import MONTHS, Ingestion
 from .test_zones import load_zones
 from .zone_files import csv_text, zone_rows
 
 
-def test_the_definitions_keep_what_is_promised():
-    assert broken("ingestion", defs) == []
+def test_definitions_keep_the_contracts() -> None:
+    assert violations("ingestion", defs) == []
 
 
 @pytest.fixture
-def lake(publisher, tmp_path, instance) -> Lake:
+def lake(publisher: Publisher, tmp_path: Path, instance: dg.DagsterInstance) -> Lake:
     """A month of trips and the zones, as the assets load them."""
     ingestion = Ingestion(publisher, tmp_path / "data", instance)
     ingestion.publish(MONTHS[0])
@@ -35,9 +38,9 @@ def lake(publisher, tmp_path, instance) -> Lake:
     return Lake(DataRoot.at(str(tmp_path / "data")))
 
 
-def test_the_files_have_the_promised_columns_and_types(lake):
+def test_files_have_the_promised_columns_and_types(lake: Lake) -> None:
     tables = {table.name: table for table in TABLES}
-    for use in USES:
+    for use in CONTRACTS:
         for name, columns in use.tables.items():
             (file,) = lake.files(tables[name])
             found = types_in(str(file))
@@ -52,27 +55,27 @@ def types_in(file: str) -> dict[str, str]:
 
 def contracts(*arguments: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "taxi_shared.contracts", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     return done.returncode, done.stdout
 
 
-def test_what_a_location_relies_on_can_be_told_to_the_one_that_makes_it(tmp_path):
+def test_uses_of_a_location_can_be_checked_by_another(tmp_path: Path) -> None:
     file = tmp_path / "uses.json"
     file.write_text(contracts("analytics", "--uses")[1])
     assert len(json.loads(file.read_text())) == 2
     assert contracts("ingestion", "--with", str(file)) == (0, "")
 
 
-def test_a_deploy_is_told_what_breaks_those_who_are_deployed(tmp_path):
+def test_deploy_reports_what_breaks_deployed_locations(tmp_path: Path) -> None:
     """Somebody whose deployed version relies on more than is written here today."""
     older = [
-        replace(USES[0], user="finance", tables={"trips": {"tips": "DOUBLE"}}),
-        replace(USES[0], user="finance", asset="trips", tables={}),
+        replace(CONTRACTS[0], user="finance", tables={"trips": {"tips": "DOUBLE"}}),
+        replace(CONTRACTS[0], user="finance", asset="trips", tables={}),
     ]
     file = tmp_path / "uses.json"
     file.write_text(json.dumps([asdict(use) for use in older]))
     assert contracts("ingestion", "--with", str(file)) == (
         1,
-        "finance relies on column trips.tips, which is not there\n"
-        "finance relies on asset trips, which ingestion does not make\n",
+        "finance uses column trips.tips, which does not exist\n"
+        "finance uses asset trips, which ingestion does not make\n",
     )

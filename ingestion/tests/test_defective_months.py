@@ -4,6 +4,7 @@ import base64
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -12,8 +13,10 @@ import pytest
 from pyarrow.parquet import encryption
 from upath import UPath
 
-from ingestion.lib import conform, months
-from ingestion.lib.conform import DamagedFile, LayoutError, ValueNotReadable
+from ingestion.lib import conform, loading
+from ingestion.lib.conform import ValueNotReadable
+from ingestion.lib.loading import LoadedMonth, MonthFile
+from ingestion.lib.parquet_schema import DamagedFile, LayoutError, read_schema
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import LOSSES, TRIPS
 
@@ -25,7 +28,7 @@ END_OF_YEARS = 253_402_300_800_000_000  # 10000-01-01
 
 
 @pytest.fixture
-def database(tmp_path):
+def database(tmp_path: Path) -> LakeDatabase:
     return LakeDatabase(data_root=str(tmp_path))
 
 
@@ -37,20 +40,19 @@ def march(**columns: pa.Array) -> pa.Table:
     return table
 
 
-def load(database: LakeDatabase, content: pa.Table | bytes, **options: object) -> months.Loaded:
+def load(database: LakeDatabase, content: pa.Table | bytes, **options: object) -> LoadedMonth:
     file = UPath(database.data_root) / "march.parquet"
     file.write_bytes(content if isinstance(content, bytes) else parquet(content, **options))
     with database.get_connection(tables=[]) as con:
-        source = months.Source("2023-03-01", "", file)
-        return months.load(con, database.lake, TRIPS, source, "")
+        return loading.load(con, database.lake, TRIPS, MonthFile("2023-03-01", file))
 
 
-def column(database: LakeDatabase, name: str) -> list[object]:
+def column(database: LakeDatabase, name: str) -> list[Any]:
     with database.get_connection(tables=[TRIPS]) as con:
         return [value for (value,) in con.execute(f"SELECT {name} FROM trips").fetchall()]
 
 
-def losses(loaded: months.Loaded) -> dict[str, int]:
+def losses(loaded: LoadedMonth) -> dict[str, int]:
     """What was lost in loading, without what was not."""
     labels = [loss.name.removeprefix("num_").replace("_", " ") for loss in LOSSES]
     return {label: loaded.quality[label] for label in labels if loaded.quality[label]}
@@ -69,7 +71,14 @@ def times(*values: int | None, unit: str = "us") -> pa.Array:
         ("passenger_count", "passenger_count", pa.float64(), [None, 10, None]),
     ],
 )
-def test_nan_loads_as_null_and_is_counted(database, source, target, kind, expected, statistics):
+def test_nan_loads_as_null_and_is_counted(
+    database: LakeDatabase,
+    source: str,
+    target: str,
+    kind: pa.DataType,
+    expected: list[object],
+    statistics: bool,
+) -> None:
     content = march(
         **{source: pa.array([NAN, 9.8 if target != "passenger_count" else 10, None], kind)}
     )
@@ -79,13 +88,13 @@ def test_nan_loads_as_null_and_is_counted(database, source, target, kind, expect
     assert loaded.quality[f"nulls in {target}"] == 2
 
 
-def test_column_of_nothing_but_nan_loads_as_nulls(database):
+def test_column_of_nothing_but_nan_loads_as_nulls(database: LakeDatabase) -> None:
     loaded = load(database, march(total_amount=pa.array([NAN] * 3)))
     assert column(database, "total_amount") == [None] * 3
     assert losses(loaded) == {"nan values": 3}
 
 
-def test_negative_zero_loads_as_zero(database):
+def test_negative_zero_loads_as_zero(database: LakeDatabase) -> None:
     loaded = load(database, march(total_amount=pa.array([-0.0] * 3)))
     assert [str(total) for total in column(database, "total_amount")] == ["0.00"] * 3
     assert loaded.quality["zero totals"] == 3
@@ -105,12 +114,14 @@ def test_negative_zero_loads_as_zero(database):
         pytest.param(pa.array(["0000-12-31", "1970-01-01", "1970-01-01"]), id="year 0 as text"),
     ],
 )
-def test_unusable_pickup_time_loads_as_null_and_is_counted(database, pickup):
+def test_unusable_pickup_time_loads_as_null_and_is_counted(
+    database: LakeDatabase, pickup: pa.Array
+) -> None:
     file = UPath(database.data_root) / "f.parquet"
     file.write_bytes(parquet(march(tpep_pickup_datetime=pickup)))
-    source = months.Source("2023-03-01", "", file)
+    source = MonthFile("2023-03-01", file, is_accepted=True)
     with database.get_connection(tables=[]) as con:
-        loaded = months.load(con, database.lake, TRIPS, source, "", is_accepted=True)
+        loaded = loading.load(con, database.lake, TRIPS, source)
     assert column(database, "pickup_datetime") == [None, *[datetime(1970, 1, 1)] * 2]
     assert column(database, "week_start") == [None, *[date(1969, 12, 28)] * 2]
     assert losses(loaded) == {"unusable times": 1}
@@ -122,14 +133,14 @@ def test_unusable_pickup_time_loads_as_null_and_is_counted(database, pickup):
 
 
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
-def test_time_of_any_unit_is_the_same(database, unit):
+def test_time_of_any_unit_is_the_same(database: LakeDatabase, unit: str) -> None:
     second = int(PICKUP.replace(tzinfo=UTC).timestamp())
     scale = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[unit]
     load(database, march(tpep_pickup_datetime=times(*[second * scale] * 3, unit=unit)))
     assert column(database, "pickup_datetime") == [PICKUP.replace(microsecond=0)] * 3
 
 
-def test_first_and_last_years_load_as_they_are(database):
+def test_first_and_last_years_load_as_they_are(database: LakeDatabase) -> None:
     march_5 = int(PICKUP.replace(tzinfo=UTC).timestamp()) * 1_000_000
     table = pa.concat_tables([march(), march()])
     values = times(FIRST_YEAR, FIRST_YEAR + 6 * 86_400_000_000, END_OF_YEARS - 1, *[march_5] * 3)
@@ -157,13 +168,15 @@ def test_first_and_last_years_load_as_they_are(database):
         (pa.string(), ["161.5", " 161.0", ""]),
     ],
 )
-def test_rounded_id_is_counted(database, kind, values):
+def test_rounded_id_is_counted(
+    database: LakeDatabase, kind: pa.DataType, values: list[object]
+) -> None:
     loaded = load(database, march(PULocationID=pa.array(values, kind)))
     assert column(database, "pickup_zone_id") == [162, 161, None]
     assert losses(loaded) == {"rounded values": 1}
 
 
-def test_rounded_passengers_are_counted_on_their_day(database):
+def test_rounded_passengers_are_counted_on_their_day(database: LakeDatabase) -> None:
     content = march(
         passenger_count=pa.array([2.5, 1.0, 2.5]), PULocationID=pa.array([0.5, 1.0, 2.0])
     )
@@ -190,7 +203,7 @@ def test_rounded_passengers_are_counted_on_their_day(database):
         ("2023-03-05 23:59:59 UTC ", True),
     ],
 )
-def test_utc_offset_in_text_is_counted(database, text, has_offset):
+def test_utc_offset_in_text_is_counted(database: LakeDatabase, text: str, has_offset: bool) -> None:
     content = march(tpep_pickup_datetime=pa.array([text, "2023-03-05 00:00:00", None]))
     loaded = load(database, content)
     (pickup, *_) = column(database, "pickup_datetime")
@@ -230,13 +243,15 @@ def test_utc_offset_in_text_is_counted(database, text, has_offset):
         ),
     ],
 )
-def test_value_that_does_not_fit_is_named_with_its_row(database, changed, message):
+def test_value_that_does_not_fit_is_named_with_its_row(
+    database: LakeDatabase, changed: dict[str, pa.Array], message: str
+) -> None:
     with pytest.raises(ValueNotReadable) as raised:
         load(database, march(**changed))
     assert str(raised.value) == f"{database.data_root}/march.parquet: {message}"
 
 
-def test_row_is_that_of_the_file_across_row_groups(tmp_path):
+def test_row_is_that_of_the_file_across_row_groups(tmp_path: Path) -> None:
     values = [1.0] * 5_000
     values[4_320] = values[4_990] = INFINITY
     path = tmp_path / "f.parquet"
@@ -244,19 +259,17 @@ def test_row_is_that_of_the_file_across_row_groups(tmp_path):
     content = with_column(trips, "total_amount", pa.array(values))
     path.write_bytes(parquet(content, row_group_size=500))
     with duckdb.connect(config={"threads": 4}) as con:
-        plan = conform.plan_read(path, conform.schema_of(con, path), TRIPS, "2023-03")
-        assert "row 4321 (the first row is 1): inf" in str(
-            conform.first_unreadable(con, path, plan)
-        )
+        plan = conform.plan_read(con, TRIPS, str(path), "2023-03")
+        assert "row 4321 (the first row is 1): inf" in str(conform.first_unreadable(con, plan))
 
 
-def test_time_that_the_reader_refuses_is_named_with_its_column(database):
+def test_time_that_duckdb_refuses_is_named_with_its_column(database: LakeDatabase) -> None:
     content = march(tpep_dropoff_datetime=times(0, -(2**63), 0, unit="ms"))
     with pytest.raises(ValueNotReadable, match=r"march\.parquet: column tpep_dropoff_datetime can"):
         load(database, content)
 
 
-def test_text_that_is_not_utf_8_is_named_with_its_column(database):
+def test_text_that_is_not_utf_8_is_named_with_its_column(database: LakeDatabase) -> None:
     binary = pa.array([b"N", b"\xff", b"Y"])
     text = pa.StringArray.from_buffers(3, *binary.buffers()[1:])
     with pytest.raises(LayoutError, match=r"march\.parquet: column store_and_fwd_flag .* UTF8"):
@@ -280,22 +293,24 @@ def twins(*columns: tuple[str, list[float | None]]) -> pa.Table:
         ("TOTAL_AMOUNT", "total_amount", "Total_amount"),
     ],
 )
-def test_columns_that_differ_by_case_are_one(database, names):
-    values = [[1.5, None, None], [None, 2.5, 3.0], [None, None, None]]
+def test_columns_that_differ_by_case_are_one(
+    database: LakeDatabase, names: tuple[str, ...]
+) -> None:
+    values: list[list[float | None]] = [[1.5, None, None], [None, 2.5, 3.0], [None, None, None]]
     loaded = load(database, twins(*zip(names, values, strict=False)))
     assert column(database, "total_amount") == [Decimal("1.50"), Decimal("2.50"), 3]
     assert loaded.unknown_columns == ()
     assert loaded.quality["nulls in total_amount"] == 0
 
 
-def test_column_of_another_case_is_known(database):
+def test_column_of_another_case_is_known(database: LakeDatabase) -> None:
     loaded = load(database, twins(("Total_Amount", [1.5, 2.5, NAN])))
     assert column(database, "total_amount") == [Decimal("1.50"), Decimal("2.50"), None]
     assert loaded.unknown_columns == ()
     assert losses(loaded) == {"nan values": 1}
 
 
-def test_nan_in_one_of_two_columns_is_counted(database):
+def test_nan_in_one_of_two_columns_is_counted(database: LakeDatabase) -> None:
     loaded = load(
         database, twins(("total_amount", [NAN, 1.0, 1.0]), ("Total_Amount", [2.0, None, 1.0]))
     )
@@ -303,7 +318,7 @@ def test_nan_in_one_of_two_columns_is_counted(database):
     assert losses(loaded) == {"nan values": 1}
 
 
-def test_columns_that_contradict_each_other_are_named(database):
+def test_columns_that_contradict_each_other_are_named(database: LakeDatabase) -> None:
     content = twins(("total_amount", [1.0, 1.0, 1.0]), ("Total_Amount", [1.0, 2.0, 3.0]))
     with pytest.raises(ValueNotReadable) as raised:
         load(database, content)
@@ -328,7 +343,9 @@ def test_columns_that_contradict_each_other_are_named(database):
         ("tpep_pickup_datetime", pa.nulls(3), "has no values; expected times for pickup_datetime"),
     ],
 )
-def test_column_of_another_type_is_refused_by_name(database, name, values, found):
+def test_column_of_another_type_is_refused_by_name(
+    database: LakeDatabase, name: str, values: pa.Array, found: str
+) -> None:
     content = march(**{name: values}).append_column("more", pa.array([{"y": [1]}] * 3))
     with pytest.raises(LayoutError) as raised:
         load(database, content)
@@ -344,19 +361,19 @@ def test_column_of_another_type_is_refused_by_name(database, name, values, found
         pa.array(["0", "y ", ""]),
     ],
 )
-def test_flag_of_any_type_is_the_same(database, values):
+def test_flag_of_any_type_is_the_same(database: LakeDatabase, values: pa.Array) -> None:
     load(database, march(store_and_fwd_flag=values))
     assert column(database, "store_and_fwd_flag") == ["N", "Y", None]
 
 
-def test_wide_decimals_are_amounts(database):
+def test_wide_decimals_are_amounts(database: LakeDatabase) -> None:
     values = pa.array([Decimal("1.239"), Decimal(-2), None], pa.decimal128(38, 10))
     load(database, march(total_amount=values))
     assert column(database, "total_amount") == [Decimal("1.24"), Decimal("-2.00"), None]
 
 
 @pytest.mark.parametrize("folder", ["VendorID=7/vendor_id=7/total_amount=1", "raw[1]", "r*", "r?"])
-def test_path_is_no_pattern_and_adds_no_column(tmp_path, folder):
+def test_path_is_not_read_as_a_pattern_or_partition(tmp_path: Path, folder: str) -> None:
     (tmp_path / "raw1").mkdir()
     (tmp_path / "raw1" / "march.parquet").write_bytes(parquet(yellow("2023-03", rows=1)))
     root = tmp_path / folder
@@ -370,17 +387,17 @@ def test_path_is_no_pattern_and_adds_no_column(tmp_path, folder):
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1"])
-def test_file_that_ends_at_once_is_named_with_its_size(database, content):
+def test_truncated_file_is_named_with_its_size(database: LakeDatabase, content: bytes) -> None:
     with pytest.raises(DamagedFile) as raised:
         load(database, content)
     assert str(raised.value) == (
         f"{database.data_root}/march.parquet is not a whole Parquet file: it has {len(content)} "
-        "bytes"
+        "bytes; it is fetched again at the next load"
     )
 
 
 @pytest.mark.parametrize("footer", ["zeros", "one byte"])
-def test_damaged_footer_is_named(database, footer):
+def test_damaged_footer_is_named(database: LakeDatabase, footer: str) -> None:
     content = bytearray(parquet(march()))
     start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     content[start : start + 100] = bytes(100) if footer == "zeros" else b"\xff" + bytes(99)
@@ -388,7 +405,7 @@ def test_damaged_footer_is_named(database, footer):
         load(database, bytes(content))
 
 
-def test_damaged_page_is_named_with_its_column(database):
+def test_damaged_page_is_named_with_its_column(database: LakeDatabase) -> None:
     content = parquet(march())
     chunk = pq.read_metadata(pa.BufferReader(content)).row_group(0).column(10)
     damaged = bytearray(content)
@@ -398,19 +415,19 @@ def test_damaged_page_is_named_with_its_column(database):
         load(database, bytes(damaged))
 
 
-def test_missing_file_is_not_called_damaged(tmp_path):
+def test_missing_file_is_not_called_damaged(tmp_path: Path) -> None:
     with duckdb.connect() as con, pytest.raises(LayoutError, match="No files found") as raised:
-        conform.schema_of(con, tmp_path / "none.parquet")
+        read_schema(con, str(tmp_path / "none.parquet"))
     assert not isinstance(raised.value, DamagedFile)
 
 
-class Keys(encryption.KmsClient):
+class Keys(encryption.KmsClient):  # type: ignore[misc]  # pyarrow has no types
     """A key service that hides nothing."""
 
-    def wrap_key(self, key_bytes, master_key_identifier):
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
         return base64.b64encode(key_bytes)
 
-    def unwrap_key(self, wrapped_key, master_key_identifier):
+    def unwrap_key(self, wrapped_key: bytes, master_key_identifier: str) -> bytes:
         return base64.b64decode(wrapped_key)
 
 
@@ -431,7 +448,9 @@ def encrypted(path: Path, plaintext_footer: bool) -> bytes:
 
 
 @pytest.mark.parametrize("plaintext_footer", [True, False])
-def test_encrypted_file_is_named(database, tmp_path, plaintext_footer):
+def test_encrypted_file_is_named(
+    database: LakeDatabase, tmp_path: Path, plaintext_footer: bool
+) -> None:
     content = encrypted(tmp_path / "encrypted.parquet", plaintext_footer)
     with pytest.raises(LayoutError) as raised:
         load(database, content)

@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from ingestion.defs.zones import write_zones
-from ingestion.lib import months
-from ingestion.lib.conform import DamagedFile, ValueNotReadable
+from ingestion.lib import loading
+from ingestion.lib.conform import ValueNotReadable
+from ingestion.lib.loading import LoadedMonth, MonthFile
+from ingestion.lib.parquet_schema import DamagedFile
 from ingestion.lib.placement import ZonesMissing
-from ingestion.lib.shapes import Zone
+from ingestion.lib.zones import Zone, write_zones
 from taxi_shared.columns import page
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import GREEN_TRIPS, TRIPS, Table
@@ -45,31 +46,36 @@ TEXT_LAYOUTS = {
 
 
 @pytest.fixture
-def database(tmp_path):
+def database(tmp_path: Path) -> LakeDatabase:
     return LakeDatabase(data_root=str(tmp_path))
 
 
 @pytest.fixture
-def zones(database):
+def zones(database: LakeDatabase) -> None:
     with database.get_connection() as con:
         write_zones(con, database.lake, [EAST, WEST])
 
 
 def load(
     database: LakeDatabase, file: Path, month: str, table: Table = TRIPS, sha256: str = ""
-) -> months.Loaded:
-    source = months.Source(f"{month}-01", "", UPath(file))
+) -> LoadedMonth:
+    # Accepted, as the trips are the same in every layout: those of another month in most.
+    source = MonthFile(f"{month}-01", UPath(file), sha256=sha256, is_accepted=True)
     with database.get_connection() as con:
-        # Accepted, as the trips are the same in every layout: those of another month in most.
-        return months.load(con, database.lake, table, source, sha256, is_accepted=True)
+        return loading.load(con, database.lake, table, source)
 
 
 def rows(database: LakeDatabase, table: Table = TRIPS) -> list[dict[str, object]]:
     with database.get_connection() as con:
-        return con.execute(f"SELECT * FROM {table.name}").to_arrow_table().to_pylist()
+        found: list[dict[str, object]] = (
+            con.execute(f"SELECT * FROM {table.name}").to_arrow_table().to_pylist()
+        )
+        return found
 
 
-def load_table(database: LakeDatabase, content: pa.Table, month: str, table: Table = TRIPS):
+def load_table(
+    database: LakeDatabase, content: pa.Table, month: str, table: Table = TRIPS
+) -> list[dict[str, object]]:
     file = Path(database.data_root) / "file.parquet"
     file.write_bytes(parquet(content))
     assert load(database, file, month, table).unknown_columns == ()
@@ -77,7 +83,9 @@ def load_table(database: LakeDatabase, content: pa.Table, month: str, table: Tab
 
 
 @pytest.mark.parametrize("month", TEXT_LAYOUTS)
-def test_a_month_with_text_and_points_is_read_value_by_value(database, zones, month):
+def test_month_with_text_and_points_is_read_value_by_value(
+    database: LakeDatabase, zones: None, month: str
+) -> None:
     got = load_table(database, TEXT_LAYOUTS[month], month)
     in_zones = [
         dict(zip(ZONE_IDS, ids, strict=True)) for ids in ((7, 5), (5, 5), *[(None,) * 2] * 2)
@@ -105,7 +113,7 @@ def test_a_month_with_text_and_points_is_read_value_by_value(database, zones, mo
 
 
 @pytest.mark.parametrize("month", ["2013-08", "2019-01", "2023-02", "2025-01"])
-def test_a_month_of_green_trips_is_read_value_by_value(database, month):
+def test_month_of_green_trips_is_read_value_by_value(database: LakeDatabase, month: str) -> None:
     got = load_table(database, green(month), month, GREEN_TRIPS)
     assert without_derived(got, GREEN_TRIPS) == canonical(green(month), GREEN_TRIPS)
 
@@ -122,7 +130,7 @@ def test_a_month_of_green_trips_is_read_value_by_value(database, month):
     assert column("ehail_fee") == column("airport_fee") == column("pickup_longitude") == [None] * 3
 
 
-def test_green_trips_have_the_columns_of_yellow_ones_and_two_of_their_own():
+def test_green_trips_have_two_columns_more_than_yellow_ones() -> None:
     yellow_names = {column.name: column.type for column in TRIPS.all_columns}
     green_names = {column.name: column.type for column in GREEN_TRIPS.all_columns}
     own = {name: kind for name, kind in green_names.items() if name not in yellow_names}
@@ -130,16 +138,18 @@ def test_green_trips_have_the_columns_of_yellow_ones_and_two_of_their_own():
     assert {**yellow_names, **own} == green_names
 
 
-def test_points_without_zones_fail_with_what_to_do(database, tmp_path):
+def test_points_without_zones_fail_with_what_to_do(database: LakeDatabase, tmp_path: Path) -> None:
     with pytest.raises(ZonesMissing, match="materialize taxi_zones, then this month again"):
         load_table(database, yellow_2009(), "2009-06")
 
 
-def test_a_month_without_trips_is_an_empty_partition(database, zones):
+def test_month_without_trips_is_an_empty_partition(database: LakeDatabase, zones: None) -> None:
     assert load_table(database, yellow_2009(rows=0), "2009-06") == []
 
 
-def test_points_are_placed_again_when_the_zones_have_changed(database, zones, tmp_path):
+def test_points_are_placed_again_when_zones_change(
+    database: LakeDatabase, zones: None, tmp_path: Path
+) -> None:
     file = tmp_path / "file.parquet"
     file.write_bytes(parquet(yellow_2009()))
     later = tmp_path / "later.parquet"
@@ -154,7 +164,7 @@ def test_points_are_placed_again_when_the_zones_have_changed(database, zones, tm
     assert rows(database)[0]["pickup_zone_id"] == 9
 
 
-def test_a_file_damaged_inside_is_named_and_the_lake_keeps_what_it_had(database, tmp_path):
+def test_damaged_file_keeps_the_previous_rows(database: LakeDatabase, tmp_path: Path) -> None:
     file = tmp_path / "damaged.parquet"
     content = bytearray(parquet(yellow("2023-03")))
     file.write_bytes(content)
@@ -166,7 +176,9 @@ def test_a_file_damaged_inside_is_named_and_the_lake_keeps_what_it_had(database,
     assert len(rows(database)) == 3
 
 
-def test_an_unreadable_text_of_2010_is_named_with_its_column(database, zones, tmp_path):
+def test_unreadable_text_of_2010_is_named_with_its_column(
+    database: LakeDatabase, zones: None, tmp_path: Path
+) -> None:
     content = yellow_2010("2010-01")
     index = content.column_names.index("rate_code")
     content = content.set_column(index, "rate_code", pa.array(["1", "JFK", "", None]))
@@ -182,9 +194,9 @@ REAL = [
 
 
 @pytest.mark.parametrize(("service", "month"), REAL)
-def test_tlc_s_own_files_lose_no_row_and_no_cent(
-    database, zones, real_files, tmp_path, service, month
-):
+def test_real_files_lose_no_row_and_no_cent(
+    database: LakeDatabase, zones: None, real_files: Path, tmp_path: Path, service: str, month: str
+) -> None:
     name = f"{service}_tripdata_{month}.parquet"
     path = Path(shutil.copy(real_files / "trip-data" / name, tmp_path))
     table = GREEN_TRIPS if service == "green" else TRIPS
@@ -195,15 +207,15 @@ def test_tlc_s_own_files_lose_no_row_and_no_cent(
     names = {name.lower(): name for name in source.column_names}
     with database.get_connection() as con:
         for column in (c for c in table.columns if c.type.startswith("DECIMAL")):
-            name = next((names[s.lower()] for s in column.sources if s.lower() in names), None)
-            values = source.column(name).to_pylist() if name else []
+            original = next((names[s.lower()] for s in column.sources if s.lower() in names), "")
+            values = source.column(original).to_pylist() if original else []
             expected = [Decimal(str(v)) for v in values if v is not None]
-            total, count = con.execute(
+            ((total, count),) = con.execute(
                 f"SELECT coalesce(sum({column.name}), 0), count({column.name}) FROM {table.name}"
-            ).fetchone()
+            ).fetchall()
             assert (total, count) == (sum(expected), len(expected)), column.name
 
 
-def test_the_page_of_columns_is_up_to_date():
+def test_page_of_columns_is_up_to_date() -> None:
     written = Path(__file__).resolve().parents[2] / "docs" / "reference" / "columns.md"
     assert written.read_text() == page(), "run: python -m taxi_shared.columns"

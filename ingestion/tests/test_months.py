@@ -1,42 +1,60 @@
-"""Months side by side: who waits for whom, and what happens when nobody waits any more."""
+"""Many months at once: what happens when the caller stops, and when a month fails."""
 
 import threading
 
 from upath import UPath
 
-from ingestion.lib.months import (
-    FETCHED_AT_ONCE,
-    LOADED_AT_ONCE,
-    Fetched,
-    Month,
-    Source,
-    side_by_side,
-)
+from ingestion.lib.download import Download, SourceMetadata
+from ingestion.lib.loading import LoadedMonth, MonthFile
+from ingestion.lib.months import CONCURRENT_FETCHES, CONCURRENT_LOADS, load_concurrently
+from ingestion.lib.published_files import Version
 
-SOURCES = [Source(f"20{year}-01-01", "https://tlc.test", UPath("/raw")) for year in range(10, 30)]
+FILES = [MonthFile(f"20{year}-01-01", UPath("/raw")) for year in range(10, 30)]
+DONE = Download(SourceMetadata("https://tlc.test", Version(), 8, "abc"), fetched=True)
 
 
-def test_what_nobody_waits_for_is_neither_fetched_nor_loaded():
-    fetched, begun, ended = [], [], []
+def test_nothing_is_fetched_after_the_caller_stops() -> None:
+    fetched: list[str] = []
+    begun: list[str] = []
+    ended: list[str] = []
     go_on = threading.Event()
 
-    def fetch(source: Source, stop: threading.Event) -> Fetched:
+    def fetch(file: MonthFile, stop: threading.Event) -> Download:
         if not stop.is_set():
-            fetched.append(source)
-        return Fetched(None, None, 0.0, changed=False)
+            fetched.append(file.month)
+        return DONE
 
-    def load(source: Source, file: Fetched) -> Month:
-        begun.append(source)
-        if source is not SOURCES[0]:
+    def load(file: MonthFile) -> LoadedMonth:
+        begun.append(file.month)
+        if file.month != FILES[0].month:
             assert go_on.wait(10)
-        ended.append(source)
-        return Month(source, file)
+        ended.append(file.month)
+        raise ValueError
 
-    months = side_by_side(SOURCES, fetch, load)
-    assert next(months).source is SOURCES[0]
+    months = load_concurrently(FILES, fetch, load)
+    assert next(months).file.month == FILES[0].month
     threading.Timer(0.2, go_on.set).start()  # the months being loaded are loaded to their end
     months.close()
     assert set(ended) == set(begun)
-    assert len(begun) <= 1 + LOADED_AT_ONCE
-    assert len(fetched) <= 1 + FETCHED_AT_ONCE
+    assert len(begun) <= 1 + CONCURRENT_LOADS
+    assert len(fetched) <= 1 + CONCURRENT_FETCHES
     assert not [t for t in threading.enumerate() if t.name.startswith(("load_", "fetch_"))]
+
+
+def test_error_of_a_month_does_not_stop_the_others() -> None:
+    def fetch(file: MonthFile, stop: threading.Event) -> Download:
+        if file is FILES[1]:
+            raise ValueError("not fetched")
+        return DONE
+
+    def load(file: MonthFile) -> LoadedMonth:
+        assert file.sha256 == "abc"
+        raise ValueError("not loaded")
+
+    months = load_concurrently(FILES[:3], fetch, load)
+    found = {month.file.month: (month.download, str(month.error)) for month in months}
+    assert found == {
+        "2010-01": (DONE, "not loaded"),
+        "2011-01": (None, "not fetched"),
+        "2012-01": (DONE, "not loaded"),
+    }

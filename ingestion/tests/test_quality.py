@@ -1,13 +1,16 @@
-"""Strange rows are counted, each on its day, and none is dropped."""
+"""Unusual trips are counted, each on its day, and none is dropped."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from upath import UPath
 
-from ingestion.lib import months, quality
+from ingestion.lib import loading, quality
+from ingestion.lib.loading import LoadedMonth, MonthFile
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import TRIPS, Table
 
@@ -17,17 +20,16 @@ MARCH = datetime(2023, 3, 1)
 
 
 @pytest.fixture
-def database(tmp_path):
+def database(tmp_path: Path) -> LakeDatabase:
     return LakeDatabase(data_root=str(tmp_path))
 
 
-def load(database: LakeDatabase, table: Table, month: str, file: UPath) -> months.Loaded:
+def load(database: LakeDatabase, table: Table, month: str, file: UPath) -> LoadedMonth:
     with database.get_connection() as con:
-        source = months.Source(f"{month}-01", "", file)
-        return months.load(con, database.lake, table, source, "")
+        return loading.load(con, database.lake, table, MonthFile(f"{month}-01", file))
 
 
-def march(tmp_path, **columns: list[object]) -> UPath:
+def march(tmp_path: Path, **columns: Sequence[object]) -> UPath:
     """A file of March 2023 with these values, and otherwise the same trip again and again."""
     count = len(next(iter(columns.values())))
     trip = yellow("2023-03", rows=1)
@@ -45,7 +47,7 @@ def march(tmp_path, **columns: list[object]) -> UPath:
     return file
 
 
-def test_a_column_without_any_value_is_told_as_all_nulls(database, tmp_path):
+def test_column_without_values_is_counted_as_nulls(database: LakeDatabase, tmp_path: Path) -> None:
     file = march(tmp_path, passenger_count=[None] * 5)
     found = load(database, TRIPS, "2023-03", file).quality
     assert found["nulls in passenger_count"] == 5
@@ -53,7 +55,9 @@ def test_a_column_without_any_value_is_told_as_all_nulls(database, tmp_path):
     assert "nulls in pickup_longitude" not in found  # which no file of that month has
 
 
-def test_every_kind_of_strange_row_is_counted_on_its_day_and_kept(database, tmp_path):
+def test_unusual_trips_are_counted_on_their_day_and_kept(
+    database: LakeDatabase, tmp_path: Path
+) -> None:
     hour, day = timedelta(hours=1), timedelta(days=1)
     file = march(
         tmp_path,
@@ -105,9 +109,11 @@ def test_every_kind_of_strange_row_is_counted_on_its_day_and_kept(database, tmp_
     ]
 
 
-@pytest.mark.parametrize("hashes_at_once", [quality.HASHES_AT_ONCE, 30, 1])
-def test_duplicates_are_counted_on_their_day(database, tmp_path, monkeypatch, hashes_at_once):
-    monkeypatch.setattr(quality, "HASHES_AT_ONCE", hashes_at_once)
+@pytest.mark.parametrize("hashes_at_once", [quality.HASHES_PER_QUERY, 30, 1])
+def test_duplicates_are_counted_on_their_day(
+    database: LakeDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashes_at_once: int
+) -> None:
+    monkeypatch.setattr(quality, "HASHES_PER_QUERY", hashes_at_once)
     amounts = [float(n // 3) for n in range(99)]  # every trip three times
     pickups = [MARCH + timedelta(days=n // 33) for n in range(99)]
     file = march(tmp_path, total_amount=amounts, tpep_pickup_datetime=pickups)
@@ -119,21 +125,21 @@ def test_duplicates_are_counted_on_their_day(database, tmp_path, monkeypatch, ha
 
 @pytest.mark.parametrize("different", [1, 3, 20_000, 2**63])
 @pytest.mark.parametrize("number", [0, 1, 2, 50_000, 1_500_000])
-def test_repeated_hashes_are_counted_as_a_set_counts_them(number, different):
+def test_duplicate_hashes_are_counted_as_a_set_counts_them(number: int, different: int) -> None:
     random = np.random.default_rng(number)
     hashes = random.integers(0, different, number, dtype=np.uint64)
     # As they are, only the lowest bits differ; by the factor, all of them.
     for factor in (1, 0x9E3779B97F4A7C15):
         some = hashes * np.uint64(factor)
-        assert quality.count_repeated(some) == number - len(set(some.tolist()))
+        assert quality.count_duplicates(some) == number - len(set(some.tolist()))
 
 
-def test_hashes_that_agree_in_nearly_all_bits_are_told_apart():
+def test_hashes_that_differ_in_one_bit_are_no_duplicates() -> None:
     hashes = np.array([1 << bit for bit in range(64)] * 3, dtype=np.uint64)
-    assert quality.count_repeated(hashes) == 128
+    assert quality.count_duplicates(hashes) == 128
 
 
-def test_a_month_that_is_unchanged_is_reported_the_same(database, tmp_path):
+def test_unchanged_month_is_reported_the_same(database: LakeDatabase, tmp_path: Path) -> None:
     file = march(tmp_path, total_amount=[1.0, -1.0, -1.0])
     first, second = (load(database, TRIPS, "2023-03", file) for _ in range(2))
     assert (first.changed, second.changed) == (True, False)

@@ -1,23 +1,20 @@
 """Schedule and sensor load what is missing and published, and say what they wait for."""
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from upath import UPath
 
 from ingestion.definitions import defs
-from ingestion.defs.jobs import (
-    green_update_schedule,
-    publication_sensor,
-    trip_publication_sensor,
-    trip_update_schedule,
-)
+from ingestion.defs.jobs import publication_sensor, update_schedule
 from ingestion.defs.resources import TlcSource
-from ingestion.defs.trips import YELLOW
+from ingestion.defs.trips import GREEN, YELLOW
 from ingestion.lib.download import SourceMetadata, download
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
@@ -25,27 +22,40 @@ from taxi_shared.database import LakeDatabase
 from .conftest import Publisher
 
 NOW = datetime(2023, 5, 5, tzinfo=UTC)
+trip_update_schedule, green_update_schedule = update_schedule(YELLOW), update_schedule(GREEN)
+trip_publication_sensor = publication_sensor(YELLOW)
+
+InThread = Callable[[Callable[[], Any]], Any]
+# Dagster does not export the types of what a tick evaluates to.
+Tick = Callable[..., Any]
+SensorTick = Callable[..., Any]
 
 
 @pytest.fixture
-def elsewhere():
+def elsewhere() -> Iterator[InThread]:
     """Calls in a thread: Dagster keeps the instance that a tick opened as that thread's own."""
     with ThreadPoolExecutor(1) as pool:
         yield lambda call: pool.submit(call).result()
 
 
 @pytest.fixture
-def instance(tmp_path, elsewhere):
+def instance(tmp_path: Path, elsewhere: InThread) -> Iterator[dg.DagsterInstance]:
     stack = ExitStack()  # of an instance on disk, as a schedule's context wants it
     yield elsewhere(lambda: stack.enter_context(dg.DagsterInstance.local_temp(str(tmp_path))))
     elsewhere(stack.close)
 
 
 @pytest.fixture
-def tick(publisher, instance, tmp_path, monkeypatch, elsewhere):
+def tick(
+    publisher: Publisher,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    elsewhere: InThread,
+) -> Tick:
     monkeypatch.setenv("TAXI_START_DATE", "2023-01-01")
 
-    def evaluate(*published: str):
+    def evaluate(*published: str) -> Any:
         publish(publisher, *published)
         context = dg.build_schedule_context(
             instance=instance,
@@ -59,11 +69,17 @@ def tick(publisher, instance, tmp_path, monkeypatch, elsewhere):
 
 
 @pytest.fixture
-def sensor_tick(publisher, instance, tmp_path, monkeypatch, elsewhere):
+def sensor_tick(
+    publisher: Publisher,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    elsewhere: InThread,
+) -> SensorTick:
     monkeypatch.setenv("TAXI_START_DATE", "2023-01-01")
     monkeypatch.setenv("TAXI_END_DATE", "2023-05-01")
 
-    def evaluate(cursor: str | None = None):
+    def evaluate(cursor: str | None = None) -> Any:
         context = dg.build_sensor_context(
             instance=instance,
             cursor=cursor,
@@ -108,36 +124,42 @@ def load(instance: dg.DagsterInstance, *partitions: str) -> None:
         )
 
 
-def test_it_runs_on_the_fifth_at_midnight():
+def test_schedule_runs_on_the_fifth_at_midnight() -> None:
     assert trip_update_schedule.cron_schedule == "0 0 5 * *"
 
 
-def test_a_published_month_gets_a_run_with_its_partition_key(tick, instance):
+def test_published_month_gets_a_run_of_its_partition(
+    tick: Tick, instance: dg.DagsterInstance
+) -> None:
     load(instance, "2023-01-01", "2023-02-01")
     requests = tick("2023-03").run_requests
     assert [request.partition_key for request in requests] == ["2023-03-01"]
 
 
-def test_a_month_not_yet_published_is_a_reason_to_skip_and_no_failure(tick, instance):
+def test_month_not_yet_published_is_skipped(tick: Tick, instance: dg.DagsterInstance) -> None:
     load(instance, "2023-01-01", "2023-02-01", "2023-03-01")
     data = tick()
     assert not data.run_requests
     assert data.skip_message == "2023-04 is not published yet."
 
 
-def test_a_month_that_was_missed_is_caught_up(tick, instance):
+def test_missed_month_is_caught_up(tick: Tick, instance: dg.DagsterInstance) -> None:
     load(instance, "2023-01-01", "2023-03-01")
     requests = tick("2023-02", "2023-04").run_requests
     assert [request.partition_key for request in requests] == ["2023-02-01", "2023-04-01"]
     assert len({request.run_key for request in requests}) == 2
 
 
-def test_nothing_missing_is_said(tick, instance):
+def test_schedule_says_that_all_months_are_current(
+    tick: Tick, instance: dg.DagsterInstance
+) -> None:
     load(instance, *(f"2023-0{month}-01" for month in (1, 2, 3, 4)))
     assert tick("2023-04").skip_message == "All 4 published months are loaded and current."
 
 
-def test_a_source_that_cannot_be_asked_is_told(instance, tmp_path, elsewhere):
+def test_unreachable_source_is_reported(
+    instance: dg.DagsterInstance, tmp_path: Path, elsewhere: InThread
+) -> None:
     context = dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=NOW,
@@ -149,12 +171,14 @@ def test_a_source_that_cannot_be_asked_is_told(instance, tmp_path, elsewhere):
     assert data.skip_message.endswith("Connection refused).")
 
 
-def test_schedule_loads_what_is_published_in_spite_of_a_block(tick, publisher):
+def test_schedule_loads_published_months_despite_a_block(tick: Tick, publisher: Publisher) -> None:
     requests = tick("2023-01", "2023-03").run_requests  # 403 for the others
     assert [request.partition_key for request in requests] == ["2023-01-01", "2023-03-01"]
 
 
-def test_schedule_tells_a_block_from_a_month_to_come(tick, publisher, instance):
+def test_schedule_distinguishes_a_block_from_a_future_month(
+    tick: Tick, publisher: Publisher, instance: dg.DagsterInstance
+) -> None:
     load(instance, "2023-01-01", "2023-03-01")
     assert tick().skip_message == (
         f"{publisher.url} refuses requests (HTTP 403) for 2023-02 although 2023-03 is published: "
@@ -162,7 +186,7 @@ def test_schedule_tells_a_block_from_a_month_to_come(tick, publisher, instance):
     )
 
 
-def test_the_jobs_are_a_service_each_and_the_zones_come_with_yellow_trips():
+def test_each_service_has_a_job_and_yellow_loads_zones() -> None:
     def assets(job: str) -> set[str]:
         selected = defs.resolve_job_def(job).asset_layer.selected_asset_keys
         return {key.to_user_string() for key in selected}
@@ -174,9 +198,13 @@ def test_the_jobs_are_a_service_each_and_the_zones_come_with_yellow_trips():
     assert not {"up_to_date", "source_reachable"} & nodes  # which no load can report
 
 
-def test_green_months_are_asked_for_from_the_first_that_there_is(
-    publisher, instance, tmp_path, monkeypatch, elsewhere
-):
+def test_green_months_start_with_the_first_published(
+    publisher: Publisher,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    elsewhere: InThread,
+) -> None:
     monkeypatch.setenv("TAXI_START_DATE", "2013-06-01")
     context = dg.build_schedule_context(
         instance=instance,
@@ -194,15 +222,15 @@ def test_green_months_are_asked_for_from_the_first_that_there_is(
     ]
 
 
-def test_months_side_by_side_are_one_run(tick, instance):
+def test_consecutive_months_are_one_run(tick: Tick, instance: dg.DagsterInstance) -> None:
     load(instance, "2023-01-01")
     (request,) = tick("2023-02", "2023-03", "2023-04").run_requests
     assert request.partition_key_range == dg.PartitionKeyRange("2023-02-01", "2023-04-01")
 
 
-def test_a_month_that_was_replaced_is_asked_for_with_one_head_and_loaded_again(
-    tick, publisher, instance, tmp_path
-):
+def test_replaced_month_is_found_with_one_request_and_loaded(
+    tick: Tick, publisher: Publisher, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     publish(publisher, "2023-01", "2023-02", "2023-03", "2023-04")
     load_published(publisher, instance, tmp_path)
     assert not tick().run_requests
@@ -214,9 +242,9 @@ def test_a_month_that_was_replaced_is_asked_for_with_one_head_and_loaded_again(
     assert [request.partition_key for request in requests] == ["2023-02-01"]
 
 
-def test_the_sensor_loads_a_month_when_it_appears_and_again_when_it_is_replaced(
-    sensor_tick, publisher, instance, tmp_path
-):
+def test_sensor_loads_new_and_replaced_months(
+    sensor_tick: SensorTick, publisher: Publisher, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     publish(publisher, "2023-01", "2023-02", "2023-03")
     (request,) = sensor_tick().run_requests
     assert request.partition_key_range == dg.PartitionKeyRange("2023-01-01", "2023-03-01")
@@ -226,7 +254,9 @@ def test_the_sensor_loads_a_month_when_it_appears_and_again_when_it_is_replaced(
     assert [r.partition_key for r in sensor_tick().run_requests] == ["2023-03-01"]
 
 
-def test_the_sensor_does_not_ask_again_at_its_next_look(sensor_tick, publisher, instance, tmp_path):
+def test_sensor_does_not_poll_again_at_its_next_tick(
+    sensor_tick: SensorTick, publisher: Publisher, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     publish(publisher, "2023-01", "2023-02", "2023-03")
     load_published(publisher, instance, tmp_path)
     first = sensor_tick()
@@ -257,9 +287,16 @@ def start(instance: dg.DagsterInstance, location: str, job: str, *assets: dg.Ass
         ("analytics", "trip_update_job", [], False),  # another team's of the same name
     ],
 )
-def test_schedule_and_sensor_wait_for_whatever_run_loads_these_months(
-    tick, sensor_tick, publisher, instance, location, job, assets, waits
-):
+def test_schedule_and_sensor_wait_for_a_run_in_progress(
+    tick: Tick,
+    sensor_tick: SensorTick,
+    publisher: Publisher,
+    instance: dg.DagsterInstance,
+    location: str,
+    job: str,
+    assets: list[dg.AssetKey],
+    waits: bool,
+) -> None:
     publish(publisher, "2023-01")
     start(instance, location, job, *assets)
     for found in (tick("2023-01"), sensor_tick()):
@@ -269,15 +306,20 @@ def test_schedule_and_sensor_wait_for_whatever_run_loads_these_months(
     assert (publisher.requests == []) == waits
 
 
-def test_a_replaced_file_whose_load_failed_is_loaded_again(
-    tick, publisher, instance, tmp_path, monkeypatch
-):
+def test_replaced_file_whose_load_failed_is_loaded_again(
+    tick: Tick,
+    publisher: Publisher,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     publish(publisher, "2023-01", "2023-02", "2023-03", "2023-04")
     load_published(publisher, instance, tmp_path)
     for month in (1, 2, 3, 4):
         metadata = SourceMetadata.load(
             UPath(tmp_path / "raw" / f"taxi_trips_2023-0{month}.parquet")
         )
+        assert metadata
         for version in ("an older one", "another" if month == 2 else metadata.sha256):
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(
@@ -286,23 +328,23 @@ def test_a_replaced_file_whose_load_failed_is_loaded_again(
                     tags={"dagster/input_data_version/taxi_trips_file": version},
                 )
             )
-    monkeypatch.setattr("taxi_shared.versions.RECORDS_AT_ONCE", 3)  # newest first: 4, 4, 3
+    monkeypatch.setattr("taxi_shared.versions.RECORDS_PER_QUERY", 3)  # newest first: 4, 4, 3
     assert [request.partition_key for request in tick().run_requests] == ["2023-02-01"]
 
 
-def test_the_sensors_are_on_unless_the_environment_says_otherwise():
+def test_sensors_are_on_unless_a_setting_says_otherwise() -> None:
     on = {True: dg.DefaultSensorStatus.RUNNING, False: dg.DefaultSensorStatus.STOPPED}
     for value, environment in (("", "local"), ("off", "local"), ("", "test"), ("on", "test")):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TAXI_FOLLOW_TLC", value)
             patch.setenv("TAXI_ENVIRONMENT", environment)
-            sensor = publication_sensor("any", YELLOW, "trip_update_job")
+            sensor = publication_sensor(YELLOW)
         assert sensor.default_status == on[value == "on" or (value, environment) == ("", "local")]
 
 
-def test_the_sensor_asks_for_a_month_whose_load_failed_once_and_not_every_minute(
-    sensor_tick, publisher
-):
+def test_sensor_does_not_poll_a_failed_month_each_minute(
+    sensor_tick: SensorTick, publisher: Publisher
+) -> None:
     publish(publisher, "2023-01")
     first = sensor_tick()
     assert [request.partition_key for request in first.run_requests] == ["2023-01-01"]

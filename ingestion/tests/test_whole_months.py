@@ -3,13 +3,13 @@
 import time
 from datetime import date
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import dagster as dg
 import duckdb
 import pyarrow as pa
 import pytest
 
-from ingestion.defs.resources import TlcSource
 from ingestion.defs.trips import YELLOW
 from ingestion.lib import quality
 from ingestion.lib.download import SourceMetadata
@@ -17,19 +17,18 @@ from taxi_shared import keys, provenance
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, Replacement
 from taxi_shared.partitions import monthly
-from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
+from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES, Table
 
-from .conftest import body
+from .conftest import Publisher, body
 from .layouts import yellow
 from .test_trips import MONTHS, Ingestion, blocked_by, checked, failure, picked_up_in
 
 JANUARY, FEBRUARY, MARCH = MONTHS
 SECONDS = 20
-TLC = TlcSource(url="", zones_url="")
 
 
 @pytest.fixture
-def ingestion(publisher, tmp_path, instance):
+def ingestion(publisher: Publisher, tmp_path: Path, instance: dg.DagsterInstance) -> Ingestion:
     return Ingestion(publisher, tmp_path, instance)
 
 
@@ -57,22 +56,22 @@ def publish_without_trips(ingestion: Ingestion) -> None:
     ingestion.publish_table("yellow", JANUARY, yellow("2023-01", 0))
 
 
-def test_empty_month_keeps_previous_rows(ingestion):
+def test_empty_month_keeps_previous_rows(ingestion: Ingestion) -> None:
     ingestion.publish(JANUARY)
     assert checked(ingestion.run(JANUARY, JANUARY))["plausible_months"].passed
     publish_without_trips(ingestion)
-    told = refusal(ingestion.run(JANUARY, JANUARY))
+    found = refusal(ingestion.run(JANUARY, JANUARY))
     assert (
-        "the file of 2023-01 has 0 rows, the month in the lake has 3; expected at least 2" in told
+        "the file of 2023-01 has 0 rows, the month in the lake has 3; expected at least 2" in found
     )
-    assert '{ops: {yellow_trips: {config: {accept_months: ["2023-01"]}}}}' in told
+    assert '{ops: {taxi_trips: {config: {accept_months: ["2023-01"]}}}}' in found
     assert both_tables(ingestion) == ({JANUARY: 3}, {JANUARY: 3})
     recorded = ingestion.instance.fetch_materializations
     assert len(recorded(keys.TAXI_TRIPS_FILE, limit=9).records) == 2
     assert len(recorded(keys.TAXI_TRIPS, limit=9).records) == 1
 
 
-def test_accepted_month_replaces_and_is_not_refused_again(ingestion):
+def test_accepted_month_is_not_refused_again(ingestion: Ingestion) -> None:
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success
     publish_without_trips(ingestion)
@@ -84,33 +83,33 @@ def test_accepted_month_replaces_and_is_not_refused_again(ingestion):
     assert lake(ingestion).versions(TRIP_DAYS).keys() == {JANUARY}
 
 
-def test_only_months_of_the_run_can_be_accepted(ingestion):
+def test_only_months_of_the_run_can_be_accepted(ingestion: Ingestion) -> None:
     ingestion.publish(JANUARY)
     result = ingestion.run(JANUARY, JANUARY, accept_months=["2023-1"])
     assert "accept_months has 2023-1; expected months of this run: 2023-01" in failure(result)
 
 
-def test_first_load_without_trips_is_refused(ingestion):
+def test_first_load_without_trips_is_refused(ingestion: Ingestion) -> None:
     ingestion.publish(FEBRUARY)
     publish_without_trips(ingestion)
-    told = refusal(ingestion.run(JANUARY, FEBRUARY))
-    assert "the file of 2023-01 has 0 rows" in told
+    found = refusal(ingestion.run(JANUARY, FEBRUARY))
+    assert "the file of 2023-01 has 0 rows" in found
     assert ingestion.trips() == {FEBRUARY: 3}
 
 
-def test_file_of_another_month_is_refused(ingestion):
+def test_file_of_another_month_is_refused(ingestion: Ingestion) -> None:
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success
     ingestion.publish_table("yellow", JANUARY, picked_up_in(FEBRUARY, yellow("2023-01")))
-    told = refusal(ingestion.run(JANUARY, JANUARY))
-    assert "3 of the 3 pickups in the file of 2023-01 are outside the month" in told
+    found = refusal(ingestion.run(JANUARY, JANUARY))
+    assert "3 of the 3 pickups in the file of 2023-01 are outside the month" in found
     with LakeDatabase(data_root=str(ingestion.root)).get_connection() as con:
         assert con.execute("SELECT DISTINCT pickup_date FROM trips").fetchall() == [
             (date(2023, 1, 5),)
         ]
 
 
-def test_month_without_totals_fails_a_check_and_is_loaded(ingestion):
+def test_month_without_totals_fails_a_check_and_is_loaded(ingestion: Ingestion) -> None:
     table = picked_up_in(JANUARY, yellow("2023-01"))
     index = table.column_names.index("total_amount")
     table = table.set_column(index, "total_amount", pa.nulls(3, pa.float64()))
@@ -123,10 +122,12 @@ def test_month_without_totals_fails_a_check_and_is_loaded(ingestion):
         dg.AssetCheckSeverity.ERROR,
         False,
     )
-    assert check.description.startswith("2023-01 has 3 of 3 trips without a total amount")
+    assert str(check.description).startswith("2023-01 has 3 of 3 trips without a total amount")
 
 
-def test_days_that_fail_keep_trips_and_days(ingestion, monkeypatch):
+def test_failed_days_keep_previous_trips_and_days(
+    ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success
     ingestion.publish(JANUARY, rows=2)
@@ -135,7 +136,7 @@ def test_days_that_fail_keep_trips_and_days(ingestion, monkeypatch):
         raise duckdb.ConversionException("Conversion Error: Date out of range")
 
     with monkeypatch.context() as patch:
-        patch.setattr(quality, "write_days", fail)
+        patch.setattr(quality, "day_counts", fail)
         result = ingestion.run(JANUARY, JANUARY)
     assert "Date out of range" in failure(result)
     assert both_tables(ingestion) == ({JANUARY: 3}, {JANUARY: 3})
@@ -144,7 +145,7 @@ def test_days_that_fail_keep_trips_and_days(ingestion, monkeypatch):
     assert both_tables(ingestion) == ({JANUARY: 2}, {JANUARY: 2})
 
 
-def test_tables_of_two_loads_are_repaired(ingestion):
+def test_trips_and_days_of_two_loads_are_repaired(ingestion: Ingestion) -> None:
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success
     days = lake(ingestion).file(TRIP_DAYS, JANUARY)
@@ -157,7 +158,7 @@ def test_tables_of_two_loads_are_repaired(ingestion):
     assert both_tables(ingestion) == ({JANUARY: 2}, {JANUARY: 2})
 
 
-def test_file_damaged_on_disk_is_fetched_again(ingestion):
+def test_file_damaged_on_disk_is_fetched_again(ingestion: Ingestion) -> None:
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY, selection=[keys.TAXI_TRIPS_FILE]).success
     raw = ingestion.root / "raw" / "taxi_trips_2023-01.parquet"
@@ -167,26 +168,28 @@ def test_file_damaged_on_disk_is_fetched_again(ingestion):
     assert f"{raw} " in failure(result)
     assert "damaged" in failure(result)
     assert "it is fetched again at the next load" in failure(result)
-    assert SourceMetadata.load_verified(YELLOW.source(TLC, lake(ingestion), JANUARY).path) is None
+    assert SourceMetadata.load_verified(YELLOW.raw_file(lake(ingestion).root, JANUARY)) is None
     assert ingestion.run(JANUARY, JANUARY).success
     assert raw.read_bytes() == good
     assert ingestion.fetches() == ["2023-01", "2023-01", "2023-01"]
 
 
 @pytest.mark.parametrize(("table", "damage"), [(TRIPS, slice(4, 200)), (TRIP_DAYS, slice(0))])
-def test_damaged_lake_file_is_written_again(ingestion, table, damage):
+def test_damaged_lake_file_is_written_again(
+    ingestion: Ingestion, table: Table, damage: slice
+) -> None:
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success
     file = lake(ingestion).file(table, JANUARY)
     good = file.read_bytes()
     bad = bytearray(good)
     bad[damage] = bytes(len(good[damage]))
-    file.write_bytes(bad if damage.start else b"")
+    file.write_bytes(bytes(bad) if damage.start else b"")
     assert ingestion.run(JANUARY, JANUARY).success
     assert file.read_bytes() == good
 
 
-def test_damaged_zones_do_not_stop_months_with_zones(ingestion):
+def test_damaged_zones_do_not_stop_months_with_zones(ingestion: Ingestion) -> None:
     ingestion.publish(JANUARY)
     zones = lake(ingestion).file(ZONES)
     zones.parent.mkdir(parents=True)
@@ -196,7 +199,7 @@ def test_damaged_zones_do_not_stop_months_with_zones(ingestion):
     assert ingestion.instance.get_materialized_partitions(keys.TAXI_TRIPS) == {JANUARY}
 
 
-def test_full_disk_names_the_folder(ingestion, monkeypatch):
+def test_full_disk_names_the_folder(ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch) -> None:
     ingestion.publish(JANUARY)
 
     def write(new: Replacement, con: duckdb.DuckDBPyConnection, table: object, *_: object) -> int:
@@ -222,14 +225,15 @@ def months_in_progress(instance: dg.DagsterInstance) -> bool:
     return dg.evaluate_automation_conditions(defs, instance).total_requested > 0
 
 
-def test_months_are_recorded_while_the_range_is_in_progress(ingestion):
+def test_months_are_recorded_while_the_range_is_loading(ingestion: Ingestion) -> None:
     ingestion.publish(*MONTHS)
     path = f"/trip-data/yellow_tripdata_{MARCH[:7]}.parquet"
     seen: list[tuple[set[str], bool]] = []
 
     def answer_when_others_are_recorded(handler: BaseHTTPRequestHandler) -> None:
         """Send the last month after those before it were recorded."""
-        deadline, found = time.monotonic() + SECONDS, set()
+        deadline = time.monotonic() + SECONDS
+        found: set[str] = set()
         while found != {JANUARY, FEBRUARY} and time.monotonic() < deadline:
             found = ingestion.instance.get_materialized_partitions(keys.TAXI_TRIPS)
             time.sleep(0.05)
@@ -243,7 +247,9 @@ def test_months_are_recorded_while_the_range_is_in_progress(ingestion):
     assert not months_in_progress(ingestion.instance)
 
 
-def test_run_that_ends_early_leaves_its_months_recorded(ingestion, monkeypatch):
+def test_run_that_ends_early_has_recorded_its_months(
+    ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ingestion.publish(*MONTHS)
 
     def end(database: LakeDatabase) -> None:
@@ -262,7 +268,7 @@ def sources(ingestion: Ingestion) -> tuple[list[str], list[str]]:
         return of(con, TRIPS), of(con, TRIP_DAYS)
 
 
-def test_lake_names_the_publisher_of_each_month(ingestion):
+def test_lake_names_the_publisher_of_each_month(ingestion: Ingestion) -> None:
     ingestion.publish(JANUARY)
     result = ingestion.run(JANUARY, JANUARY)
     shown = {
@@ -275,7 +281,7 @@ def test_lake_names_the_publisher_of_each_month(ingestion):
     assert sources(ingestion) == ([copy], [copy])
 
 
-def test_invented_trips_are_named_as_such(ingestion):
+def test_synthetic_trips_are_named_as_such(ingestion: Ingestion) -> None:
     table = picked_up_in(JANUARY, yellow("2023-01"))
     table = table.replace_schema_metadata({"synthetic": "invented trips"})
     ingestion.publish_table("yellow", JANUARY, table)
@@ -283,19 +289,23 @@ def test_invented_trips_are_named_as_such(ingestion):
     assert sources(ingestion) == ([provenance.SYNTHETIC], [provenance.SYNTHETIC])
 
 
-def test_month_from_another_publisher_is_written_again(ingestion):
+def test_month_from_another_publisher_is_written_again(ingestion: Ingestion) -> None:
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success
-    raw = YELLOW.source(TLC, lake(ingestion), JANUARY).path
+    raw = YELLOW.raw_file(lake(ingestion).root, JANUARY)
     metadata = raw.with_name(f"{raw.name}.source.json")
     written = metadata.read_text()
+    fetched = SourceMetadata.load(raw)
+    assert fetched
     address = f"https://{provenance.TLC_HOSTS[0]}/trip-data/yellow_tripdata_2023-01.parquet"
-    metadata.write_text(written.replace(SourceMetadata.load(raw).address, address))
+    metadata.write_text(written.replace(fetched.address, address))
     assert ingestion.run(JANUARY, JANUARY, selection=[keys.TAXI_TRIPS]).success
     assert sources(ingestion) == ([provenance.TLC], [provenance.TLC])
 
 
-def test_month_loads_below_a_folder_named_like_a_partition(publisher, tmp_path, instance):
+def test_month_loads_below_a_folder_named_like_a_partition(
+    publisher: Publisher, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     ingestion = Ingestion(publisher, tmp_path / "VendorID=7" / "a [1] b?", instance)
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success

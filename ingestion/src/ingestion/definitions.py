@@ -1,25 +1,22 @@
-"""Everything that the ingestion team gives to the platform."""
+"""Everything that the ingestion team contributes to the platform."""
 
 import dagster as dg
 
-from ingestion.defs import jobs, source_checks, trip_checks, trips, zones
+import taxi_shared.process  # noqa: F401 - sets up the garbage collector
+from ingestion.defs import jobs, source_checks, trip_checks, zones
 from ingestion.defs.resources import resources
+from ingestion.defs.trips import SERVICES, trip_assets
 from taxi_shared.ownership import owned_by
 
 defs = dg.Definitions(
     assets=owned_by(
-        "ingestion",
-        [trips.yellow_trips, trips.green_trips, zones.taxi_zones_file, zones.taxi_zones],
+        "ingestion", [*map(trip_assets, SERVICES), zones.taxi_zones_file, zones.taxi_zones]
     ),
-    asset_checks=[trip_checks.up_to_date, source_checks.source_reachable],
-    jobs=[jobs.trip_update_job, jobs.green_update_job],
-    schedules=[jobs.trip_update_schedule, jobs.green_update_schedule],
-    sensors=[
-        jobs.trip_publication_sensor,
-        jobs.green_publication_sensor,
-        jobs.ingestion_automation_sensor,
-    ],
+    asset_checks=[*map(trip_checks.up_to_date, SERVICES), source_checks.source_reachable],
+    jobs=jobs.update_jobs,
+    schedules=[*map(jobs.update_schedule, SERVICES)],
+    sensors=[*map(jobs.publication_sensor, SERVICES), jobs.ingestion_automation_sensor],
     resources=resources(),
-    # A process a step would cost more than most steps do.
+    # A process per step would cost more than most steps do.
     executor=dg.in_process_executor,
 )

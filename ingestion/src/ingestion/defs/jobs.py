@@ -1,24 +1,26 @@
 """The ingestion team's jobs, and what starts them: a schedule and a sensor for each service."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from ingestion.defs.resources import TlcSource
-from ingestion.defs.source_checks import evaluation, save_status, source_reachable
-from ingestion.defs.trip_checks import up_to_date
-from ingestion.defs.trips import GREEN, YELLOW, Service
-from ingestion.lib import download, publication
-from ingestion.lib.download import SourceMetadata, Version
-from ingestion.lib.publication import LoadPlan, Polls, Refusals
-from taxi_shared import keys, settings
+from ingestion.defs.source_checks import SOURCE_REACHABLE, evaluation, save_status
+from ingestion.defs.trip_checks import UP_TO_DATE
+from ingestion.defs.trips import SERVICES
+from ingestion.lib import publication
+from ingestion.lib.download import SourceMetadata
+from ingestion.lib.publication import UNKNOWN_VERSION, LoadPlan, Polls, Refusals
+from ingestion.lib.published_files import Version, fetch_version
+from ingestion.lib.services import Service
+from taxi_shared import settings
 from taxi_shared.automation import automation_sensor
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.ranges import has_unfinished_run, run_requests
-from taxi_shared.versions import made_from
+from taxi_shared.versions import input_versions
 
 LOCATION = "ingestion"
 SENSOR_SECONDS = 60
@@ -26,37 +28,51 @@ REPORT_SECONDS = 3600
 # No publisher's version is the same as this one.
 NOT_LOADED = Version(etag="not loaded", bytes=-1)
 
-# No load can report a month that never arrives, or whether its source can be reached later.
-NOT_OF_A_LOAD = dg.AssetSelection.checks(up_to_date, source_reachable)
-
-trip_update_job = dg.define_asset_job(
-    "trip_update_job",
-    selection=dg.AssetSelection.assets(*YELLOW.assets, keys.TAXI_ZONES_FILE, keys.TAXI_ZONES)
-    - NOT_OF_A_LOAD,
-    description="Fetches and loads a month of trips, and the taxi zones.",
-)
-green_update_job = dg.define_asset_job(
-    "green_update_job",
-    selection=dg.AssetSelection.assets(*GREEN.assets) - NOT_OF_A_LOAD,
-    description="Fetches and loads a month of green trips.",
-)
-
 ingestion_automation_sensor = automation_sensor(LOCATION)
 
 
-def update_schedule(name: str, service: Service, job_name: str) -> dg.ScheduleDefinition:
-    """Runs of a job for months of a service, on the fifth of each month."""
+def job_assets(service: Service) -> dg.AssetSelection:
+    """What the job of a service materializes, without the checks that are no part of a load.
 
-    @dg.schedule(name=name, job_name=job_name, cron_schedule="0 0 5 * *")
+    No load can report a month that never arrives, or whether its source can be reached later.
+    """
+    return dg.AssetSelection.assets(
+        service.file_asset, service.table_asset, *service.same_job
+    ) - dg.AssetSelection.checks(
+        dg.AssetCheckKey(service.table_asset, UP_TO_DATE),
+        dg.AssetCheckKey(service.file_asset, SOURCE_REACHABLE),
+    )
+
+
+update_jobs = [
+    dg.define_asset_job(
+        service.job_name,
+        selection=job_assets(service),
+        description=f"Fetches and loads months of {service.name} trips"
+        f"{''.join(f', and {key.to_user_string()}' for key in service.same_job)}.",
+    )
+    for service in SERVICES
+]
+
+
+def update_schedule(service: Service) -> dg.ScheduleDefinition:
+    """Run the job of a service on the fifth of each month, as in `trip_update_schedule`."""
+
+    @dg.schedule(
+        name=f"{service.job_prefix}_update_schedule",
+        job_name=service.job_name,
+        cron_schedule="0 0 5 * *",
+    )
     def schedule(
         context: dg.ScheduleEvaluationContext, tlc: TlcSource, database: LakeDatabase
     ) -> list[dg.RunRequest] | dg.SkipReason:
         """Loads the months that are missing and published, and those that TLC has replaced."""
-        if has_unfinished_run(context.instance, LOCATION, service.table_asset, job_name):
+        if has_unfinished_run(context.instance, LOCATION, service.table_asset, service.job_name):
             return dg.SkipReason(_being_loaded(service))
+        planner = LoadPlanner(context.instance, service, tlc, database.lake)
         now = context.scheduled_execution_time
-        months = service.months_so_far(now)
-        plan = _plan(context.instance, service, tlc, database.lake, months, now)
+        months = service.months_until(now)
+        plan = planner.plan(months, now)
         if not plan.due:
             return dg.SkipReason(plan.reason_to_wait)
         if plan.error or plan.not_published:
@@ -66,12 +82,12 @@ def update_schedule(name: str, service: Service, job_name: str) -> dg.ScheduleDe
     return schedule
 
 
-def publication_sensor(name: str, service: Service, job_name: str) -> dg.SensorDefinition:
-    """Runs of a job for months of a service, soon after they are published or replaced."""
+def publication_sensor(service: Service) -> dg.SensorDefinition:
+    """Run the job of a service for new and replaced months, as in `trip_publication_sensor`."""
 
     @dg.sensor(
-        name=name,
-        job_name=job_name,
+        name=f"{service.job_prefix}_publication_sensor",
+        job_name=service.job_name,
         minimum_interval_seconds=SENSOR_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING
         if settings.load().follow_tlc
@@ -87,18 +103,20 @@ def publication_sensor(name: str, service: Service, job_name: str) -> dg.SensorD
         at most a day for one whose load fails. It retries a source that it cannot reach after 2 to
         15 minutes, one that blocks this address after 5 to 60.
         """
-        if has_unfinished_run(context.instance, LOCATION, service.table_asset, job_name):
+        if has_unfinished_run(context.instance, LOCATION, service.table_asset, service.job_name):
             return dg.SensorResult(skip_reason=_being_loaded(service))
+        planner = LoadPlanner(context.instance, service, tlc, database.lake)
         now = datetime.now(UTC)
         seconds = now.timestamp()
-        months = service.months_so_far(now)
+        months = service.months_until(now)
         polls, plan = Polls.from_cursor(context.cursor, tlc.fingerprint), LoadPlan()
         if not polls.is_waiting(seconds):
             due = polls.due(months, seconds)
-            plan = _plan(context.instance, service, tlc, database.lake, due, now)
+            plan = planner.plan(due, now)
             polls = polls.after(months, plan, seconds)
         requests = run_requests(plan.due, months, now.isoformat(timespec="seconds"))
-        status = save_status(service, tlc, database.lake.root, polls, months, now)
+        status = polls.status(service.name, tlc.publisher, months, now)
+        status = save_status(database.lake.root, status)
         # Each hour too: a person may have executed the check while the source was away.
         is_new = status.message != polls.reported or seconds > polls.reported_at + REPORT_SECONDS
         if is_new:
@@ -113,46 +131,47 @@ def publication_sensor(name: str, service: Service, job_name: str) -> dg.SensorD
     return sensor
 
 
-def _plan(
-    instance: dg.DagsterInstance,
-    service: Service,
-    tlc: TlcSource,
-    lake: Lake,
-    months: Sequence[str],
-    now: datetime,
-) -> LoadPlan:
-    """What there is to do for these months.
+@dataclass(frozen=True)
+class LoadPlanner:
+    """Plans which months of a service to load, by what was loaded and what is published."""
 
-    A loaded month's metadata says what it was made from, unless the load of a newer file failed:
-    such a month counts as replaced.
-    """
-    loaded = instance.get_materialized_partitions(service.table_asset)
-    files = made_from(instance, service.table_asset, service.file_asset, loaded & set(months))
+    instance: dg.DagsterInstance
+    service: Service
+    tlc: TlcSource
+    lake: Lake
 
-    def known(month: str) -> Version | None:
-        metadata = SourceMetadata.load(service.source(tlc, lake, month).path)
-        if metadata and files.get(month, metadata.sha256) != metadata.sha256:
-            return NOT_LOADED
-        return metadata.version if metadata else None
+    def plan(self, months: Sequence[str], now: datetime) -> LoadPlan:
+        """Ask the publisher for the versions of these months, and compare them with the loaded."""
+        loaded = self.instance.get_materialized_partitions(self.service.table_asset)
+        return publication.plan(
+            months,
+            self._published_version,
+            self._loaded_versions(loaded & set(months)),
+            Refusals(self.tlc.publisher, lambda: loaded, now.date()),
+        )
 
-    return publication.plan(
-        months,
-        loaded,
-        lambda month: download.fetch_version(tlc.trips_address(service.name, month[:7])),
-        known,
-        Refusals(tlc.publisher, lambda: loaded, now.date()),
-    )
+    def _published_version(self, month: str) -> Version:
+        return fetch_version(self.tlc.trips_address(self.service.name, month[:7]))
+
+    def _loaded_versions(self, loaded: Set[str]) -> Callable[[str], Version | None]:
+        """The versions that months were loaded from, as their files' metadata in `raw/` says.
+
+        A month whose newer file was fetched and not loaded, as its load failed, has NOT_LOADED; one
+        without metadata has UNKNOWN_VERSION.
+        """
+        file_asset = self.service.file_asset
+        files = input_versions(self.instance, self.service.table_asset, file_asset, loaded)
+
+        def version(month: str) -> Version | None:
+            if month not in loaded:
+                return None
+            metadata = SourceMetadata.load(self.service.raw_file(self.lake.root, month))
+            if metadata and files.get(month, metadata.sha256) != metadata.sha256:
+                return NOT_LOADED
+            return metadata.version if metadata else UNKNOWN_VERSION
+
+        return version
 
 
 def _being_loaded(service: Service) -> str:
     return f"A run that loads {service.table.name} is not finished yet."
-
-
-trip_update_schedule = update_schedule("trip_update_schedule", YELLOW, trip_update_job.name)
-green_update_schedule = update_schedule("green_update_schedule", GREEN, green_update_job.name)
-trip_publication_sensor = publication_sensor(
-    "trip_publication_sensor", YELLOW, trip_update_job.name
-)
-green_publication_sensor = publication_sensor(
-    "green_publication_sensor", GREEN, green_update_job.name
-)

@@ -1,39 +1,47 @@
-"""Checks of ingestion's tables.
+"""Checks of the tables of trips, as in `taxi_trips`, with the `up_to_date` check of their months.
 
-What a run did to its months is told of those; counts are told of every month in the lake, lest a
-warning should disappear when another month is loaded.
+Some are about the months of the run, others about every month in the lake: a warning about one
+month should not disappear when another is loaded.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
 import duckdb
 
-from ingestion.lib import checks
-from ingestion.lib.checks import UNKNOWN_TOTALS, UNKNOWN_ZONES, Counts, UnlikeDescribed
-from ingestion.lib.months import Implausible, Month
-from taxi_shared import keys
+from ingestion.defs.trip_report import TripReport, unknown_columns_message
+from ingestion.lib import checks, conform
+from ingestion.lib.checks import UNKNOWN_TOTALS, UNKNOWN_ZONES, Counts, SchemaMismatch
+from ingestion.lib.loading import Implausible
+from ingestion.lib.months import MonthResult
+from ingestion.lib.parquet_schema import LayoutError
+from ingestion.lib.services import Service
 from taxi_shared.database import LakeDatabase
-from taxi_shared.partitions import monthly
-from taxi_shared.tables import GREEN_FIRST_MONTH, GREEN_TRIPS, TRIPS, Table
+from taxi_shared.lake import Lake
 
+UP_TO_DATE = "up_to_date"
 COLUMNS_AS_DESCRIBED = "columns_as_described"
 ROWS_AS_PUBLISHED = "rows_as_published"
 PLAUSIBLE_MONTHS = "plausible_months"
 EVERY_COLUMN_DESCRIBED = "every_column_described"
+TOTALS_KNOWN = "totals_known"
+# The others warn. TOTALS_KNOWN does not block: the trips are right, and unknown sums are NULL.
+ERRORS = frozenset({COLUMNS_AS_DESCRIBED, ROWS_AS_PUBLISHED, PLAUSIBLE_MONTHS, TOTALS_KNOWN})
 
 
 @dataclass(frozen=True)
 class CountCheck:
-    """A check of a month's counts against what is usual, for tables of days that have `count`."""
+    """A check of the counts of each month in the lake, for tables of days that have `count`.
+
+    finding: what is unusual about a month, given the counts of all months; None where nothing is
+    """
 
     name: str
     count: str
     description: str
-    look: Callable[[str, Mapping[str, Counts]], str | None]
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
+    finding: Callable[[str, Mapping[str, Counts]], str | None]
 
 
 COUNT_CHECKS = (
@@ -41,74 +49,60 @@ COUNT_CHECKS = (
         "few_strays",
         "num_trips",
         f"At most {checks.MOST_STRAYS:.1%} of a file's trips were picked up in other months.",
-        checks.strays,
+        checks.too_many_strays,
     ),
     CountCheck(
         "few_unknown_zones",
         UNKNOWN_ZONES,
         f"At most {checks.MOST_UNKNOWN_ZONES:.0%} of a month's trips have no zone of pickup.",
-        checks.unknown_zones,
+        checks.too_many_unknown_zones,
     ),
     CountCheck(
         "usual_number_of_trips",
         "num_trips",
         f"A month has at most {checks.USUAL_FACTOR} times as many trips, or as few, as the months "
         "beside it and the same month a year before.",
-        checks.usual_number,
+        checks.unusual_number,
     ),
-    # Not blocking: the trips are right, and sums that are NULL show as unknown.
     CountCheck(
-        "totals_known",
+        TOTALS_KNOWN,
         UNKNOWN_TOTALS,
         f"At most {checks.MOST_UNKNOWN_TOTALS:.0%} of a month's trips have no total amount.",
-        checks.unknown_totals,
-        dg.AssetCheckSeverity.ERROR,
+        checks.too_many_unknown_totals,
     ),
 )
 
 
-# Each table with its asset and the first month that there is of it.
-TABLES = {
-    keys.TAXI_TRIPS: (TRIPS, "2009-01"),
-    keys.GREEN_TRIPS: (GREEN_TRIPS, GREEN_FIRST_MONTH),
-}
-# `on_cron` waits for what is before the check to be made after the hour: it would wait for the
-# very month that does not come.
-EACH_MORNING = dg.AutomationCondition.on_cron("0 7 * * *").ignore(dg.AssetSelection.assets(*TABLES))
+def up_to_date(service: Service) -> dg.AssetChecksDefinition:
+    """The check whether the newest month is loaded, executed each morning.
 
+    Loads do not run it: no load can report a month that never arrives.
+    """
+    # Without `ignore`, the condition would wait for an update of the table after 7:00: for the very
+    # month that does not arrive.
+    each_morning = dg.AutomationCondition.on_cron("0 7 * * *").ignore(
+        dg.AssetSelection.assets(service.table_asset)
+    )
 
-@dg.multi_asset_check(
-    name="up_to_date",
-    specs=[
-        dg.AssetCheckSpec(
-            "up_to_date",
-            asset=asset,
-            description="The newest month that TLC should have published by now is loaded. A month "
-            f"is due {checks.USUAL_DELAY.days} days after its end.",
-            automation_condition=EACH_MORNING,
-        )
-        for asset in TABLES
-    ],
-    can_subset=True,
-)
-def up_to_date(
-    context: dg.AssetCheckExecutionContext, database: LakeDatabase
-) -> Iterator[dg.AssetCheckResult]:
-    """Looked at each morning, since no load tells of a month that does not come."""
-    today = datetime.now(UTC).date()
-    for key in sorted(context.selected_asset_check_keys):
-        table, first = TABLES[key.asset_key]
-        loaded = database.lake.versions(table)
-        months = [month for month in monthly().get_partition_keys() if month[:7] >= first]
-        late = checks.not_up_to_date(months, loaded, today)
-        yield dg.AssetCheckResult(
-            asset_key=key.asset_key,
-            check_name=key.name,
+    @dg.asset_check(
+        name=UP_TO_DATE,
+        asset=service.table_asset,
+        description="The newest month that TLC should have published by now is loaded. A month "
+        f"is due {checks.USUAL_DELAY.days} days after its end.",
+        automation_condition=each_morning,
+    )
+    def check(database: LakeDatabase) -> dg.AssetCheckResult:
+        now = datetime.now(UTC)
+        loaded = database.lake.versions(service.table)
+        late = checks.not_up_to_date(service.months_until(now), loaded, now.date())
+        return dg.AssetCheckResult(
             passed=late is None,
             severity=dg.AssetCheckSeverity.WARN,
             description=late,
             metadata={"newest month": max(loaded, default="none")[:7]},
         )
+
+    return check
 
 
 def columns_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
@@ -122,17 +116,17 @@ def columns_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
     )
 
 
-def columns_result(asset: dg.AssetKey, wrong: Sequence[UnlikeDescribed]) -> dg.AssetCheckResult:
-    """Its result: what is wrong with which files."""
+def columns_result(asset: dg.AssetKey, wrong: Sequence[SchemaMismatch]) -> dg.AssetCheckResult:
+    """The result of the check of a table's columns: what is wrong with which files."""
     return _result(
         dg.AssetCheckKey(asset, COLUMNS_AS_DESCRIBED),
         [str(error) for error in wrong],
-        dg.AssetCheckSeverity.ERROR,
     )
 
 
-def check_specs(asset: dg.AssetKey, table: Table) -> list[dg.AssetCheckSpec]:
-    """The checks of a table of trips; those of counts where it has a table of days."""
+def check_specs(service: Service) -> list[dg.AssetCheckSpec]:
+    """The checks of a service's table; those of counts where it has a table of days."""
+    asset, days = service.table_asset, service.table.days
     return [
         columns_spec(asset),
         dg.AssetCheckSpec(
@@ -161,67 +155,67 @@ def check_specs(asset: dg.AssetKey, table: Table) -> list[dg.AssetCheckSpec]:
         *(
             dg.AssetCheckSpec(check.name, asset=asset, description=check.description)
             for check in COUNT_CHECKS
-            if table.days and table.days.has(check.count)
+            if days and days.has(check.count)
         ),
     ]
 
 
 def check_results(
-    con: duckdb.DuckDBPyConnection,
-    table: Table,
-    brought: Sequence[Month],
-    undescribed: Mapping[str, tuple[str, ...]],
-    selected: Set[dg.AssetCheckKey],
+    database: LakeDatabase, service: Service, report: TripReport
 ) -> Iterator[dg.AssetCheckResult]:
-    """The results of the selected checks. `con` has views of the lake as it is now."""
-    for key in sorted(selected, key=lambda key: key.name):
-        if key.name == ROWS_AS_PUBLISHED:
-            yield _result(key, _not_loaded(brought), dg.AssetCheckSeverity.ERROR)
-        elif key.name == PLAUSIBLE_MONTHS:
-            refused = [str(each.error) for each in brought if isinstance(each.error, Implausible)]
-            yield _result(key, refused, dg.AssetCheckSeverity.ERROR)
-        elif key.name == COLUMNS_AS_DESCRIBED:
-            errors = (month.error for month in brought)
-            wrong = [error for error in errors if isinstance(error, UnlikeDescribed)]
-            yield columns_result(key.asset_key, wrong)
-        elif key.name == EVERY_COLUMN_DESCRIBED:
-            yield _result(key, [not_described(undescribed)] if undescribed else [])
-    wanted = [(key, check) for check in COUNT_CHECKS for key in selected if key.name == check.name]
-    if wanted and table.days:
-        counts = checks.counts_by_month(con, table.days)
-        for key, check in wanted:
-            found = checks.findings(check.look(month, counts) for month in sorted(counts))
-            yield _result(key, found, check.severity)
+    """The results of the selected checks, once the months of a run are reported."""
+    selected = {key.name: key for key in report.context.selected_asset_check_keys}
+    if not selected:
+        return
+    days = service.table.days
+    with database.get_connection(tables=[days] if days else []) as con:  # with what was loaded
+        by_name = _run_findings(report.months)
+        by_name[EVERY_COLUMN_DESCRIBED] = _unknown_columns(con, service, database.lake)
+        counts = checks.counts_by_month(con, days) if days else {}
+    for check in COUNT_CHECKS:
+        found = (check.finding(month, counts) for month in sorted(counts))
+        by_name[check.name] = [finding for finding in found if finding]
+    for name in sorted(selected):
+        yield _result(selected[name], by_name[name])
 
 
-def _not_loaded(brought: Sequence[Month]) -> list[str]:
-    """The months whose rows nobody can vouch for, and why."""
-    return [
-        f"{month.source.month} was not loaded: {month.error or month.fetched.error}"
-        for month in brought
-        if month.loaded is None
-    ]
+def _run_findings(months: Sequence[MonthResult]) -> dict[str, list[str]]:
+    """What the checks of a run's own months have found."""
+    errors = [month.error for month in months]
+    return {
+        ROWS_AS_PUBLISHED: [
+            f"{month.file.month} was not loaded: {month.error}"
+            for month in months
+            if month.loaded is None
+        ],
+        PLAUSIBLE_MONTHS: [str(error) for error in errors if isinstance(error, Implausible)],
+        COLUMNS_AS_DESCRIBED: [str(error) for error in errors if isinstance(error, SchemaMismatch)],
+    }
 
 
-def not_described(undescribed: Mapping[str, tuple[str, ...]]) -> str:
-    """A sentence on columns by month that nobody has described."""
-    found = "; ".join(f"{month}: {', '.join(names)}" for month, names in undescribed.items())
-    return (
-        "TLC's files have columns that are not described in taxi_shared.tables and not loaded: "
-        f"{found}"
-    )
+def _unknown_columns(con: duckdb.DuckDBPyConnection, service: Service, lake: Lake) -> list[str]:
+    """A sentence on the columns that no table describes, of every file in `raw/`.
+
+    Of one month's file only, the warning would disappear when another month is loaded.
+    """
+    found = {}
+    for file in service.raw_files(lake.root):
+        month = file.stem[-7:]
+        try:
+            found[month] = conform.plan_read(con, service.table, file, month).unknown_columns
+        except LayoutError:
+            continue  # reported when that month was loaded
+    unknown = {month: columns for month, columns in found.items() if columns}
+    return [unknown_columns_message(unknown)] if unknown else []
 
 
-def _result(
-    key: dg.AssetCheckKey,
-    found: Sequence[str],
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN,
-) -> dg.AssetCheckResult:
+def _result(key: dg.AssetCheckKey, found: Sequence[str]) -> dg.AssetCheckResult:
+    is_error = key.name in ERRORS
     return dg.AssetCheckResult(
         asset_key=key.asset_key,
         check_name=key.name,
         passed=not found,
-        severity=severity,
+        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
         description="\n".join(found) or None,
         metadata={"findings": len(found)},
     )

@@ -1,12 +1,13 @@
-"""What is checked of months, beyond that they can be read: their columns and counts.
+"""Checks of months, beyond whether they can be read: their columns and counts.
 
-Each check says in a sentence what is wrong with a month, or nothing. Bounds are wide: a warning
-that comes every month is not read, and a month is refused only where it cannot be right.
+Each check returns a sentence on what is wrong with a month, or None. Bounds are wide: a warning
+that appears every month is not read, and a month is refused only where it cannot be right.
 """
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from importlib.resources import files
 from math import ceil
 from statistics import median
 
@@ -27,12 +28,18 @@ MOST_UNKNOWN_TOTALS = 0.1
 MOST_UNKNOWN_ZONES = 0.05
 USUAL_FACTOR = 1.6
 USUAL_DELAY = timedelta(days=75)  # of TLC
+MONTHS_NAMED = 12  # in a message about missing months
+
+STRAYS_QUERY = (files("ingestion") / "sql" / "strays.sql").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Of a month's trips: all, those picked up in another month, those without a pickup zone, those
-    without a total.
+    """Counts of a month's trips.
+
+    strays:         picked up in another month, or at no known time
+    unknown_zones:  without a pickup zone
+    unknown_totals: without a total amount
     """
 
     trips: int
@@ -41,14 +48,14 @@ class Counts:
     unknown_totals: int = 0
 
 
-class UnlikeDescribed(Exception):
+class SchemaMismatch(Exception):
     """A file of the lake has other columns than its table's description says."""
 
 
 def check_columns(
     con: duckdb.DuckDBPyConnection, file: UPath | str, table: Table, shown: UPath | None = None
 ) -> None:
-    """Raise UnlikeDescribed unless a file's columns and their types are those of its table.
+    """Raise SchemaMismatch unless a file's columns and their types are those of its table.
 
     `shown` is the file's name in the message, where that is not its present one.
     """
@@ -65,13 +72,13 @@ def check_columns(
         if found.get(name) != described.get(name)
     ]
     if wrong:
-        raise UnlikeDescribed(f"{shown or file}: {'; '.join(wrong)}")
+        raise SchemaMismatch(f"{shown or file}: {'; '.join(wrong)}")
 
 
 def too_few_rows(
     month: str, rows: int, in_place: int | None, others: Mapping[str, int]
 ) -> str | None:
-    """Why the file of a month cannot have so few rows; None where it can.
+    """A sentence if the file of a month has so few rows that it cannot be right.
 
     in_place: rows of the month in the lake, if there are any
     others:   rows of other months in the lake; those of `compared_with` count
@@ -91,7 +98,7 @@ def too_few_rows(
 
 
 def mostly_strays(month: str, strays: int, rows: int) -> str | None:
-    """Why a file with so many pickups outside the month cannot be that month's; None if it can."""
+    """A sentence if so many pickups are outside the month that the file must be another month's."""
     if strays <= MOST_STRAYS_AT_ALL * rows:
         return None
     return (
@@ -101,49 +108,56 @@ def mostly_strays(month: str, strays: int, rows: int) -> str | None:
 
 
 def strays_in(con: duckdb.DuckDBPyConnection, days_file: str, month: str) -> int:
-    """The trips in a month's file of days that were picked up in another month, or never."""
-    ((strays,),) = con.execute(
-        f"SELECT coalesce(sum(num_trips) FILTER ({_STRAY}), 0) FROM (SELECT *, "
-        "$month::DATE AS partition_date FROM read_parquet($file, hive_partitioning = false))",
-        {"file": literal(days_file), "month": month},
-    ).fetchall()
+    """The trips in a month's file of days that were picked up in another month, or at no time."""
+    parameters = {"file": literal(days_file), "month": month}
+    ((strays,),) = con.execute(STRAYS_QUERY, parameters).fetchall()
     return int(strays)
-
-
-_STRAY = "pickup_date IS NULL OR date_trunc('month', pickup_date) <> partition_date"
 
 
 def counts_by_month(con: duckdb.DuckDBPyConnection, days: Table) -> dict[str, Counts]:
     """The counts of every month in the lake, by its partition, from the view of `days`.
 
-    A count that a month's file does not have yet, or the table not at all, is 0.
+    A count is 0 where the files of an older release, or the table, do not have it.
     """
-    there = {name for name, *_ in con.execute(f"DESCRIBE {days.name}").fetchall()}
+    present = {name for name, *_ in con.execute(f"DESCRIBE {days.name}").fetchall()}
     others = ", ".join(
-        f"coalesce(sum({name}), 0)" if name in there else "0"
+        f"coalesce(sum({name}), 0)" if name in present else "0"
         for name in (UNKNOWN_ZONES, UNKNOWN_TOTALS)
     )
+    stray = "pickup_date IS NULL OR date_trunc('month', pickup_date) <> partition_date"
     found = con.execute(
-        f"SELECT partition_date, sum(num_trips), coalesce(sum(num_trips) FILTER ({_STRAY}), 0), "
-        f"{others} FROM {days.name} GROUP BY partition_date"
+        "SELECT partition_date, sum(num_trips), "  # noqa: S608 - names of our own tables
+        f"coalesce(sum(num_trips) FILTER ({stray}), 0), {others} "
+        f"FROM {days.name} GROUP BY partition_date"
     ).fetchall()
     return {month.isoformat(): Counts(*map(int, counts)) for month, *counts in found}
 
 
-def strays(month: str, lake: Mapping[str, Counts]) -> str | None:
-    """Whether too many trips of a month's file were picked up in other months."""
-    return _share(month, lake[month].strays, lake[month].trips, MOST_STRAYS, "outside the month")
+def too_many_strays(month: str, months: Mapping[str, Counts]) -> str | None:
+    """A sentence if too many trips of a month's file were picked up in other months."""
+    found = months[month]
+    if found.strays <= MOST_STRAYS * found.trips:
+        return None
+    return (
+        f"{month[:7]} has {found.strays:,} of {found.trips:,} pickups outside the month, more than "
+        f"{MOST_STRAYS:.1%}"
+    )
 
 
-def unknown_zones(month: str, lake: Mapping[str, Counts]) -> str | None:
-    """Whether too many trips have no zone of pickup."""
-    found = lake[month]
-    return _share(month, found.unknown_zones, found.trips, MOST_UNKNOWN_ZONES, "without a zone")
+def too_many_unknown_zones(month: str, months: Mapping[str, Counts]) -> str | None:
+    """A sentence if too many trips of a month have no pickup zone."""
+    found = months[month]
+    if found.unknown_zones <= MOST_UNKNOWN_ZONES * found.trips:
+        return None
+    return (
+        f"{month[:7]} has {found.unknown_zones:,} of {found.trips:,} pickups without a zone, more "
+        f"than {MOST_UNKNOWN_ZONES:.1%}"
+    )
 
 
-def unknown_totals(month: str, lake: Mapping[str, Counts]) -> str | None:
-    """Whether too many trips have no total amount."""
-    found = lake[month]
+def too_many_unknown_totals(month: str, months: Mapping[str, Counts]) -> str | None:
+    """A sentence if too many trips of a month have no total amount."""
+    found = months[month]
     if found.unknown_totals <= MOST_UNKNOWN_TOTALS * found.trips:
         return None
     return (
@@ -152,19 +166,22 @@ def unknown_totals(month: str, lake: Mapping[str, Counts]) -> str | None:
     )
 
 
-def usual_number(month: str, lake: Mapping[str, Counts]) -> str | None:
-    """Whether a month has many more or fewer trips than those beside it and a year before."""
-    others = {other: lake[other].trips for other in compared_with(month) if other in lake}
+def unusual_number(month: str, months: Mapping[str, Counts]) -> str | None:
+    """A sentence if a month has many more or fewer trips than usual.
+
+    The usual number is the median of the months of `compared_with`.
+    """
+    others = {other: months[other].trips for other in compared_with(month) if other in months}
     if not others:
         return None
-    trips, usual = lake[month].trips, median(others.values())
+    trips, usual = months[month].trips, median(others.values())
     if usual / USUAL_FACTOR <= trips <= usual * USUAL_FACTOR:
         return None
     return f"{month[:7]} has {trips:,} trips; {_listed(others)}"
 
 
 def compared_with(month: str) -> list[str]:
-    """The months that a month is compared with: a year before, the one before, the next one."""
+    """The months that a month is compared with: a year before, the previous and the next one."""
     return [_months_away(month, number) for number in (-12, -1, 1)]
 
 
@@ -173,7 +190,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def not_up_to_date(months: Iterable[str], loaded: Container[str], today: date) -> str | None:
-    """Whether the newest of all months (partitions) that TLC should have published is not loaded.
+    """A sentence if the newest month that TLC should have published is not loaded.
 
     TLC publishes a month about two months after it ends.
     """
@@ -182,19 +199,8 @@ def not_up_to_date(months: Iterable[str], loaded: Container[str], today: date) -
     if not due or due[-1] in loaded:
         return None
     return f"{due[-1][:7]} is due since {_end_of(due[-1]) + USUAL_DELAY}; not loaded: " + (
-        ", ".join(missing[-12:]) if len(missing) <= 12 else f"{len(missing)} months"
+        ", ".join(missing) if len(missing) <= MONTHS_NAMED else f"{len(missing)} months"
     )
-
-
-def findings(sentences: Iterable[str | None]) -> tuple[str, ...]:
-    """What was found, without the months of which nothing was."""
-    return tuple(sentence for sentence in sentences if sentence)
-
-
-def _share(month: str, part: int, whole: int, most: float, text: str) -> str | None:
-    if part <= most * whole:
-        return None
-    return f"{month[:7]} has {part:,} of {whole:,} pickups {text}, more than {most:.1%}"
 
 
 def _end_of(month: str) -> date:

@@ -1,16 +1,27 @@
 """Map the columns of TLC's files to the canonical columns of the lake, as SQL.
 
 The SQL follows from the descriptions in `taxi_shared.tables` and the schema of a file, so that
-every physical type that TLC has used for a column is read the same way.
+every physical type that TLC has used for a column is read the same way. All names in it are our
+own: a column of a file is in it only if `taxi_shared.tables` describes one of that name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import duckdb
 from upath import UPath
 
+from ingestion.lib.parquet_schema import (
+    NO_VALUES,
+    RAW_FILE,
+    DamagedFile,
+    FileColumn,
+    LayoutError,
+    base_type,
+    first_line,
+    is_damage,
+    read_schema,
+)
 from ingestion.lib.placement import Placement
 from taxi_shared.storage import literal
 from taxi_shared.tables import (
@@ -24,9 +35,6 @@ from taxi_shared.tables import (
 )
 
 STRAY_COLUMNS = frozenset({"__index_level_0__"})  # left by pandas in 2010-02 and 2010-03
-# Without hive_partitioning, a folder named `VendorID=7` would be read as a column of the file.
-RAW_FILE = "read_parquet($file, hive_partitioning = false) AS file"
-NO_VALUES = "NULL"
 
 _INTEGERS = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
@@ -48,39 +56,8 @@ _LENGTH_OF_TIME = len("2009-06-07 23:59:59")
 _UTC_OFFSET = r":\d+(\.\d+)?\s*(Z|UTC|[+-]\d+(:\d+)*)\s*$"
 
 
-class LayoutError(Exception):
-    """A file does not have the columns that its month must have."""
-
-
-class DamagedFile(LayoutError):
-    """A file cannot be parsed as Parquet; fetching it again may help."""
-
-
 class ValueNotReadable(Exception):
     """A value in a file does not fit its column."""
-
-
-@dataclass(frozen=True)
-class FileColumn:
-    """A column of a Parquet file.
-
-    name:     as the file has it
-    sql_name: as DuckDB has it, which adds `_1` to a name that differs from another by case only
-    type:     its DuckDB type; NO_VALUES for Arrow's null type
-    """
-
-    name: str
-    sql_name: str
-    type: str
-
-    @property
-    def sql(self) -> str:
-        return f'file."{self.sql_name}"'
-
-    @property
-    def kind(self) -> str:
-        """The type without its parameters."""
-        return _kind(self.type)
 
 
 @dataclass(frozen=True)
@@ -116,14 +93,18 @@ class Loss:
 
 @dataclass(frozen=True)
 class ReadPlan:
-    """How to read a file.
+    """How to read the file of a month as rows of a table.
 
+    table:           the table of the lake
+    file:            its path
     mappings:        the columns in the table's order, except derived ones
     placements:      the columns among them that follow from the file's points
     derived:         the columns that are computed from others
     unknown_columns: the file's columns that `taxi_shared.tables` does not describe
     """
 
+    table: Table
+    file: UPath | str
     mappings: tuple[ColumnMapping, ...]
     placements: tuple[Placement, ...]
     derived: tuple[Column, ...]
@@ -131,22 +112,32 @@ class ReadPlan:
 
     @property
     def query(self) -> str:
-        """The table's rows in the order of the file's, which is the parameter `$file`.
+        """The table's rows in the order of the file, which is the parameter `$file`.
 
-        Where there are placements, a view `placed` has to have their columns in the same order.
+        For a file of March 2023, shortened to three columns (line breaks added):
+
+            SELECT *, CAST(CAST(pickup_datetime AS DATE) AS DATE) AS pickup_date
+            FROM (SELECT CAST(file."VendorID" AS INTEGER) AS vendor_id,
+                         CASE WHEN CAST(file."tpep_pickup_datetime" AS TIMESTAMP) BETWEEN …
+                              THEN CAST(file."tpep_pickup_datetime" AS TIMESTAMP) END
+                         AS pickup_datetime
+                  FROM read_parquet($file, hive_partitioning = false) AS file)
+
+        With placements, it joins a view `placed`, which must have their columns in the order of the
+        file's rows.
         """
         placed = " POSITIONAL JOIN placed" if self.placements else ""
         derived = ", ".join(f"{_derived(column)} AS {column.name}" for column in self.derived)
-        return (
-            f"SELECT *, {derived} FROM (SELECT {_columns(self.mappings)} FROM {RAW_FILE}{placed})"
-        )
+        rows = f"SELECT {_columns(self.mappings)} FROM {RAW_FILE}{placed}"  # noqa: S608 - our names
+        return f"SELECT *, {derived} FROM ({rows})"  # noqa: S608 - our names
 
     @property
     def points(self) -> str:
         """The points of the rows from number `$first` to before `$end`, for `placement.place`."""
         names = {name for p in self.placements for name in (p.longitude, p.latitude)}
         return (
-            f"SELECT {_columns(m for m in self.mappings if m.column.name in names)} "
+            "SELECT "  # noqa: S608 - our names
+            f"{_columns(m for m in self.mappings if m.column.name in names)} "
             "FROM read_parquet($file, hive_partitioning = false, file_row_number = true) AS file "
             "WHERE file_row_number >= $first AND file_row_number < $end"
         )
@@ -170,26 +161,30 @@ class ReadPlan:
             for loss in LOSSES
         )
         read = _columns(m for m in self.mappings if m.sources)
-        rows = f"SELECT {read}, {flags} FROM {RAW_FILE} WHERE {any_of(losses)}"
-        return f"SELECT {day} AS pickup_date, {counts} FROM ({rows}) GROUP BY ALL"
+        losing = f"FROM {RAW_FILE} WHERE {any_of(losses)}"
+        rows = f"SELECT {read}, {flags} {losing}"
+        return f"SELECT {day} AS pickup_date, {counts} FROM ({rows}) GROUP BY ALL"  # noqa: S608 - our names
 
 
 def plan_read(
-    file: UPath | str, schema: Sequence[FileColumn], table: Table, month: str
+    con: duckdb.DuckDBPyConnection, table: Table, file: UPath | str, month: str
 ) -> ReadPlan:
-    """Plan how to read the file of a month (`2023-03`) as rows of `table`.
+    """Plan how to read the file of a month (`2023-03`) as rows of a table.
 
-    Raises LayoutError naming file, column, expected and found.
+    Raises LayoutError naming file, column, expected and found; DamagedFile as `read_schema` does.
     """
+    schema = _FileSchema(str(file), read_schema(con, file))
     sources = {
-        column.name: _sources(str(file), schema, column, month)
+        column.name: schema.sources(column, month)
         for column in table.columns
-        if not column.formula
+        if not column.expression
     }
     placements = {
-        column.name: Placement(column.name, *column.placed_by)
+        column.name: Placement(column.name, *column.coordinates)
         for column in table.columns
-        if column.placed_by and not sources[column.name] and all(map(sources.get, column.placed_by))
+        if column.coordinates
+        and not sources[column.name]
+        and all(map(sources.get, column.coordinates))
     }
     mappings = tuple(
         ColumnMapping(
@@ -200,49 +195,28 @@ def plan_read(
             else _expression(column, sources[column.name]),
         )
         for column in table.columns
-        if not column.formula
+        if not column.expression
     )
     known = {source.sql_name for found in sources.values() for source in found}
     return ReadPlan(
+        table,
+        file,
         mappings,
         tuple(placements.values()),
-        derived=tuple(column for column in table.columns if column.formula),
+        derived=tuple(column for column in table.columns if column.expression),
         unknown_columns=tuple(
             sorted(
-                c.name for c in schema if c.sql_name not in known and c.name not in STRAY_COLUMNS
+                each.name
+                for each in schema.columns
+                if each.sql_name not in known and each.name not in STRAY_COLUMNS
             )
         ),
     )
 
 
-def schema_of(con: duckdb.DuckDBPyConnection, file: UPath | str) -> tuple[FileColumn, ...]:
-    """The columns of a Parquet file.
-
-    Raises DamagedFile where the file cannot be parsed, LayoutError where it is encrypted or cannot
-    be opened.
-    """
-    path = {"file": literal(file)}
-    try:
-        described = con.execute(f"DESCRIBE SELECT * FROM {RAW_FILE}", path).fetchall()
-        nodes = con.execute(
-            "SELECT name, num_children, logical_type FROM parquet_schema($file)", path
-        ).fetchall()
-    except duckdb.Error as error:
-        raise _cannot_be_opened(file, error) from error
-    if _has_encrypted_columns(con, path):
-        raise LayoutError(f"{file} is encrypted: expected a Parquet file without encryption")
-    return tuple(
-        FileColumn(name, sql_name, NO_VALUES if logical_type == "NullType()" else kind)
-        for (name, logical_type), (sql_name, kind, *_) in zip(
-            _top_level(nodes), described, strict=True
-        )
-    )
-
-
-def first_unreadable(
-    con: duckdb.DuckDBPyConnection, file: UPath | str, plan: ReadPlan
-) -> Exception | None:
+def first_unreadable(con: duckdb.DuckDBPyConnection, plan: ReadPlan) -> Exception | None:
     """Why a file could not be loaded: its first column with a value that does not fit, if any."""
+    file = plan.file
     for mapping in plan.mappings:
         for source in mapping.sources:
             where = f"{file}: column {source.name}"
@@ -256,7 +230,7 @@ def first_unreadable(
                 raise
             if found:
                 row, count, value = found
-                shown = repr(value) if source.kind == "VARCHAR" else value
+                shown = repr(value) if source.base_type == "VARCHAR" else value
                 return ValueNotReadable(
                     f"{where}, row {row} (the first row is 1): {shown} does not fit "
                     f"{mapping.column.name} {mapping.column.type}; {count:,} of its values do not"
@@ -271,79 +245,43 @@ def first_unreadable(
     return None
 
 
-def is_damage(error: duckdb.Error) -> bool:
-    """Whether an error of reading a Parquet file means that its content is damaged.
+@dataclass(frozen=True)
+class _FileSchema:
+    """The columns of a file, with its path for messages."""
 
-    For most of what is wrong inside a file, DuckDB raises its base class.
-    """
-    return type(error) in (
-        duckdb.Error,
-        duckdb.InvalidInputException,
-    ) or "Could not read enough bytes" in str(error)
+    file: str
+    columns: tuple[FileColumn, ...]
 
-
-def first_line(error: duckdb.Error) -> str:
-    """DuckDB's message without the statement that it adds."""
-    return str(error).partition("\n")[0]
-
-
-def _cannot_be_opened(file: UPath | str, error: duckdb.Error) -> LayoutError:
-    message = first_line(error)
-    if "is encrypted" in message:
-        return LayoutError(f"{file} is encrypted: expected a Parquet file without encryption")
-    if "too small" in message:
-        size = UPath(file).stat().st_size
-        return DamagedFile(f"{file} is not a whole Parquet file: it has {size} bytes")
-    if is_damage(error):
-        return DamagedFile(f"{file} is damaged: {message}")
-    return LayoutError(f"{file} cannot be read: {message}")
-
-
-def _has_encrypted_columns(con: duckdb.DuckDBPyConnection, path: Mapping[str, str]) -> bool:
-    try:
-        found = con.execute(
-            "SELECT encryption_algorithm FROM parquet_file_metadata($file)", path
-        ).fetchall()
-    except duckdb.InvalidInputException:  # DuckDB shows the algorithm's random bytes as text
-        return True
-    return found[0][0] is not None
-
-
-def _top_level(nodes: Iterable[tuple[str, int | None, str | None]]) -> Iterator[tuple[str, str]]:
-    """Names and logical types of a file's columns, from a schema in depth-first order."""
-    inside = 0
-    for name, num_children, logical_type in islice(nodes, 1, None):
-        if inside:
-            inside -= 1
-        else:
-            yield name, logical_type or ""
-        inside += num_children or 0
-
-
-def _sources(
-    file: str, schema: Sequence[FileColumn], column: Column, month: str
-) -> tuple[FileColumn, ...]:
-    by_name: dict[str, list[FileColumn]] = {}
-    for each in schema:
-        by_name.setdefault(each.name.lower(), []).append(each)
-    sources = next((by_name[n.lower()] for n in column.sources if n.lower() in by_name), [])
-    if not sources and column.is_published_in(month):
-        raise LayoutError(
-            f"{file} has no column for {column.name}: expected one of "
-            f"{', '.join(column.sources)}; found {', '.join(sorted(c.name for c in schema))}"
-        )
-    readable = _READABLE_AS[_kind(column.type)]
-    if column.type == "TIMESTAMP" and {source.type for source in sources} == {NO_VALUES}:
-        raise LayoutError(
-            f"{file}: column {sources[0].name} has no values; expected times for {column.name}"
-        )
-    for source in sources:
-        if source.type != NO_VALUES and source.kind not in readable:
+    def sources(self, column: Column, month: str) -> tuple[FileColumn, ...]:
+        """The file's columns that a column of the lake is read from; raises LayoutError."""
+        by_name: dict[str, list[FileColumn]] = {}
+        for each in self.columns:
+            by_name.setdefault(each.name.lower(), []).append(each)
+        sources = next((by_name[n.lower()] for n in column.sources if n.lower() in by_name), [])
+        if not sources and column.is_published_in(month):
             raise LayoutError(
-                f"{file}: column {source.name} cannot be read as {column.name} {column.type}: "
-                f"expected one of the types {', '.join(sorted(readable))}; found {source.type}"
+                f"{self.file} has no column for {column.name}: expected one of "
+                f"{', '.join(column.sources)}; found "
+                f"{', '.join(sorted(each.name for each in self.columns))}"
             )
-    return tuple(sources)
+        self._check_types(column, sources)
+        return tuple(sources)
+
+    def _check_types(self, column: Column, sources: Sequence[FileColumn]) -> None:
+        """Raise LayoutError for a type that the column of the lake cannot be read from."""
+        if column.type == "TIMESTAMP" and {source.type for source in sources} == {NO_VALUES}:
+            raise LayoutError(
+                f"{self.file}: column {sources[0].name} has no values; expected times for "
+                f"{column.name}"
+            )
+        readable = _READABLE_AS[base_type(column.type)]
+        for source in sources:
+            if source.type != NO_VALUES and source.base_type not in readable:
+                raise LayoutError(
+                    f"{self.file}: column {source.name} cannot be read as {column.name} "
+                    f"{column.type}: expected one of the types {', '.join(sorted(readable))}; "
+                    f"found {source.type}"
+                )
 
 
 def _columns(mappings: Iterable[ColumnMapping]) -> str:
@@ -351,7 +289,7 @@ def _columns(mappings: Iterable[ColumnMapping]) -> str:
 
 
 def _derived(column: Column) -> str:
-    return f"CAST({column.formula} AS {column.type})"
+    return f"CAST({column.expression} AS {column.type})"
 
 
 def _expression(column: Column, sources: Sequence[FileColumn]) -> str:
@@ -381,13 +319,13 @@ def _cast(column: Column, source: FileColumn) -> str:
 def _value(column: Column, source: FileColumn) -> str:
     """The value in the file, with texts translated to codes; NULL for blanks and NaN."""
     value = _given(source)
-    if source.kind in _FLOATS:
+    if source.base_type in _FLOATS:
         # Not by comparing with NaN, which DuckDB leaves out by the file's statistics.
         value = f"CASE WHEN isnan({value}) THEN NULL ELSE {value} END"
-    if source.kind == "TIMESTAMP_NS":
+    if source.base_type == "TIMESTAMP_NS":
         infinity = "CAST('infinity' AS TIMESTAMP_NS)", "CAST('-infinity' AS TIMESTAMP_NS)"
         value = f"CASE WHEN {value} < {infinity[0]} AND {value} > {infinity[1]} THEN {value} END"
-    if column.codes and (source.kind == "VARCHAR" or column.type == "VARCHAR"):
+    if column.codes and (source.base_type == "VARCHAR" or column.type == "VARCHAR"):
         text = f"UPPER(CAST({value} AS VARCHAR))"
         cases = " ".join(f"WHEN '{name}' THEN '{code}'" for name, code in column.codes.items())
         translated = f"CASE {text} {cases} ELSE {text} END"
@@ -399,29 +337,29 @@ def _value(column: Column, source: FileColumn) -> str:
 
 
 def _given(source: FileColumn) -> str:
-    return f"NULLIF(TRIM({source.sql}), '')" if source.kind == "VARCHAR" else source.sql
+    return f"NULLIF(TRIM({source.sql}), '')" if source.base_type == "VARCHAR" else source.sql
 
 
 def _losses(column: Column, source: FileColumn) -> Iterator[Loss]:
     value = source.sql
-    if source.kind in _FLOATS:
+    if source.base_type in _FLOATS:
         yield Loss(column, NAN_VALUES, f"isnan({value})")
     if column.type == "TIMESTAMP":
         usable = _usable(column, source)
         yield Loss(column, UNUSABLE_TIMES, f"{_given(source)} IS NOT NULL AND {usable} IS NULL")
     # Matching or casting all texts would take five times as long as the rest of the condition. CASE
     # spares it; AND does not, DuckDB evaluates both its sides.
-    if column.type == "TIMESTAMP" and source.kind == "VARCHAR":
+    if column.type == "TIMESTAMP" and source.base_type == "VARCHAR":
         yield Loss(
             column,
             UTC_OFFSETS,
             f"CASE WHEN strlen({value}) <> {_LENGTH_OF_TIME} "
             f"THEN regexp_matches({value}, '{_UTC_OFFSET}') END",
         )
-    if column.type == "INTEGER" and source.kind in _FRACTIONS:
+    if column.type == "INTEGER" and source.base_type in _FRACTIONS:
         number = f"TRY_CAST({value} AS DOUBLE)"
         is_rounded = f"{number} <> trunc({number})"
-        if source.kind == "VARCHAR":
+        if source.base_type == "VARCHAR":
             may_be = f"contains({value}, '.') OR contains({value}, '-')"  # 1.5, 15e-1
             is_rounded = f"CASE WHEN {may_be} THEN {is_rounded} END"
         yield Loss(column, ROUNDED_VALUES, is_rounded)
@@ -453,15 +391,10 @@ def _first_row(
 
     The value is at most 100 characters of its text.
     """
+    rows = f"SELECT row_number() OVER () AS row, {condition} AS is_met, {value} AS value"
     ((row, count, found),) = con.execute(
-        "SELECT min(row), count(*), left(CAST(arg_min(value, row) AS VARCHAR), 100) FROM (SELECT "
-        f"row_number() OVER () AS row, {condition} AS is_met, {value} AS value FROM {RAW_FILE}) "
-        "WHERE is_met",
+        "SELECT min(row), count(*), left(CAST(arg_min(value, row) AS VARCHAR), 100) "  # noqa: S608 - our names
+        f"FROM ({rows} FROM {RAW_FILE}) WHERE is_met",
         {"file": literal(file)},
     ).fetchall()
     return (row, count, found) if count else None
-
-
-def _kind(sql_type: str) -> str:
-    """A type without its parameters."""
-    return sql_type if sql_type.endswith("]") else sql_type.partition("(")[0]
