@@ -1,5 +1,7 @@
--- A month of TLC's yellow trips as the platform's lake has them. Grain: one trip, in the order of the file.
--- The columns in braces are those that only later months have.
+-- A month of TLC's yellow trips as the platform's lake has them.
+-- Grain: one row per trip, in the order of the file. Only later months have the columns in braces.
+-- TLC's names of columns are in mixed case.
+-- noqa: disable=capitalisation.identifiers
 SELECT
     CAST(VendorID AS INTEGER) AS vendor_id,
     tpep_pickup_datetime AS pickup_datetime,

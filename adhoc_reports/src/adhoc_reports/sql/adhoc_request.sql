@@ -31,7 +31,9 @@ WHERE
                 zones.borough = $borough
                 OR (
                     $borough = 'New York City'
-                    AND zones.borough IN ('Bronx', 'Brooklyn', 'Manhattan', 'Queens', 'Staten Island')
+                    AND zones.borough IN (
+                        'Bronx', 'Brooklyn', 'Manhattan', 'Queens', 'Staten Island'
+                    )
                 )
             )
             AND ($zone = '' OR zones.zone = $zone)

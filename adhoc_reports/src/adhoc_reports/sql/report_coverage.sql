@@ -2,6 +2,13 @@
 -- Grain: one row for each month whose file has a pickup in the period. A file has a few trips of
 -- days of other months; where these months are not loaded, such trips are not counted. Trips
 -- without a pickup time are of no period; each month whose file has them counts them.
+WITH loaded AS (
+    SELECT DISTINCT
+        EXTRACT(YEAR FROM months.partition_date) * 12
+        + EXTRACT(MONTH FROM months.partition_date) AS month_number
+    FROM trip_days AS months
+)
+
 SELECT
     trip_days.partition_date AS month,
     SUM(CASE WHEN trip_days.pickup_date IS NULL THEN 0 ELSE trip_days.num_trips END) AS num_trips,
@@ -16,12 +23,7 @@ SELECT
     ) AS num_not_loaded,
     SUM(CASE WHEN trip_days.pickup_date IS NULL THEN trip_days.num_trips ELSE 0 END) AS num_untimed
 FROM trip_days
-LEFT JOIN (
-    SELECT DISTINCT
-        EXTRACT(YEAR FROM months.partition_date) * 12
-        + EXTRACT(MONTH FROM months.partition_date) AS month_number
-    FROM trip_days AS months
-) AS loaded
+LEFT JOIN loaded
     ON
         loaded.month_number
         = EXTRACT(YEAR FROM trip_days.pickup_date) * 12
