@@ -14,7 +14,7 @@ from taxi_shared import keys
 from taxi_shared.lake import Lake, Rows
 from taxi_shared.partitions import monthly
 from taxi_shared.partitions import weekly as weekly_partitions
-from taxi_shared.ranges import RANGE_END, RANGE_START
+from taxi_shared.ranges import range_tags
 from taxi_shared.tables import TRIP_DAYS
 from taxi_shared.versions import DATA_VERSION
 
@@ -23,7 +23,7 @@ MONDAY = datetime(2019, 3, 11, tzinfo=UTC)
 
 @pytest.fixture
 def instance_on_disk() -> Iterator[dg.DagsterInstance]:
-    """A schedule opens its instance by the address."""
+    """An instance that a schedule can open by its address."""
     with dg.instance_for_test() as instance:
         yield instance
 
@@ -31,7 +31,7 @@ def instance_on_disk() -> Iterator[dg.DagsterInstance]:
 def report(
     instance: dg.DagsterInstance, asset: dg.AssetKey, *partitions: str, content: str = "first"
 ) -> None:
-    """Materializations as another location's runs leave them."""
+    """Record materializations as runs of another location do."""
     for partition in partitions or (None,):
         instance.report_runless_asset_event(
             dg.AssetMaterialization(asset, partition=partition, tags={DATA_VERSION: content})
@@ -41,35 +41,42 @@ def report(
 def tick(
     instance: dg.DagsterInstance, when: datetime = MONDAY
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """What the schedule answers at that time."""
+    """What the schedule returns at that time."""
     context = dg.build_schedule_context(instance=instance, scheduled_execution_time=when)
-    found = weekly_update_schedule(context)
+    found: Any = weekly_update_schedule(context)
     assert isinstance(found, list | dg.SkipReason)
     return found
 
 
-def test_the_first_tick_makes_all_ready_weeks_in_one_run(
+def tick_requests(instance: dg.DagsterInstance, when: datetime = MONDAY) -> list[dg.RunRequest]:
+    """The run requests of the schedule at that time, at least one."""
+    found = tick(instance, when)
+    assert isinstance(found, list)
+    return found
+
+
+def test_schedule_requests_adjacent_weeks_as_one_run(
     instance_on_disk: dg.DagsterInstance,
 ) -> None:
     report(instance_on_disk, keys.TAXI_TRIPS, "2019-01-01", "2019-02-01")
-    (request,) = tick(instance_on_disk)
+    (request,) = tick_requests(instance_on_disk)
     assert request.run_key == "2018-12-30 to 2019-02-17 2019-03-11"
     assert request.partition_key_range == dg.PartitionKeyRange("2018-12-30", "2019-02-17")
 
 
-def test_a_single_week_is_a_run_of_its_partition(instance_on_disk: dg.DagsterInstance) -> None:
+def test_single_week_is_a_run_of_its_partition(instance_on_disk: dg.DagsterInstance) -> None:
     report(instance_on_disk, keys.TAXI_TRIPS, "2019-01-01", "2019-02-01")
     report(
         instance_on_disk,
         keys.TRIPS_BY_WEEK,
         *("2018-12-30", "2019-01-06", "2019-01-20", "2019-01-27", "2019-02-03", "2019-02-10"),
     )
-    requests = tick(instance_on_disk)
+    requests = tick_requests(instance_on_disk)
     assert [r.partition_key for r in requests] == ["2019-01-13", "2019-02-17"]
     assert requests[0].run_key == "2019-01-13 2019-03-11"
 
 
-def test_a_tick_before_the_month_is_loaded_says_which_month_is_waited_for(
+def test_schedule_names_the_months_that_weeks_wait_for(
     instance_on_disk: dg.DagsterInstance,
 ) -> None:
     found = tick(instance_on_disk)
@@ -81,10 +88,10 @@ def test_a_tick_before_the_month_is_loaded_says_which_month_is_waited_for(
     )
 
 
-def test_a_week_that_is_not_over_is_not_asked_for(instance_on_disk: dg.DagsterInstance) -> None:
+def test_week_that_is_not_over_is_not_requested(instance_on_disk: dg.DagsterInstance) -> None:
     report(instance_on_disk, keys.TAXI_TRIPS, "2019-01-01", "2019-02-01", "2019-03-01")
-    (request,) = tick(instance_on_disk, datetime(2019, 1, 14, tzinfo=UTC))
-    assert request.tags["dagster/asset_partition_range_end"] == "2019-01-06"
+    (request,) = tick_requests(instance_on_disk, datetime(2019, 1, 14, tzinfo=UTC))
+    assert request.partition_key_range == dg.PartitionKeyRange("2018-12-30", "2019-01-06")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +103,7 @@ def test_a_week_that_is_not_over_is_not_asked_for(instance_on_disk: dg.DagsterIn
         ("ingestion", "weekly_update_job", None, False),
     ],
 )
-def test_a_run_that_makes_weeks_is_waited_for(
+def test_schedule_skips_while_a_run_of_weeks_is_unfinished(
     instance_on_disk: dg.DagsterInstance,
     location: str,
     job: str,
@@ -115,31 +122,31 @@ def test_a_run_that_makes_weeks_is_waited_for(
     assert isinstance(tick(instance_on_disk), dg.SkipReason) == waits
 
 
-def test_the_schedule_runs_on_mondays() -> None:
+def test_schedule_runs_on_mondays() -> None:
     assert weekly_update_schedule.cron_schedule == "0 0 * * 1"
     assert weekly_update_schedule.job_name == "weekly_update_job"
 
 
 class Platform:
-    """The sensor's view of all locations; what it asks for is run at once."""
+    """The automation sensor with all locations; requested runs are executed at once."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
         self.cursor: Any = None
 
     def requested(self) -> list[str]:
-        """What the sensor's next evaluation asks for."""
+        """The assets that the next evaluation requests."""
         found = dg.evaluate_automation_conditions(defs, self.instance, cursor=self.cursor)
         self.cursor = found.cursor
-        asked = [
+        requested = [
             key
             for key in (keys.MANHATTAN_STATS, keys.MANHATTAN_MAP)
             if found.get_num_requested(key)
         ]
-        if asked:
+        if requested:
             job = defs.resolve_job_def("manhattan_update_job")
-            job.execute_in_process(instance=self.instance, asset_selection=asked)
-        return [key.to_user_string() for key in asked]
+            job.execute_in_process(instance=self.instance, asset_selection=requested)
+        return [key.to_user_string() for key in requested]
 
 
 @pytest.fixture
@@ -148,7 +155,7 @@ def platform(instance: dg.DagsterInstance, lake: Lake) -> Platform:
     return Platform(instance)
 
 
-def test_the_map_waits_for_the_zones_and_a_first_month(platform: Platform) -> None:
+def test_map_waits_for_the_zones_and_a_first_month(platform: Platform) -> None:
     assert platform.requested() == []
     report(platform.instance, keys.TAXI_ZONES)
     assert platform.requested() == []
@@ -157,19 +164,19 @@ def test_the_map_waits_for_the_zones_and_a_first_month(platform: Platform) -> No
     assert platform.requested() == []
 
 
-def test_a_month_before_the_zones_is_not_enough(platform: Platform) -> None:
+def test_map_does_not_start_without_zones(platform: Platform) -> None:
     report(platform.instance, keys.TAXI_TRIPS, "2019-01-01")
     assert platform.requested() == []
 
 
-def test_what_was_loaded_before_the_first_look_makes_the_map_once(platform: Platform) -> None:
+def test_earlier_loads_request_the_map_once(platform: Platform) -> None:
     report(platform.instance, keys.TAXI_ZONES)
     report(platform.instance, keys.TAXI_TRIPS, *(f"2019-{month:02}-01" for month in range(1, 13)))
     assert platform.requested() == ["manhattan_stats", "manhattan_map"]
     assert platform.requested() == []
 
 
-def test_a_map_that_is_there_at_the_first_look_is_not_made_again(
+def test_existing_map_is_not_requested_at_first(
     platform: Platform, instance: dg.DagsterInstance
 ) -> None:
     report(instance, keys.TAXI_ZONES)
@@ -178,7 +185,7 @@ def test_a_map_that_is_there_at_the_first_look_is_not_made_again(
     assert platform.requested() == []
 
 
-def test_the_months_of_a_range_make_the_map_once(platform: Platform) -> None:
+def test_range_of_months_updates_the_map_once(platform: Platform) -> None:
     report(platform.instance, keys.TAXI_ZONES)
     assert platform.requested() == []
     report(platform.instance, keys.TAXI_TRIPS, *(f"2019-{month:02}-01" for month in range(1, 13)))
@@ -186,7 +193,7 @@ def test_the_months_of_a_range_make_the_map_once(platform: Platform) -> None:
     assert platform.requested() == []
 
 
-def test_a_new_month_and_new_zones_make_the_map_again(platform: Platform) -> None:
+def test_new_months_and_new_zones_update_the_map(platform: Platform) -> None:
     report(platform.instance, keys.TAXI_ZONES)
     report(platform.instance, keys.TAXI_TRIPS, "2019-01-01")
     platform.requested()
@@ -198,7 +205,7 @@ def test_a_new_month_and_new_zones_make_the_map_again(platform: Platform) -> Non
     assert platform.requested() == []
 
 
-def test_what_is_loaded_again_and_is_the_same_does_not_make_the_map_again(
+def test_unchanged_reload_does_not_update_the_map(
     platform: Platform,
 ) -> None:
     report(platform.instance, keys.TAXI_ZONES)
@@ -211,7 +218,7 @@ def test_what_is_loaded_again_and_is_the_same_does_not_make_the_map_again(
     assert platform.requested() == ["manhattan_stats", "manhattan_map"]
 
 
-def test_a_month_that_comes_right_after_a_request_is_not_forgotten(platform: Platform) -> None:
+def test_month_loaded_right_after_a_request_updates_the_map(platform: Platform) -> None:
     report(platform.instance, keys.TAXI_ZONES)
     report(platform.instance, keys.TAXI_TRIPS, "2019-01-01")
     assert platform.requested() == ["manhattan_stats", "manhattan_map"]
@@ -221,7 +228,7 @@ def test_a_month_that_comes_right_after_a_request_is_not_forgotten(platform: Pla
 
 
 class Weeks:
-    """The sensor's view of months and weeks; the weeks that it asks for are made at once."""
+    """The automation sensor with months and weeks; requested weeks are recorded at once."""
 
     def __init__(self, instance: dg.DagsterInstance, lake: Lake) -> None:
         self.instance, self.lake = instance, lake
@@ -234,10 +241,10 @@ class Weeks:
     def requested(self) -> list[str]:
         found = dg.evaluate_automation_conditions(defs, self.instance, cursor=self.cursor)
         self.cursor = found.cursor
-        asked = sorted(found.get_requested_partitions(keys.TRIPS_BY_WEEK))
-        if asked:
-            report(self.instance, keys.TRIPS_BY_WEEK, *asked)
-        return asked
+        requested = sorted(map(str, found.get_requested_partitions(keys.TRIPS_BY_WEEK)))
+        if requested:
+            report(self.instance, keys.TRIPS_BY_WEEK, *requested)
+        return requested
 
 
 @pytest.fixture
@@ -245,7 +252,7 @@ def weeks(instance: dg.DagsterInstance, lake: Lake) -> Weeks:
     return Weeks(instance, lake)
 
 
-def test_a_week_is_made_when_all_the_months_that_it_touches_are_there(weeks: Weeks) -> None:
+def test_week_is_requested_when_all_its_months_are_loaded(weeks: Weeks) -> None:
     assert weeks.requested() == []
     weeks.load("2019-01-01", "2019-01-05")
     # The first week begins in December, before the first month; the last touches February.
@@ -256,7 +263,7 @@ def test_a_week_is_made_when_all_the_months_that_it_touches_are_there(weeks: Wee
     assert weeks.requested() == []
 
 
-def test_months_that_come_together_make_each_week_once(weeks: Weeks) -> None:
+def test_months_loaded_together_request_each_week_once(weeks: Weeks) -> None:
     for month in range(1, 13):
         weeks.load(f"2019-{month:02}-01", f"2019-{month:02}-20")
     made = weeks.requested()
@@ -264,7 +271,7 @@ def test_months_that_come_together_make_each_week_once(weeks: Weeks) -> None:
     assert weeks.requested() == []
 
 
-def test_a_week_whose_month_has_no_partition_yet_is_not_made(weeks: Weeks) -> None:
+def test_week_waits_for_a_month_without_a_partition(weeks: Weeks) -> None:
     last = monthly().get_last_partition_key()
     assert last is not None
     for month in monthly().get_partition_keys():
@@ -275,7 +282,7 @@ def test_a_week_whose_month_has_no_partition_yet_is_not_made(weeks: Weeks) -> No
     assert all(day[:7] <= last[:7] for week in made for day in months_of(week))
 
 
-def test_strays_of_a_new_month_make_their_week_again(weeks: Weeks) -> None:
+def test_stray_trips_of_a_new_month_update_their_week(weeks: Weeks) -> None:
     weeks.load("2019-01-01", "2019-01-05")
     weeks.requested()
     weeks.load("2019-02-01", "2019-02-20", "2019-01-09", "2002-12-31", "2088-01-24")
@@ -295,7 +302,7 @@ EXTREME_DAYS = (
 
 
 def write_extreme_days(lake: Lake, month: str, days: tuple[str, ...]) -> None:
-    """Days of a month's file as a lake has them that was loaded when no pickup was refused."""
+    """Days of a month's file as an old lake has them, loaded before such pickups were rejected."""
     query = (
         "SELECT CAST(UNNEST($days) AS DATE) AS pickup_date, CAST(1 AS BIGINT) AS num_trips, "
         "CAST(10 AS DECIMAL(18,2)) AS total_amount"
@@ -304,7 +311,7 @@ def write_extreme_days(lake: Lake, month: str, days: tuple[str, ...]) -> None:
         lake.write(con, TRIP_DAYS, Rows(query, {"days": list(days)}), month)
 
 
-def test_extreme_pickup_dates_stop_no_month(weeks: Weeks) -> None:
+def test_extreme_pickup_dates_do_not_stop_automation(weeks: Weeks) -> None:
     weeks.requested()
     weeks.load("2019-01-01", "2019-01-05")
     write_extreme_days(weeks.lake, "2019-01-01", (*EXTREME_DAYS, "2019-01-05"))
@@ -314,7 +321,7 @@ def test_extreme_pickup_dates_stop_no_month(weeks: Weeks) -> None:
     assert weeks.requested() == ["2018-12-30", "2019-01-06"]  # lost a trip, and got one
 
 
-def test_a_month_that_is_replaced_makes_its_weeks_again_once(weeks: Weeks) -> None:
+def test_replaced_month_requests_its_weeks_once(weeks: Weeks) -> None:
     days = [f"2019-01-{day:02}" for day in range(1, 32)]
     weeks.load("2019-01-01", *days)
     weeks.load("2019-02-01", "2019-02-20")
@@ -325,7 +332,7 @@ def test_a_month_that_is_replaced_makes_its_weeks_again_once(weeks: Weeks) -> No
     assert weeks.requested() == []
 
 
-def test_a_week_that_lost_its_trips_is_made_again(weeks: Weeks) -> None:
+def test_week_that_lost_trips_is_updated(weeks: Weeks) -> None:
     weeks.load("2019-01-01", "2019-01-05", "2019-01-09", "2019-01-20")
     weeks.load("2019-02-01", "2019-02-20", "2019-01-16")
     weeks.requested()
@@ -335,20 +342,20 @@ def test_a_week_that_lost_its_trips_is_made_again(weeks: Weeks) -> None:
     assert weeks.requested() == ["2019-01-13", "2019-02-17"]
 
 
-def test_a_month_that_is_loaded_again_and_is_the_same_makes_nothing(weeks: Weeks) -> None:
+def test_unchanged_reload_requests_no_week(weeks: Weeks) -> None:
     weeks.load("2019-01-01", "2019-01-05")
     weeks.requested()
     report(weeks.instance, keys.TAXI_TRIPS, "2019-01-01")  # as a load that left the file alone
     assert weeks.requested() == []
 
 
-def test_weeks_that_are_there_at_the_first_look_are_not_made_again(weeks: Weeks) -> None:
+def test_existing_weeks_are_not_requested_at_first(weeks: Weeks) -> None:
     weeks.load("2019-01-01", "2019-01-05")
     report(weeks.instance, keys.TRIPS_BY_WEEK, "2018-12-30", "2019-01-06")
     assert weeks.requested() == ["2019-01-13", "2019-01-20"]
 
 
-def test_weeks_made_by_hand_before_any_month_came_are_made_again_once_it_is_there(
+def test_manual_weeks_are_updated_when_their_month_is_loaded(
     weeks: Weeks,
 ) -> None:
     report(weeks.instance, keys.TRIPS_BY_WEEK, "2018-12-30", "2019-01-06")
@@ -366,7 +373,7 @@ def load_range(weeks: Weeks, months: list[str], after_each: Callable[[str], None
         partitions_def=monthly(),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def trips(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    def trips(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         for month in context.partition_keys:
             write_month(weeks.lake, month, [Trip(f"{month[:7]}-05 10:00:00")])
             context.log_event(
@@ -377,7 +384,7 @@ def load_range(weeks: Weeks, months: list[str], after_each: Callable[[str], None
             after_each(month)
         yield from ()
 
-    tags = {RANGE_START: months[0], RANGE_END: months[-1]}
+    tags = range_tags(months[0], months[-1])
     assert dg.materialize([trips], instance=weeks.instance, tags=tags).success
 
 
@@ -387,7 +394,7 @@ def test_weeks_and_map_wait_for_the_last_month_of_a_run(weeks: Weeks, lake: Lake
     months = [f"2019-0{month}-01" for month in range(1, 7)]
     requests: dict[str, tuple[int, bool]] = {}
 
-    def look(when: str) -> None:
+    def evaluate(when: str) -> None:
         found = dg.evaluate_automation_conditions(defs, weeks.instance, cursor=weeks.cursor)
         weeks.cursor = found.cursor
         requests[when] = (
@@ -395,9 +402,9 @@ def test_weeks_and_map_wait_for_the_last_month_of_a_run(weeks: Weeks, lake: Lake
             found.get_num_requested(keys.MANHATTAN_STATS) == 1,
         )
 
-    look("before")
-    load_range(weeks, months, after_each=look)
-    look("after")
+    evaluate("before")
+    load_range(weeks, months, after_each=evaluate)
+    evaluate("after")
     # 25 weeks lie in the half year, and one begins before it.
     assert [when for when, found in requests.items() if found == (26, True)] == [months[-1]]
     assert {found for when, found in requests.items() if when != months[-1]} == {(0, False)}

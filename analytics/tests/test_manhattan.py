@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from typing import Any
 
 import dagster as dg
 import geopandas
@@ -93,9 +94,9 @@ def test_map_and_first_rows_are_shown_on_the_assets_pages(loaded: Lake) -> None:
     png = (loaded.root.outputs / "manhattan_map.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     (event,) = result.asset_materializations_for_node("manhattan_map")
-    assert "data:image/png;base64," in event.metadata["preview"].value
+    assert "data:image/png;base64," in str(event.metadata["preview"].value)
     (event,) = result.asset_materializations_for_node("manhattan_stats")
-    assert "| Alphabet City | Manhattan | 4 |" in event.metadata["preview"].value
+    assert "| Alphabet City | Manhattan | 4 |" in str(event.metadata["preview"].value)
 
 
 def test_same_lake_gives_the_same_bytes(loaded: Lake) -> None:
@@ -116,7 +117,9 @@ def test_empty_zones_fail_with_what_to_materialize(lake: Lake) -> None:
 
 def read_members(lake: Lake) -> dict[str, object]:
     """The members of the GeoJSON beside its features."""
-    content = json.loads((lake.root.staging / "manhattan_stats.geojson").read_text())
+    content: dict[str, Any] = json.loads(
+        (lake.root.staging / "manhattan_stats.geojson").read_text()
+    )
     assert (content.pop("type"), len(content.pop("features"))) == ("FeatureCollection", 3)
     return content
 

@@ -19,5 +19,5 @@ from analytics.lib.period import describe_period
         (["2022-01", "2023-01"], "January 2022 to January 2023, 11 months missing"),
     ],
 )
-def test_months_are_described_as_a_period_with_gaps(months: list[str], words: str) -> None:
+def test_period_names_the_missing_months(months: list[str], words: str) -> None:
     assert describe_period(f"{month}-01" for month in months) == words

@@ -10,8 +10,9 @@ import geopandas
 import pytest
 import shapely
 from matplotlib import colormaps
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from small_lake import square
 
 from analytics.defs.manhattan import manhattan_map
@@ -44,7 +45,7 @@ def figure() -> Figure:
 
 def texts(figure: Figure) -> list[str]:
     figure.canvas.draw()
-    return [found.get_text() for found in figure.findobj(lambda a: hasattr(a, "get_text"))]
+    return [found.get_text() for found in figure.findobj(Text) if isinstance(found, Text)]
 
 
 def test_map_shows_a_fixed_extent(figure: Figure) -> None:
@@ -53,7 +54,7 @@ def test_map_shows_a_fixed_extent(figure: Figure) -> None:
     assert axes.get_ylim() == (40.70, 40.82)
 
 
-def test_a_mile_north_is_as_long_as_a_mile_east(figure: Figure) -> None:
+def test_mile_north_is_as_long_as_a_mile_east(figure: Figure) -> None:
     assert figure.axes[0].get_aspect() == pytest.approx(1 / cos(radians(40.76)))
 
 
@@ -111,7 +112,7 @@ def test_no_text_leaves_the_figure() -> None:
 
 def test_colours_are_linear_and_grey_without_trips(figure: Figure) -> None:
     (drawn,) = figure.axes[0].collections
-    colours = [to_hex(colour) for colour in drawn.get_facecolor()]
+    colours = [to_hex(tuple(colour)) for colour in to_rgba_array(drawn.get_facecolor())]
     plasma = colormaps["plasma"]
     assert colours[0] == to_hex(plasma(1.0))
     assert colours[1] == zone_map.NO_TRIPS_COLOUR

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import geopandas
@@ -66,7 +67,7 @@ def store(root: str, *rows: tuple[str, int, str], weeks: tuple[str, ...] = ()) -
 
 
 def read_output(root: str) -> str:
-    return (storage.at(root) / "outputs" / "figures.csv").read_text()
+    return (storage.path_at(root) / "outputs" / "figures.csv").read_text()
 
 
 def test_range_is_stored_by_partition_and_as_one_csv(root: str) -> None:
@@ -110,7 +111,10 @@ def test_partition_stored_during_assembly_is_included(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(root, ("2019-01-06", 1, "7.00"))
-    folder, output = storage.at(root) / "staging/figures", storage.at(root) / "outputs/figures.csv"
+    folder, output = (
+        storage.path_at(root) / "staging/figures",
+        storage.path_at(root) / "outputs/figures.csv",
+    )
     late = iter(["period,num_trips,total_amount\n2019-01-13,2,5.50\n"])
     write = storage.write_text
 
@@ -147,7 +151,7 @@ def zones() -> geopandas.GeoDataFrame:
     return stats
 
 
-def materialize(manager: FileIOManager, result: object) -> dict[str, dg.MetadataValue[object]]:
+def materialize(manager: FileIOManager, result: object) -> dict[str, Any]:
     """Store a result as the asset `result`; the metadata of its materialization."""
 
     @dg.asset(key="result")
@@ -166,7 +170,7 @@ def load(manager: FileIOManager) -> object:
 def test_geojson_is_loaded_with_shapes_and_attrs(root: str) -> None:
     manager = GeoJsonIOManager(data_root=root)
     metadata = materialize(manager, zones())
-    content = (storage.at(root) / "staging" / "result.geojson").read_bytes()
+    content = (storage.path_at(root) / "staging" / "result.geojson").read_bytes()
     assert json.loads(content)["period"] == "January 2019"
     assert metadata["bytes"].value == len(content)
     assert metadata["dagster/row_count"].value == 2
@@ -184,7 +188,7 @@ def test_geojson_is_loaded_with_shapes_and_attrs(root: str) -> None:
 def test_png_is_stored_and_shown(root: str) -> None:
     manager = PngIOManager(data_root=root)
     metadata = materialize(manager, Figure())
-    content = (storage.at(root) / "outputs" / "result.png").read_bytes()
+    content = (storage.path_at(root) / "outputs" / "result.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert metadata["bytes"].value == len(content)
     assert "data:image/png;base64," in str(metadata["preview"].value)

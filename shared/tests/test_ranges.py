@@ -1,4 +1,4 @@
-"""Partitions side by side are asked for as one run."""
+"""Adjacent partitions are requested as one run."""
 
 from dagster import PartitionKeyRange
 
@@ -7,7 +7,7 @@ from taxi_shared.ranges import run_requests
 WEEKS = ["2019-01-06", "2019-01-13", "2019-01-20", "2019-01-27"]
 
 
-def test_partitions_side_by_side_are_one_run_and_a_gap_begins_another():
+def test_adjacent_partitions_are_one_run() -> None:
     both, single = run_requests(["2019-01-13", "2019-01-06", "2019-01-27"], WEEKS, "today")
     assert both.partition_key_range == PartitionKeyRange("2019-01-06", "2019-01-13")
     assert both.run_key == "2019-01-06 to 2019-01-13 today"
@@ -15,5 +15,5 @@ def test_partitions_side_by_side_are_one_run_and_a_gap_begins_another():
     assert single.run_key == "2019-01-27 today"
 
 
-def test_no_partitions_are_no_runs():
+def test_no_partitions_request_no_run() -> None:
     assert run_requests([], WEEKS, "today") == []

@@ -1,7 +1,8 @@
-"""Everything that the analytics team gives to the platform."""
+"""All definitions of the analytics code location."""
 
 import dagster as dg
 
+import taxi_shared.process  # noqa: F401 - sets up the garbage collector
 from analytics.defs import jobs, manhattan, upstream, weekly
 from analytics.defs.resources import resources
 from taxi_shared.ownership import owned_by
@@ -19,6 +20,6 @@ defs = dg.Definitions(
     schedules=[jobs.weekly_update_schedule],
     sensors=[jobs.analytics_automation_sensor],
     resources=resources(),
-    # A process a step would cost more than most steps do.
+    # Most steps take less time than the start of a process.
     executor=dg.in_process_executor,
 )

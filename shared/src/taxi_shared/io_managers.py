@@ -33,9 +33,9 @@ from taxi_shared.storage import DataRoot
 # time they stand for anything: importing the packages takes longer than the rest of the start, and
 # few processes draw a map.
 if TYPE_CHECKING:
-    from geopandas import GeoDataFrame
-    from matplotlib.figure import Figure
-    from pandas import DataFrame
+    from geopandas import GeoDataFrame as GeoDataFrame
+    from matplotlib.figure import Figure as Figure
+    from pandas import DataFrame as DataFrame
 else:
     DataFrame = GeoDataFrame = Figure = Any
 

@@ -1,10 +1,10 @@
-"""Definitions, one module a topic."""
+"""Definitions, one module per topic."""
 
 import warnings
 
 import dagster as dg
 
-# Of Dagster's interfaces in beta, those in use are listed in docs/reference/operations.md. Dagster would name
-# each of them in the log of every run.
+# docs/reference/operations.md lists the beta features in use. Dagster would warn of each of them in
+# the log of every run.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)

@@ -13,7 +13,7 @@ LOCATION = "analytics"
 weekly_update_job = dg.define_asset_job(
     "weekly_update_job",
     selection=[keys.TRIPS_BY_WEEK],
-    description="Makes the figures of a week, or of a range of weeks.",
+    description="Computes the figures of a week, or of a range of weeks.",
 )
 
 manhattan_update_job = dg.define_asset_job(
@@ -32,17 +32,17 @@ analytics_automation_sensor = automation_sensor(
 def weekly_update_schedule(
     context: dg.ScheduleEvaluationContext,
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request a run per stretch of missing weeks whose months are all loaded."""
+    """Request a run per range of missing weeks whose months are all loaded."""
     if has_unfinished_run(context.instance, LOCATION, keys.TRIPS_BY_WEEK, weekly_update_job.name):
-        return dg.SkipReason("A run that makes weeks has not finished yet.")
+        return dg.SkipReason("A run of trips_by_week is queued or in progress.")
     now = context.scheduled_execution_time
-    so_far = weekly().get_partition_keys(current_time=now)
+    weeks_so_far = weekly().get_partition_keys(current_time=now)
     plan = weeks.plan_weeks(
-        so_far,
+        set(weeks_so_far),
         context.instance.get_materialized_partitions(keys.TRIPS_BY_WEEK),
         context.instance.get_materialized_partitions(keys.TAXI_TRIPS),
         first_month=monthly().start.date().isoformat(),
     )
     if not plan.ready:
         return dg.SkipReason(plan.reason_to_wait)
-    return run_requests(plan.ready, so_far, f"{now:%Y-%m-%d}")
+    return run_requests(plan.ready, weeks_so_far, f"{now:%Y-%m-%d}")

@@ -17,7 +17,7 @@ from taxi_shared.lake import Lake
 from taxi_shared.lineage import column_lineage
 from taxi_shared.provenance import SYNTHETIC, source_line
 from taxi_shared.tables import TRIPS, ZONES
-from taxi_shared.versions import code_version, function_in
+from taxi_shared.versions import code_version, source_of
 
 QUERY = (files("analytics") / "sql" / "manhattan_stats.sql").read_text()
 BOROUGH = "Manhattan"
@@ -49,7 +49,7 @@ LINEAGE = column_lineage(
     ],
     io_manager_key="geojson",
     code_version=code_version(
-        function_in(__file__, "BOROUGH", "manhattan_stats", "_find_publishers"),
+        source_of(__file__, "BOROUGH", "manhattan_stats", "_find_publishers"),
         period,
         zones,
         QUERY,
@@ -82,7 +82,7 @@ def manhattan_stats(database: LakeDatabase) -> GeoDataFrame:
 @dg.asset(
     key=keys.MANHATTAN_MAP,
     io_manager_key="png",
-    code_version=code_version(function_in(__file__, "manhattan_map"), zone_map),
+    code_version=code_version(source_of(__file__, "manhattan_map"), zone_map),
     automation_condition=eager_on_new_data(),
     pool=POOL,
     group_name=keys.METRICS,

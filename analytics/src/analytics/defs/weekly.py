@@ -1,4 +1,4 @@
-"""The figures of each week."""
+"""Weekly figures of trips, with the checks on them."""
 
 import time
 from collections.abc import Iterator, Sequence, Set
@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import dagster as dg
 
-from analytics.defs.conditions import AFTER_ITS_MONTHS
+from analytics.defs.conditions import eager_on_loaded_weeks
 from analytics.lib import weeks
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
@@ -14,12 +14,11 @@ from taxi_shared.io_managers import DataFrame, split_by_partition
 from taxi_shared.lineage import column_lineage
 from taxi_shared.partitions import weekly
 from taxi_shared.tables import MILES, MONEY, TRIP_DAYS, TRIPS
-from taxi_shared.versions import code_version, function_in
+from taxi_shared.versions import code_version, source_of
 
-# The first week may begin in a month before the first that the platform has.
-DAYS_OF_MONTHS = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+# The first week may begin in a month before the first partition of taxi_trips.
+MONTHS_OF_WEEK = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
 QUERY = (files("analytics") / "sql" / "trips_by_week.sql").read_text()
-
 DAYS_QUERY = (files("analytics") / "sql" / "trips_by_day.sql").read_text()
 WEEKS_EQUAL_THEIR_DAYS = "weeks_equal_their_days"
 AMOUNTS_ARE_KNOWN = "amounts_are_known"
@@ -40,7 +39,7 @@ SCHEMA = dg.TableSchema(
 LINEAGE = column_lineage(
     {
         "period": [(keys.TAXI_TRIPS, "week_start")],
-        "num_trips": [],  # of rows as such
+        "num_trips": [],  # counts rows
         "total_amount": [(keys.TAXI_TRIPS, "total_amount")],
         "trip_distance": [(keys.TAXI_TRIPS, "trip_distance")],
         "passenger_count": [(keys.TAXI_TRIPS, "passenger_count")],
@@ -50,28 +49,28 @@ LINEAGE = column_lineage(
 
 @dg.asset(
     key=keys.TRIPS_BY_WEEK,
-    deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=DAYS_OF_MONTHS)],
+    deps=[dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=MONTHS_OF_WEEK)],
     partitions_def=weekly(),
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="trips_by_week",
-    automation_condition=AFTER_ITS_MONTHS,
+    automation_condition=eager_on_loaded_weeks(),
     check_specs=[
         dg.AssetCheckSpec(
             WEEKS_EQUAL_THEIR_DAYS,
             asset=keys.TRIPS_BY_WEEK,
-            description="A week has as many trips, for as much, as its days in the months' files.",
+            description="A week has the trips and total amount of its days in `trip_days`.",
         ),
         dg.AssetCheckSpec(
             AMOUNTS_ARE_KNOWN,
             asset=keys.TRIPS_BY_WEEK,
-            description="Every trip of a week has a total amount and a distance. A week's sums are "
-            "of the trips that have them, and empty where no trip has one.",
+            description="Every trip of a week has a total amount and a distance. Sums are of the "
+            "trips that have one, and empty where none has.",
         ),
     ],
     io_manager_key="weekly_csv",
     code_version=code_version(
-        function_in(__file__, "trips_by_week"),
-        function_in(weeks.__file__, "COLUMNS", "fill_empty_weeks"),
+        source_of(__file__, "trips_by_week"),
+        source_of(weeks.__file__, "COLUMNS", "fill_empty_weeks"),
         QUERY,
     ),
     group_name=keys.METRICS,
@@ -83,15 +82,16 @@ def trips_by_week(
 ) -> Iterator[dg.Output[DataFrame] | dg.AssetCheckResult]:
     """Trips, money, miles and passengers of each week, Sunday to Saturday, by time of pickup.
 
-    `outputs/trips_by_week.csv` has a row for each week that was made. A range of weeks is one run
-    and one query.
+    `outputs/trips_by_week.csv` has a row per materialized week. A range of weeks is one run and one
+    query.
     """
     begin = time.perf_counter()
     window = context.partition_time_window
     start, end = window.start.date(), window.end.date()
+    bounds = {"start_date": start, "end_date": end}
     with database.get_connection((start, end), [TRIP_DAYS, TRIPS]) as con:
-        found = con.execute(QUERY, {"start": start, "end": end}).fetchall()
-        days = con.execute(DAYS_QUERY, {"start": start, "end": end}).fetchall()
+        found = con.execute(QUERY, bounds).fetchall()
+        days = con.execute(DAYS_QUERY, bounds).fetchall()
     totals = [weeks.WeekTotals(*row) for row in found]
     frame = weeks.fill_empty_weeks(totals, context.partition_keys)
     seconds_per_week = (time.perf_counter() - begin) / len(frame)

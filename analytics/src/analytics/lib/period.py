@@ -1,4 +1,4 @@
-"""The period that months of data cover, in words for people."""
+"""The period that months of data cover, as text."""
 
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
@@ -7,7 +7,7 @@ MAX_NAMED_GAPS = 2  # more would not fit into a line of the map
 
 
 def describe_period(months: Iterable[str]) -> str:
-    """Months (`2023-01-01`) as `January to March 2023`; months missing in between are named."""
+    """Months (`2023-01-01`) as text: `January to March 2023 without Feb 2023`."""
     found = sorted({date.fromisoformat(month) for month in months})
     if not found:
         return "no months loaded"

@@ -1,14 +1,17 @@
-"""Weeks of trips: their figures, and which of them can be made now."""
+"""Weeks of trips: their figures, and which of them can be materialized now."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from taxi_shared.io_managers import DataFrame
 from taxi_shared.partitions import sunday_of
+
+# The version of each month's file, and the weeks of its trips. A pair read from JSON is a list.
+WeeksByMonth = Mapping[str, Sequence[Any]]
 
 COLUMNS = ("period", "num_trips", "total_amount", "trip_distance", "passenger_count")
 
@@ -27,9 +30,11 @@ class WeekTotals(NamedTuple):
 
 @dataclass(frozen=True)
 class WeekPlan:
-    """Weeks to make now, and the weeks that wait, by the month (`2023-03-01`) that they wait for.
+    """Weeks to materialize now, and those that wait, by the month that they wait for.
 
-    `num_weeks` is the number of all weeks so far.
+    num_weeks: all weeks so far
+    ready:     missing weeks whose months are all loaded
+    waiting:   other missing weeks, by month (`2023-03-01`)
     """
 
     num_weeks: int
@@ -38,31 +43,32 @@ class WeekPlan:
 
     @property
     def reason_to_wait(self) -> str:
-        """Which weeks wait for each month that is not loaded; or that no week is missing."""
+        """Which weeks wait for which month, or that no week is missing."""
         if not self.waiting:
             return f"All {self.num_weeks} weeks are up to date."
         return "; ".join(
-            f"{month[:7]} is not loaded: {_waiting(weeks)}" for month, weeks in self.waiting.items()
+            f"{month[:7]} is not loaded: {_describe_waiting(weeks)}"
+            for month, weeks in self.waiting.items()
         )
 
 
 def fill_empty_weeks(totals: Iterable[WeekTotals], weeks: Sequence[str]) -> DataFrame:
-    """The totals of weeks as a frame, sorted; a week without trips has zeros.
+    """A row per week, sorted, with the columns COLUMNS; a week without trips has zeros.
 
-    Sums of money and miles stay `Decimal` with two places, or None.
+    Sums of money and miles are `Decimal` with two places, or None.
     """
     import pandas as pd
 
-    none = (0, Decimal("0.00"), Decimal("0.00"), 0)
+    no_trips = (0, Decimal("0.00"), Decimal("0.00"), 0)
     by_week = {row.period.isoformat(): row[1 : len(COLUMNS)] for row in totals}
-    rows = [(week, *by_week.get(week, none)) for week in sorted(weeks)]
+    rows = [(week, *by_week.get(week, no_trips)) for week in sorted(weeks)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def find_mismatches(frame: DataFrame, days: Iterable[tuple[date, int, Decimal]]) -> list[str]:
-    """The weeks of `frame` with other sums than those of their days: trips, and their amounts.
+    """The weeks whose trips or total amount differ from the sums of their days, as sentences.
 
-    Where no amount is known, the sum of the days is 0.
+    frame: a row per week; days: day, trips, and total amount, which is 0 where no amount is known.
     """
     trips: dict[str, int] = defaultdict(int)
     amounts: dict[str, Decimal] = defaultdict(Decimal)
@@ -79,7 +85,7 @@ def find_mismatches(frame: DataFrame, days: Iterable[tuple[date, int, Decimal]])
 
 
 def find_missing_amounts(totals: Iterable[WeekTotals]) -> list[str]:
-    """The weeks with trips that have no total amount or no distance, and how many those are."""
+    """The weeks that have trips without total amount or distance, as sentences."""
     return [
         f"{row.period}: {number:,} of {row.num_trips:,} trips have no {column}"
         for row in totals
@@ -92,36 +98,48 @@ def find_missing_amounts(totals: Iterable[WeekTotals]) -> list[str]:
 
 
 def months_of(week: str) -> tuple[str, ...]:
-    """The months, one or two, that a week's days are in: `2023-03-01` for each."""
+    """The one or two months (`2023-03-01`) of a week's days."""
     sunday = date.fromisoformat(week)
     saturday = sunday + timedelta(days=6)
     return tuple(sorted({day.replace(day=1).isoformat() for day in (sunday, saturday)}))
 
 
-def plan_weeks(
-    weeks: Iterable[str],
-    weeks_made: Iterable[str],
-    months_loaded: Iterable[str],
-    first_month: str,
-) -> WeekPlan:
-    """Which of `weeks` are missing and have all of their months, and what the others wait for.
+def missing_months(week: str, months_loaded: Collection[str], first_month: str) -> list[str]:
+    """The months of a week that are not loaded, without those before the first month."""
+    return [
+        month for month in months_of(week) if month >= first_month and month not in months_loaded
+    ]
 
-    No week waits for a month before `first_month`: it will not be loaded.
-    """
-    so_far, loaded = set(weeks), set(months_loaded)
+
+def plan_weeks(
+    weeks: Set[str], materialized: Set[str], months_loaded: Set[str], first_month: str
+) -> WeekPlan:
+    """Which missing weeks can be materialized now, and which months the others wait for."""
     ready = []
     waiting: dict[str, list[str]] = defaultdict(list)
-    for week in sorted(so_far - set(weeks_made)):
-        absent = [m for m in months_of(week) if m >= first_month and m not in loaded]
-        if not absent:
+    for week in sorted(weeks - materialized):
+        missing = missing_months(week, months_loaded, first_month)
+        if not missing:
             ready.append(week)
-        for month in absent:
+        for month in missing:
             waiting[month].append(week)
     by_month = {month: tuple(waiting[month]) for month in sorted(waiting)}
-    return WeekPlan(len(so_far), tuple(ready), by_month)
+    return WeekPlan(len(weeks), tuple(ready), by_month)
 
 
-def _waiting(weeks: Sequence[str]) -> str:
+def changed_months(before: WeeksByMonth, versions: Mapping[str, str]) -> set[str]:
+    """The months whose file was added or replaced since `before`; `versions` are the current."""
+    return {month for month, version in versions.items() if before.get(month, ("",))[0] != version}
+
+
+def weeks_of_months(months: Iterable[str], *states: WeeksByMonth) -> set[str]:
+    """The weeks of the trips in the files of these months, in any of several states."""
+    return {
+        week for month in months for state in states if month in state for week in state[month][1]
+    }
+
+
+def _describe_waiting(weeks: Sequence[str]) -> str:
     if len(weeks) == 1:
         return f"week {weeks[0]} waits"
     return f"{len(weeks)} weeks from {weeks[0]} on wait"
