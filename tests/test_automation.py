@@ -159,13 +159,13 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
     follow(pipeline, began)
     assert [m.asset for m in pipeline.materialized] == ["taxi_zones_file"]
     assert zones.read_bytes() == kept
-    (told,) = pipeline.graphql.ask(
+    (check,) = pipeline.graphql.ask(
         """{ assetCheckExecutions(assetKey: {path: ["taxi_zones"]}, checkName: "no_zone_twice",
               limit: 1) { status evaluation { severity description } } }"""
     )["assetCheckExecutions"]
-    assert told["status"] == "FAILED"
-    assert told["evaluation"]["severity"] == "ERROR"
-    assert "row 265: LocationID 999 does not exist" in told["evaluation"]["description"]
+    assert check["status"] == "FAILED"
+    assert check["evaluation"]["severity"] == "ERROR"
+    assert "row 265: LocationID 999 does not exist" in check["evaluation"]["description"]
 
 
 def test_weeks_wait_for_months_and_survive_a_reload(source: Path, tmp_path: Path) -> None:

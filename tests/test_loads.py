@@ -73,7 +73,7 @@ def reports(data: Path, real_files: Path) -> dict[tuple[str, str], dict[str, int
 
 
 @pytest.mark.parametrize(("service", "month"), MONTHS[1:])
-def test_strange_rows_are_counted_as_pandas_counts_them_in_the_source(
+def test_quality_counts_equal_pandas_on_the_source(
     reports: dict[tuple[str, str], dict[str, int]], real_files: Path, service: str, month: str
 ) -> None:
     source = pd.read_parquet(real_files / "trip-data" / f"{service}_tripdata_{month}.parquet")
@@ -110,7 +110,7 @@ def test_strange_rows_are_counted_as_pandas_counts_them_in_the_source(
         assert nulls[ours] == source[theirs].isna().sum()
 
 
-def test_zones_of_june_2009_equal_geopandas_sjoin_for_every_trip(
+def test_zones_of_june_2009_equal_geopandas_sjoin(
     reports: dict[tuple[str, str], dict[str, int]], data: Path, real_files: Path
 ) -> None:
     folder = data / "staging" / "trips" / "partition_date=2009-06-01"

@@ -69,9 +69,7 @@ def lookup(real_files: Path) -> pd.DataFrame:
     return pd.read_csv(real_files / "misc" / "taxi_zone_lookup.csv", keep_default_na=False)
 
 
-def test_trips_has_every_row_in_three_partitions_and_zones_no_id_twice(
-    results: Path, source: pd.DataFrame
-) -> None:
+def test_trips_have_every_row_and_zones_unique_ids(results: Path, source: pd.DataFrame) -> None:
     with duckdb.connect(str(results / "staging" / "data.duckdb"), read_only=True) as con:
         assert con.execute(
             "SELECT partition_date, count(*) FROM trips GROUP BY ALL ORDER BY ALL"
@@ -114,7 +112,7 @@ def test_every_week_equals_pandas_to_the_cent(results: Path, source: pd.DataFram
         assert int(row.passenger_count) == week.passenger_count
 
 
-def test_trips_a_zone_equal_pandas(
+def test_trips_per_zone_equal_pandas(
     results: Path, source: pd.DataFrame, lookup: pd.DataFrame
 ) -> None:
     features = json.loads((results / "staging" / "manhattan_stats.geojson").read_text())["features"]
@@ -131,7 +129,7 @@ def test_trips_a_zone_equal_pandas(
     assert sum(got.values()) > 0.8 * len(source)
 
 
-def test_the_request_s_table_equals_pandas(
+def test_table_of_a_request_equals_pandas(
     results: Path, source: pd.DataFrame, lookup: pd.DataFrame
 ) -> None:
     got = pd.read_csv(results / "outputs" / "manhattan_2019-01_2019-03.csv", index_col=0)
@@ -146,14 +144,12 @@ def test_the_request_s_table_equals_pandas(
     assert got.columns[0] == "Sunday"
 
 
-def test_the_pictures_are_there(results: Path) -> None:
+def test_pictures_are_png_files(results: Path) -> None:
     for name in ("manhattan_map.png", "manhattan_2019-01_2019-03.png"):
         assert (results / "outputs" / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_stray_of_april_is_kept_and_counts_in_no_week_of_the_range(
-    results: Path, source: pd.DataFrame
-) -> None:
+def test_pickup_outside_the_range_is_kept_in_no_week(results: Path, source: pd.DataFrame) -> None:
     strays = source[source["tpep_pickup_datetime"] >= "2019-04-01"]
     assert len(strays) == 1
     with duckdb.connect(str(results / "staging" / "data.duckdb"), read_only=True) as con:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.system
 
 MONTHS = MonthRange.between("2023-01", "2023-02")
 REQUEST = {"borough": "Queens", "start_date": "2023-01-10", "end_date": "2023-02-25"}
-# What tells when something was made or loaded, by which run and from which version of a file.
+# Times, runs and versions of files, which differ between two runs.
 OF_ITS_OWN = re.compile(rb'"(made|loaded|run_id|run_key)":\s*"[^"]*"|"versions":{[^}]*}')
 
 
@@ -86,7 +86,7 @@ def results(address: str) -> dict[str, bytes]:
     return {str(path)[start:]: OF_ITS_OWN.sub(b"", storage.read_bytes(path)) for path in paths}
 
 
-def test_everything_on_s3_equals_the_same_on_a_folder(
+def test_all_results_on_s3_equal_those_in_a_folder(
     source: Path, tmp_path: Path, s3_root: str, object_store: S3Server
 ) -> None:
     folder = str(tmp_path / "data")
@@ -111,7 +111,7 @@ def test_everything_on_s3_equals_the_same_on_a_folder(
 
 
 def run_pipeline(home: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """The command `pipeline` for the two months, in an environment of its own."""
+    """The command `pipeline` for the two months, in its own environment."""
     others = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
     command = [sys.executable, "-m", "taxi_platform", "pipeline", "--from", "2023-01"]
     return subprocess.run(
@@ -132,7 +132,7 @@ def run_pipeline(home: Path, environment: dict[str, str]) -> subprocess.Complete
         ({"TAXI_DATA_ROOT": "/dev/null/data"}, "/dev/null is not a folder that this user can wr"),
     ],
 )
-def test_a_root_that_cannot_be_used_is_told_before_anything_starts(
+def test_unusable_data_root_is_refused_before_the_start(
     source: Path,
     tmp_path: Path,
     s3_root: str,
@@ -148,7 +148,7 @@ def test_a_root_that_cannot_be_used_is_told_before_anything_starts(
     assert "starting" not in done.stdout
 
 
-def test_a_bucket_that_vanishes_fails_runs_and_ticks_with_its_name(
+def test_deleted_bucket_is_named_by_failed_runs_and_ticks(
     source: Path, tmp_path: Path, s3_root: str, object_store: S3Server
 ) -> None:
     bucket = object_store.new_bucket()
@@ -179,7 +179,7 @@ def test_a_bucket_that_vanishes_fails_runs_and_ticks_with_its_name(
         )
 
 
-def test_what_a_run_prints_is_kept_on_s3_by_the_configuration_in_the_docs(
+def test_documented_configuration_stores_compute_logs_on_s3(
     tmp_path: Path, s3_root: str, object_store: S3Server
 ) -> None:
     shutil.copyfile(

@@ -141,9 +141,7 @@ def digests(root: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("service", "month", "layout"), EXPECTED_LAYOUTS)
-def test_a_month_has_the_columns_and_types_that_tlc_gave_it(
-    service: str, month: str, layout: str
-) -> None:
+def test_month_has_the_columns_and_types_of_tlc(service: str, month: str, layout: str) -> None:
     schema = trips.trip_schema(service, date.fromisoformat(f"{month}-01"))
     assert [f"{field.name}: {field.type}" for field in schema] == [
         " ".join(field.split()) for field in layout.split(",")
@@ -160,7 +158,7 @@ def test_a_month_has_the_columns_and_types_that_tlc_gave_it(
         ("green", "2019-10"),
     ],
 )
-def test_a_file_of_every_layout_holds_its_schema_and_its_rows(
+def test_file_of_every_layout_has_its_schema_and_rows(
     tmp_path: Path, service: str, month: str
 ) -> None:
     first_day = date.fromisoformat(f"{month}-01")
@@ -170,7 +168,7 @@ def test_a_file_of_every_layout_holds_its_schema_and_its_rows(
     assert pq.read_metadata(path).num_rows == 700
 
 
-def test_rows_depend_neither_on_threads_nor_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_do_not_depend_on_threads_or_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = pa.Table.from_batches(trips.trip_batches("yellow", MARCH, 5_000))
     monkeypatch.setattr(trips, "GENERATORS", 3)
     monkeypatch.setattr(trips, "BATCH_ROWS", 900)
@@ -189,7 +187,7 @@ def test_another_month_has_other_trips(tmp_path: Path) -> None:
     assert pq.read_table(march)["total_amount"] != pq.read_table(may)["total_amount"]
 
 
-def test_what_is_there_for_the_same_parameters_is_left_alone(tmp_path: Path) -> None:
+def test_existing_files_of_same_parameters_are_not_rewritten(tmp_path: Path) -> None:
     written = write_sample(tmp_path, [MARCH], 1_000)
     before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in written]
     seen: list[tuple[Path, int, int]] = []
@@ -206,7 +204,7 @@ def test_another_number_of_rows_replaces_the_month(tmp_path: Path) -> None:
         assert pq.read_metadata(path).num_rows == rows
 
 
-def test_two_writers_at_once_leave_whole_files_and_nothing_else(tmp_path: Path) -> None:
+def test_concurrent_writers_leave_complete_files_only(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as writers:
         one, other = writers.map(lambda _: write_sample(tmp_path, [MARCH], 2_000), range(2))
     assert one == other
@@ -231,7 +229,7 @@ def test_a_failure_leaves_no_half_written_file(
     assert digests(tmp_path) == {}
 
 
-def test_files_say_that_they_are_synthetic(root: Path) -> None:
+def test_files_are_labeled_as_synthetic(root: Path) -> None:
     label = pq.read_metadata(root / "trip-data" / "yellow_tripdata_2023-03.parquet").metadata
     assert b"not data of the Taxi and Limousine Commission" in label[b"synthetic"]
     assert label[b"synthetic.rows"] == str(ROWS).encode()
@@ -258,20 +256,20 @@ def test_files_that_may_be_originals_are_not_replaced(tmp_path: Path) -> None:
         ("yellow", MARCH, 0, "at least one row"),
     ],
 )
-def test_what_cannot_be_had_is_refused_with_what_can(
+def test_invalid_parameters_are_refused_with_valid_ones(
     tmp_path: Path, service: str, month: date, rows: int, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         write_sample(tmp_path, [month], rows, service=service)
 
 
-def test_a_total_is_the_sum_of_its_parts_in_whole_cents(march: duckdb.DuckDBPyRelation) -> None:
+def test_total_is_the_sum_of_its_parts_in_whole_cents(march: duckdb.DuckDBPyRelation) -> None:
     parts = """fare_amount + extra + mta_tax + tip_amount + tolls_amount + improvement_surcharge
         + coalesce(congestion_surcharge, 0) + coalesce(airport_fee, 0)"""
     assert count(march, f"total_amount <> round({parts}, 2)") == 0
 
 
-def test_some_pickups_are_outside_of_the_month(march: duckdb.DuckDBPyRelation) -> None:
+def test_some_pickups_are_outside_the_month(march: duckdb.DuckDBPyRelation) -> None:
     assert (
         count(
             march,
@@ -290,7 +288,7 @@ def test_some_pickups_are_outside_of_the_month(march: duckdb.DuckDBPyRelation) -
     assert count(march, "month(tpep_pickup_datetime) = 3") == ROWS - 10
 
 
-def test_the_file_is_in_order_of_hours_but_not_of_minutes(march: duckdb.DuckDBPyRelation) -> None:
+def test_rows_are_sorted_by_hour_but_not_by_minute(march: duckdb.DuckDBPyRelation) -> None:
     steps = march.filter("payment_type > 0").project(
         """tpep_pickup_datetime AS pickup, lag(pickup) OVER () AS before,
         date_trunc('hour', pickup) AS hour"""
@@ -309,7 +307,7 @@ def test_oddities_are_as_rare_as_in_the_originals(march: duckdb.DuckDBPyRelation
     assert ROWS - len(march.distinct()) < ROWS / 1_000
 
 
-def test_what_apps_sent_lacks_the_same_columns_together(march: duckdb.DuckDBPyRelation) -> None:
+def test_trips_from_apps_lack_the_same_columns(march: duckdb.DuckDBPyRelation) -> None:
     lacking = (
         "passenger_count",
         "RatecodeID",
@@ -348,7 +346,7 @@ def test_trips_are_where_and_when_new_yorkers_ride(
     assert count(march, "payment_type > 1 AND tip_amount <> 0") == 0
 
 
-def test_points_of_2009_lie_in_the_zones_unless_the_receiver_had_no_fix(tmp_path: Path) -> None:
+def test_points_of_2009_lie_in_zones_or_are_zero(tmp_path: Path) -> None:
     table = pq.read_table(write_sample(tmp_path, [date(2009, 6, 1)], 2_000)[0])
     points = shapely.points(table["Start_Lon"].to_numpy(), table["Start_Lat"].to_numpy())
     city = shapely.union_all([zone.geometry for zone in zones.taxi_zones()]).buffer(1e-6)
@@ -358,7 +356,7 @@ def test_points_of_2009_lie_in_the_zones_unless_the_receiver_had_no_fix(tmp_path
     assert shapely.contains(city, points[~without_fix]).mean() > 0.99
 
 
-def test_the_map_of_zones_has_the_quirks_of_tlcs(root: Path) -> None:
+def test_zone_map_has_the_quirks_of_tlc(root: Path) -> None:
     rows = read_csv(root / "misc" / "taxi_zones.csv")
     assert list(rows[0]) == [
         "OBJECTID",
@@ -384,7 +382,7 @@ def test_the_map_of_zones_has_the_quirks_of_tlcs(root: Path) -> None:
     assert all(row["the_geom"].startswith("MULTIPOLYGON (((-7") for row in rows)
 
 
-def test_the_lookup_has_every_zone_and_the_two_without_a_place(root: Path) -> None:
+def test_lookup_has_every_zone_and_two_without_a_shape(root: Path) -> None:
     path = root / "misc" / "taxi_zone_lookup.csv"
     assert path.read_text().startswith(
         '"LocationID","Borough","Zone","service_zone"\n1,"EWR","Newark Airport","EWR"\n'
@@ -399,7 +397,7 @@ def test_the_lookup_has_every_zone_and_the_two_without_a_place(root: Path) -> No
     assert {row["Zone"] for row in rows[:-2]} == names_on_the_map
 
 
-def test_zones_are_valid_and_share_borders_without_overlap(root: Path) -> None:
+def test_zones_are_valid_and_do_not_overlap(root: Path) -> None:
     shapes = shapely.from_wkt(
         [row["the_geom"] for row in read_csv(root / "misc" / "taxi_zones.csv")]
     )
@@ -412,7 +410,7 @@ def test_zones_are_valid_and_share_borders_without_overlap(root: Path) -> None:
     )
 
 
-def test_a_borough_has_no_hole_between_its_zones() -> None:
+def test_boroughs_have_no_holes_between_zones() -> None:
     for borough in ("Manhattan", "Brooklyn", "Bronx", "Staten Island", "Queens"):
         ground = [zone.geometry for zone in zones.taxi_zones() if zone.borough == borough]
         # Closing gaps under a metre, which rounding may leave, must not leave any wider one.
@@ -420,7 +418,7 @@ def test_a_borough_has_no_hole_between_its_zones() -> None:
         assert sum(len(part.interiors) for part in shapely.get_parts(whole)) == 0
 
 
-def test_islands_are_apart_and_names_of_zones_are_unique() -> None:
+def test_islands_are_disjoint_and_zone_names_unique() -> None:
     names = [zone.name for zone in zones.taxi_zones() if zone.location_id not in (56, 103)]
     assert len(set(names)) == len(names)
     harbor = [zone.geometry for zone in zones.taxi_zones() if zone.location_id == 103]

@@ -110,20 +110,20 @@ def ask(
 
 
 @pytest.mark.parametrize("user", [None, "ed:wrong", "nobody:ed's password", "vi"])
-def test_the_ui_is_refused_without_an_editors_password(
+def test_ui_requires_the_password_of_an_editor(
     stack: Stack, production: str, user: str | None
 ) -> None:
     assert ask(stack, production, user).status_code == 401
 
 
 @pytest.mark.parametrize("user", [None, "vi:wrong", "ed"])
-def test_the_view_is_refused_without_a_viewers_password(
+def test_read_only_ui_requires_the_password_of_a_viewer(
     stack: Stack, production: str, user: str | None
 ) -> None:
     assert ask(stack, production, user, path="/view").status_code == 401
 
 
-def test_an_editor_may_act(stack: Stack, production: str) -> None:
+def test_editor_may_change(stack: Stack, production: str) -> None:
     answer = ask(stack, production, "ed", RELOAD).json()
     assert answer["data"]["reloadRepositoryLocation"]["__typename"] == "WorkspaceLocationEntry"
 
@@ -152,12 +152,12 @@ def test_viewer_cannot_run_mutations(stack: Stack, production: str, mutation: st
 
 @pytest.mark.parametrize("user", [None, "ed", "vi"])
 @pytest.mark.usefixtures("production")
-def test_the_portal_is_refused_without_an_askers_password(stack: Stack, user: str | None) -> None:
+def test_portal_requires_the_password_of_an_asker(stack: Stack, user: str | None) -> None:
     assert ask_portal(stack, "/", user).status_code == 401
 
 
 @pytest.mark.usefixtures("production")
-def test_an_asker_has_the_portal_and_is_sent_on_to_the_ui_of_people(stack: Stack) -> None:
+def test_asker_may_use_the_portal_and_gets_links_to_the_ui(stack: Stack) -> None:
     assert ask_portal(stack, "/", "as").status_code == 200
     body = {"borough": "Nowhere", "start_date": "2023-01-10", "end_date": "2023-01-25"}
     refused = ask_portal(stack, "/api/requests", "as", method="POST", json=body)
@@ -255,14 +255,14 @@ def test_websocket_of_another_site_is_refused(
         assert int(connection.recv(4096).split()[1]) == status
 
 
-def test_ui_is_served_under_its_names_alone(stack: Stack, production: str) -> None:
+def test_ui_is_served_under_its_own_names_only(stack: Stack, production: str) -> None:
     port = stack.settings["TAXI_HTTPS_PORT"]
     assert ask(stack, production, "ed", Host=f"{UI_HOST}:{port}").status_code == 200
     assert ask(stack, production, "ed", Host=f"rebound.example:{port}").status_code == 400
 
 
 @pytest.mark.usefixtures("production")
-def test_production_publishes_the_proxy_alone(stack: Stack) -> None:
+def test_production_publishes_only_the_proxy(stack: Stack) -> None:
     published = {}
     for container in stack.compose("ps", "--quiet").split():
         (found,) = stack.inspect(container)
@@ -273,7 +273,7 @@ def test_production_publishes_the_proxy_alone(stack: Stack) -> None:
 
 
 @pytest.mark.usefixtures("production")
-def test_portal_believes_the_proxy_alone(stack: Stack) -> None:
+def test_portal_trusts_only_the_proxy(stack: Stack) -> None:
     (proxy,) = stack.inspect(stack.container("proxy"))
     address = proxy["NetworkSettings"]["Networks"][f"{stack.project}_front"]["IPAddress"]
     trusted = stack.execute("portal", "printenv", "FORWARDED_ALLOW_IPS").strip()

@@ -32,7 +32,7 @@ def tried_script(stack: Stack, name: str, folder: Path) -> subprocess.CompletedP
     )
 
 
-def test_what_was_lost_after_a_backup_is_back_after_a_restore(stack: Stack, tmp_path: Path) -> None:
+def test_restore_brings_back_data_deleted_after_the_backup(stack: Stack, tmp_path: Path) -> None:
     run = stack.graphql.launch("ingestion", "trip_update_job", tags=MONTH)
     assert stack.wait_for_run(run) == "SUCCESS", stack.graphql.run_failure(run)
     wait_for(lambda: not stack.runs_going(), what="the removal of ended runs")
@@ -67,7 +67,7 @@ def test_what_was_lost_after_a_backup_is_back_after_a_restore(stack: Stack, tmp_
     assert digest_of_lake(stack) == lake
 
 
-def test_the_database_is_migrated_before_webserver_and_daemon_start(stack: Stack) -> None:
+def test_database_is_migrated_before_services_start(stack: Stack) -> None:
     names = ("migrate", "webserver", "daemon")
     migrate, *users = (
         stack.inspect(stack.compose("ps", "--all", "--quiet", name).strip())[0]["State"]
@@ -78,9 +78,7 @@ def test_the_database_is_migrated_before_webserver_and_daemon_start(stack: Stack
         assert migrate["FinishedAt"] < user["StartedAt"]
 
 
-def test_a_damaged_backup_is_refused_before_anything_is_touched(
-    stack: Stack, tmp_path: Path
-) -> None:
+def test_damaged_backup_is_refused_before_any_change(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "data-root").write_text("/data\n")
     for file in ("database", "data"):
         (tmp_path / f"{file}.tar.gz").write_bytes(b"not gzip")

@@ -1,4 +1,4 @@
-"""Deploys of one location while the platform works: what changes, and what nobody notices."""
+"""Deploys of one location while the platform works: what changes, and what does not."""
 
 import io
 import shutil
@@ -137,7 +137,7 @@ def servers(stack: Stack) -> dict[str, str]:
     return {name: stack.container(name) for name in services}
 
 
-def test_a_deploy_leaves_runs_and_neighbours_alone(
+def test_deploy_leaves_runs_and_other_locations_alone(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
 ) -> None:
     first = stack.graphql.launch("ingestion", "trip_update_job", tags=MONTH)
@@ -188,7 +188,7 @@ def test_the_next_run_is_of_the_new_image(stack: Stack) -> None:
     assert stack.wait_for_run(run) == "SUCCESS", stack.graphql.run_failure(run)
 
 
-def test_a_column_that_a_neighbour_relies_on_cannot_be_dropped_by_a_deploy(
+def test_deploy_cannot_drop_a_column_that_a_location_reads(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, images = servers(stack), stack.graphql.location_images()
@@ -203,7 +203,7 @@ def test_a_column_that_a_neighbour_relies_on_cannot_be_dropped_by_a_deploy(
     assert stack.graphql.location_images() == images
 
 
-def test_a_deploy_that_is_interrupted_half_way_starts_the_old_server_again(
+def test_interrupted_deploy_starts_the_old_server_again(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, images = servers(stack), stack.graphql.location_images()
@@ -222,7 +222,7 @@ def test_a_deploy_that_is_interrupted_half_way_starts_the_old_server_again(
     assert stack.graphql.location_images() == images
 
 
-def test_two_deploys_of_a_location_do_not_meet(
+def test_second_deploy_of_a_location_is_refused(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with deployment(stack, monkeypatch).lock():

@@ -50,7 +50,7 @@ def on_s3(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         remove(stack)
 
 
-def test_from_up_to_the_chart_of_a_request_on_s3(on_s3: Stack) -> None:
+def test_request_becomes_a_chart_on_s3(on_s3: Stack) -> None:
     run = on_s3.graphql.launch("ingestion", "trip_update_job", tags=RANGE)
     assert on_s3.wait_for_run(run) == "SUCCESS", on_s3.graphql.run_failure(run)
     body = json.dumps(REQUEST)
@@ -72,13 +72,13 @@ def test_from_up_to_the_chart_of_a_request_on_s3(on_s3: Stack) -> None:
     assert on_s3.python("ingestion", "import os; print(os.listdir('/data/outputs'))") == "[]\n"
 
 
-def test_what_a_run_printed_is_on_s3(on_s3: Stack) -> None:
+def test_logs_of_a_run_are_on_s3(on_s3: Stack) -> None:
     assert "STEP_SUCCESS" in printed_by_last_run(on_s3)
     listed = "print(s3.list_objects_v2(Bucket='taxi', Prefix='logs')['KeyCount'])"
     assert int(on_s3.python("ingestion", f"{CLIENT}\n{listed}")) > 0
 
 
-def test_portal_on_s3_works_with_keys_of_its_own_alone(on_s3: Stack) -> None:
+def test_portal_on_s3_requires_its_own_keys(on_s3: Stack) -> None:
     address = f"http://127.0.0.1:{on_s3.portal_port}"
     reports = requests.get(f"{address}/api/reports", timeout=30)
     assert reports.status_code == 200, reports.text

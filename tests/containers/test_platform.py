@@ -21,7 +21,7 @@ RANGE = {
 REQUEST = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-02-25"}
 
 
-def test_from_up_to_the_chart_of_a_request(stack: Stack, figure: Callable[[str], None]) -> None:
+def test_request_becomes_a_chart(stack: Stack, figure: Callable[[str], None]) -> None:
     figure(f"from `up` to three loaded locations: {stack.start_seconds:.1f} s")
     run = stack.graphql.launch("ingestion", "trip_update_job", tags=RANGE)
     assert stack.wait_for_run(run) == "SUCCESS", stack.graphql.run_failure(run)
@@ -36,7 +36,7 @@ open("/data/requests/first.json", "w").write({json.dumps(REQUEST)!r})
     assert head == "b'\\x89PNG'\n"
 
 
-def test_what_a_run_printed_is_read_in_the_ui_after_its_container_is_gone(stack: Stack) -> None:
+def test_ui_shows_logs_of_a_run_whose_container_is_gone(stack: Stack) -> None:
     assert "STEP_SUCCESS" in printed_by_last_run(stack)
 
 
@@ -62,7 +62,7 @@ def sources(stack: Stack, service: str) -> set[str]:
     return set(stack.execute(service, "ls", "/app/src").split()) - {"__pycache__"}
 
 
-def test_an_image_holds_one_location_and_nothing_of_another(stack: Stack) -> None:
+def test_image_holds_the_code_of_one_location_only(stack: Stack) -> None:
     for name in NAMES:
         assert sources(stack, name) == {name, "taxi_shared"}
         others = [other for other in NAMES if other != name]
@@ -80,7 +80,7 @@ def test_every_image_starts_python_by_the_hook(stack: Stack) -> None:
         assert int(stack.python(service, "import gc; print(gc.get_threshold()[0])")) > 700
 
 
-def test_a_container_is_not_root_and_cannot_write_its_files(stack: Stack) -> None:
+def test_containers_are_not_root_and_read_only(stack: Stack) -> None:
     for service in (*NAMES, "webserver", "daemon"):
         assert stack.execute(service, "id", "-u") == "10001\n"
         folders = ("/app", "/usr", "/etc", "/home/dagster")
@@ -95,7 +95,7 @@ def test_a_container_is_not_root_and_cannot_write_its_files(stack: Stack) -> Non
         assert found["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
 
 
-def test_an_image_says_its_version_and_commit_and_its_size_is_told(
+def test_images_are_labeled_with_version_and_commit(
     stack: Stack, figure: Callable[[str], None]
 ) -> None:
     commit = command("git", "rev-parse", "HEAD", cwd=stack.root).strip()
@@ -112,7 +112,7 @@ def test_an_image_says_its_version_and_commit_and_its_size_is_told(
         figure(f"image of {name}: {size:.0f} MB, {own:.0f} of them on top of Python's")
 
 
-def test_nothing_is_published_but_the_ui_on_loopback(stack: Stack) -> None:
+def test_only_the_ui_and_portal_are_published_on_loopback(stack: Stack) -> None:
     published = {}
     for container in stack.compose("ps", "--quiet").split():
         (found,) = stack.inspect(container)
@@ -122,7 +122,7 @@ def test_nothing_is_published_but_the_ui_on_loopback(stack: Stack) -> None:
     assert published == dict.fromkeys([str(stack.port), str(stack.portal_port)], "127.0.0.1")
 
 
-def test_the_portal_reads_everything_and_writes_requests_alone(stack: Stack) -> None:
+def test_portal_reads_all_data_and_writes_only_requests(stack: Stack) -> None:
     address = f"http://127.0.0.1:{stack.portal_port}"
     assert requests.get(f"{address}/healthz", timeout=30).status_code == 200
     (found,) = stack.inspect(stack.container("portal"))
@@ -139,7 +139,7 @@ def test_the_portal_reads_everything_and_writes_requests_alone(stack: Stack) -> 
     assert answer.ok, answer.text
 
 
-def test_the_database_wants_its_password(stack: Stack) -> None:
+def test_database_requires_its_password(stack: Stack) -> None:
     tried = subprocess.run(
         [
             "docker",
@@ -162,7 +162,7 @@ def test_the_database_wants_its_password(stack: Stack) -> None:
     assert "password authentication failed" in tried.stderr
 
 
-def test_a_location_is_taken_away_and_added_while_the_others_go_on(stack: Stack) -> None:
+def test_removing_and_adding_a_location_leaves_others_alone(stack: Stack) -> None:
     files = [
         stack.root / name for name in ("docker-compose.yml", "deploy/workspace/workspace.yaml")
     ]
@@ -204,7 +204,7 @@ HTTPServer(("127.0.0.1", 9000), Receiver).serve_forever()
 """
 
 
-def test_a_location_that_does_not_start_keeps_nobody_from_the_others_and_is_told_of(
+def test_alert_for_location_that_does_not_start_and_others_load(
     stack: Stack,
 ) -> None:
     stack.settings |= {
@@ -227,8 +227,8 @@ def test_a_location_that_does_not_start_keeps_nobody_from_the_others_and_is_told
         assert errors.pop("analytics")
         assert set(errors.values()) == {None}
         assert receiver.stdout
-        told = (each for line in receiver.stdout for each in json.loads(line)["problems"])
-        of_location = next(each for each in told if each["kind"] == "location")
+        alerts = (each for line in receiver.stdout for each in json.loads(line)["problems"])
+        of_location = next(each for each in alerts if each["kind"] == "location")
         assert of_location["location"] == "analytics"
         assert of_location["link"].startswith("https://taxi.example.org/")
     finally:
@@ -240,7 +240,7 @@ def test_a_location_that_does_not_start_keeps_nobody_from_the_others_and_is_told
     stack.wait_for_locations()
 
 
-def test_a_restart_of_everything_in_the_middle_of_a_backfill_lets_it_complete(stack: Stack) -> None:
+def test_backfill_completes_after_a_restart_of_all_services(stack: Stack) -> None:
     started = stack.graphql.ask(
         """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(
               backfillParams: $params) { __typename
@@ -258,7 +258,7 @@ def test_a_restart_of_everything_in_the_middle_of_a_backfill_lets_it_complete(st
     stack.compose("stop")
     containers = stack.compose("ps", "--all", "--quiet").split()
     ended = {each["Name"]: each["State"]["ExitCode"] for each in stack.inspect(*containers)}
-    assert not [name for name, status in ended.items() if status == 137], "all stopped when told"
+    assert not [name for name, status in ended.items() if status == 137], "all stopped at SIGTERM"
     stack.compose("up", "--detach", "--wait")
     stack.wait_for_locations()
 
@@ -282,7 +282,7 @@ def test_a_restart_of_everything_in_the_middle_of_a_backfill_lets_it_complete(st
     assert len(runs) == 2
 
 
-def test_token_of_the_source_reaches_ingestion_alone(stack: Stack) -> None:
+def test_only_ingestion_gets_the_token_of_the_source(stack: Stack) -> None:
     services = stack.settings | {"TLC_SOURCE_TOKEN": "secret", "TAXI_SECRETS": "name"}
     given = Stack(stack.root, stack.project, stack.port, stack.portal_port, services)
     found = json.loads(given.compose("config", "--format", "json"))["services"]

@@ -25,7 +25,7 @@ def page(stack: Stack, chromium: str) -> Iterator[Page]:
         browser.close()
 
 
-def test_the_locations_are_loaded_with_their_images_and_reload(stack: Stack, page: Page) -> None:
+def test_ui_shows_locations_with_images_and_reloads_them(stack: Stack, page: Page) -> None:
     page.goto("/deployment/locations")
     for name in NAMES:
         row = page.get_by_role("row").filter(has_text=re.compile(rf"\b{name}\b"))
@@ -36,7 +36,7 @@ def test_the_locations_are_loaded_with_their_images_and_reload(stack: Stack, pag
     expect(toast).to_have_count(0)
     before = loaded_at(stack)
     page.get_by_text("Reload", exact=True).first.click()
-    expect(toast.first).to_be_visible(timeout=SLOW)  # the location imports Dagster anew
+    expect(toast.first).to_be_visible(timeout=SLOW)  # the location imports Dagster again
     after = loaded_at(stack)
     assert [name for name in NAMES if after[name] > before[name]], "one was loaded again"
     expect(page.get_by_text("Loaded")).to_have_count(len(NAMES))
