@@ -17,6 +17,7 @@ from taxi_platform.workspace import ROOT
 
 # TEST_TLC_FILES may name a folder of whole months in their place.
 REAL_FILES = ROOT / "examples" / "tlc"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SETTINGS = ("TAXI_", "TLC_", "DUCKDB_", "DAGSTER_", "AWS_")
 
 
@@ -76,11 +77,11 @@ def real_files() -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The path of a real browser."""
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.fail("Chromium is not installed: apt-get install chromium")
-    return found
+    """The path of a real browser: Chromium, by the name that it has on this machine."""
+    found = [path for name in BROWSERS if (path := shutil.which(name))]
+    if not found:
+        pytest.fail(f"There is none of {', '.join(BROWSERS)} here: apt-get install chromium")
+    return found[0]
 
 
 @pytest.fixture(scope="session")
