@@ -1,259 +1,245 @@
-"""The sensor, tick by tick, on folders of requests."""
+"""The sensors, tick by tick, on folders of requests."""
 
 import json
 import os
 import shutil
 import threading
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from adhoc_reports.defs.intake import adhoc_request_job, adhoc_request_sensor
-from adhoc_reports.defs.requests import adhoc_request
-from adhoc_reports.lib import intake, outputs
-from adhoc_reports.lib.intake import Record
+from adhoc_reports.defs.intake import (
+    adhoc_request_cancellation_sensor,
+    adhoc_request_failure_sensor,
+    adhoc_request_job,
+    adhoc_request_sensor,
+)
+from adhoc_reports.lib.catalog import read_intake_status
+from adhoc_reports.lib.failure import CANCELLED
+from adhoc_reports.lib.outcome import Status, utc_now
 from adhoc_reports.lib.request import MAX_BYTES
-from taxi_shared import storage
+from adhoc_reports.lib.store import ReportStore
+from taxi_shared import keys, storage
+from taxi_shared.ranges import LOCATION_TAG
 from taxi_shared.s3 import S3Error
 from taxi_shared.storage import DataRoot
 
-from .conftest import JANUARY, Office
+from .conftest import JANUARY, Intake
 
 QUEENS = {**JANUARY, "borough": "Queens"}
+NOTHING = "No new or changed requests."
 
 
-def ledger(office):
-    return json.loads(intake.ledger_path(office.root).read_text())
+def start_run(intake: Intake, name: str, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
+    """A run of a report as Dagster knows it, of which no process is left."""
+    partition = {"dagster/partition": name, LOCATION_TAG: "adhoc_reports"}
+    return intake.instance.create_run_for_job(intake.job, status=status, tags={**partition, **tags})
 
 
-def run_keys(office):
-    """The run keys that a tick requests."""
-    return [request.run_key for request in office.tick().run_requests]
-
-
-def test_sensor_runs_every_second_by_default():
+def test_sensor_runs_every_second_by_default() -> None:
     assert adhoc_request_sensor.minimum_interval_seconds == 1
     assert adhoc_request_sensor.default_status == dg.DefaultSensorStatus.RUNNING
     assert adhoc_request_sensor.job_name == adhoc_request_job.name == "adhoc_request_job"
 
 
-def test_request_becomes_one_run_with_its_values_and_name(office):
-    office.put("jan.json")
-    (request,) = office.tick().run_requests
-    config = request.run_config["ops"]["adhoc_request"]["config"]
-    assert config == {"filename": "jan.json", **JANUARY}
-    assert request.tags["request"] == "jan"
-    assert request.run_key.startswith("jan.json ")
+def test_request_becomes_one_run_of_its_partition(intake: Intake) -> None:
+    intake.put("jan.json")
+    (request,) = intake.tick().run_requests or ()
+    assert request.partition_key == "jan"
+    assert request.run_config == {}
+    assert (request.run_key or "").startswith("jan ")
+    assert intake.partitions == ["jan"]
 
 
-def test_request_is_not_requested_again(office):
-    office.put("jan.json")
-    assert office.requested() == ["jan.json"]
+def test_request_is_answered_once(loaded: Intake) -> None:
+    loaded.put("jan.json")
+    assert loaded.answer() == ["jan"]
     for _ in range(3):
-        assert office.requested() == []
-    assert office.batch() == {}
-    assert list(ledger(office)) == ["jan.json"]
+        assert loaded.skip_message() == NOTHING
 
 
-def test_changed_request_is_requested_under_another_key(office):
-    office.put("jan.json")
-    (first,) = office.tick().run_requests
-    office.tick()
-    office.put("jan.json", QUEENS)
-    (second,) = office.tick().run_requests
-    office.put("jan.json")
-    (third,) = office.tick().run_requests
-    assert len({first.run_key, second.run_key, third.run_key}) == 3
-    assert office.requested() == []
+def test_run_that_is_not_started_is_requested_by_the_same_key(intake: Intake) -> None:
+    intake.put("jan.json")
+    first, second = ((intake.tick().run_requests or ())[0].run_key for _ in range(2))
+    assert first == second
 
 
-def test_request_is_answered_again_when_it_comes_back(office):
-    office.put("jan.json")
-    office.tick()
-    office.tick()
-    (office.root.requests / "jan.json").unlink()
-    assert office.requested() == []
-    assert ledger(office) == {}
-    office.put("jan.json")
-    assert office.requested() == ["jan.json"]
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
+def test_changed_request_waits_for_its_run(intake: Intake, status: dg.DagsterRunStatus) -> None:
+    intake.put("jan.json")
+    run = start_run(intake, "jan", status)
+    assert intake.requested() == []
+    intake.instance.report_run_canceled(run)
+    assert intake.requested() == ["jan"]
 
 
-def change_hint(path, how):
+def test_run_of_another_asset_with_the_same_partition_is_ignored(intake: Intake) -> None:
+    intake.put("2023-01-01.json")
+
+    @dg.asset(partitions_def=dg.MonthlyPartitionsDefinition("2023-01-01"))
+    def other() -> None: ...
+
+    job = dg.Definitions(assets=[other]).resolve_implicit_global_asset_job_def()
+    tags = {"dagster/partition": "2023-01-01", LOCATION_TAG: "adhoc_reports"}
+    intake.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    assert intake.requested() == ["2023-01-01"]
+
+
+def test_changed_request_is_answered_under_another_key(loaded: Intake) -> None:
+    run_keys = set()
+    for content in (JANUARY, QUEENS, JANUARY):
+        loaded.put("jan.json", content)
+        (request,) = loaded.tick().run_requests or ()
+        loaded.run("jan", run_key=request.run_key or "")
+        run_keys.add(request.run_key)
+        assert loaded.requested() == []
+    assert len(run_keys) == 3
+
+
+def test_deleted_request_takes_its_outputs_with_it(loaded: Intake) -> None:
+    for name in ("jan", "feb"):
+        loaded.put(f"{name}.json")
+    loaded.answer()
+    loaded.remove("jan.json")
+    assert loaded.skip_message() == NOTHING
+    assert loaded.partitions == ["feb"]
+    assert loaded.outputs() == ["feb.csv", "feb.json", "feb.png"]
+
+
+def test_outputs_stay_where_that_is_set(loaded: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_KEEP_OUTPUTS", "on")
+    for name in ("jan", "feb"):
+        loaded.put(f"{name}.json")
+    loaded.answer()
+    loaded.remove("jan.json")
+    loaded.tick()
+    assert loaded.partitions == ["feb"]
+    assert "jan.png" in loaded.outputs()
+    assert loaded.skip_message() == NOTHING
+    loaded.put("jan.json")  # its report answers it still
+    assert loaded.requested() == []
+    assert loaded.partitions == ["feb", "jan"]
+
+
+def test_request_that_comes_back_is_answered_again(loaded: Intake) -> None:
+    loaded.put("jan.json")
+    loaded.put("feb.json")
+    loaded.answer()
+    loaded.remove("jan.json")
+    loaded.tick()
+    loaded.put("jan.json")
+    assert loaded.answer() == ["jan"]
+
+
+def test_request_deleted_during_its_run_is_withdrawn_after_it(loaded: Intake) -> None:
+    loaded.put("jan.json")
+    loaded.put("feb.json")
+    loaded.answer()
+    run = start_run(loaded, "jan", dg.DagsterRunStatus.STARTED)
+    loaded.remove("jan.json")
+    loaded.tick()
+    assert loaded.partitions == ["feb", "jan"]
+    loaded.instance.report_run_canceled(run)
+    loaded.tick()
+    assert loaded.partitions == ["feb"]
+
+
+def test_missing_folder_withdraws_nothing(loaded: Intake) -> None:
+    loaded.put("jan.json")
+    loaded.answer()
+    folder = Path(str(loaded.root.requests))
+    folder.rename(folder.with_name("elsewhere"))
+    assert loaded.skip_message() == NOTHING
+    assert loaded.partitions == ["jan"]
+    assert "jan.png" in loaded.outputs()
+    folder.with_name("elsewhere").rename(folder)
+    assert loaded.requested() == []
+
+
+def test_failed_listing_fails_the_tick_and_withdraws_nothing(
+    loaded: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded.put("jan.json")
+    loaded.answer()
+
+    def deny(*_args: object, **_options: object) -> None:
+        raise PermissionError("access denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(loaded.root.requests.fs), "ls", deny)
+        with pytest.raises(PermissionError, match="access denied"):
+            loaded.tick()
+    assert loaded.partitions == ["jan"]
+    assert loaded.requested() == []
+
+
+def test_outputs_that_cannot_be_removed_keep_the_partition(
+    loaded: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded.put("jan.json")
+    loaded.put("feb.json")
+    loaded.answer()
+    loaded.remove("jan.json")
+
+    def deny(*_: object) -> None:
+        raise S3Error("access denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReportStore, "remove_outputs", deny)
+        loaded.tick()
+    assert loaded.partitions == ["feb", "jan"]
+    loaded.tick()
+    assert loaded.partitions == ["feb"]
+
+
+def test_partition_added_by_hand_is_not_withdrawn(intake: Intake) -> None:
+    intake.put("jan.json")
+    intake.instance.add_dynamic_partitions("reports", ["by hand"])
+    intake.tick()
+    assert "by hand" in intake.partitions
+
+
+def change_hint(path: Path, how: str) -> None:
     """Change what a listing says of a file, and not its content."""
     match how:
         case "chmod":
-            os.chmod(path, 0o600)
+            path.chmod(0o600)
         case "touch":
             os.utime(path)
         case "copy":
             shutil.copy2(path, f"{path}.copy.partial")
-            os.rename(f"{path}.copy.partial", path)
+            Path(f"{path}.copy.partial").rename(path)
 
 
 @pytest.mark.parametrize("how", ["chmod", "touch", "copy"])
-def test_file_of_the_same_content_is_not_answered_again(office, how):
-    office.put("jan.json")
-    assert office.requested() == ["jan.json"]
-    office.tick()
-    before = ledger(office)["jan.json"]
-    change_hint(office.root.requests / "jan.json", how)
-    assert office.requested() == []
-    after = ledger(office)["jan.json"]
-    assert after[0] != before[0]
-    assert after[1:] == before[1:]
+def test_file_of_the_same_content_is_not_answered_again(loaded: Intake, how: str) -> None:
+    loaded.put("jan.json")
+    loaded.answer()
+    change_hint(Path(str(loaded.root.requests)) / "jan.json", how)
+    assert loaded.requested() == []
 
 
-def test_chmod_right_after_a_tick_starts_no_run(office):
-    office.put("jan.json")
-    assert office.requested() == ["jan.json"]
-    change_hint(office.root.requests / "jan.json", "chmod")
-    assert office.requested() == []
-    assert office.requested() == []
+def test_new_instance_takes_over_the_reports(loaded: Intake) -> None:
+    loaded.put("jan.json")
+    loaded.answer()
+    with dg.DagsterInstance.ephemeral() as instance:
+        other = Intake(loaded.root, instance)
+        assert other.requested() == []
+        assert other.partitions == ["jan"]
+        assert instance.get_materialized_partitions(keys.ADHOC_REQUEST) == {"jan"}
+        assert other.tick().asset_events == []
 
 
-def test_one_line_break_more_is_another_content(office):
-    office.put("jan.json")
-    (first,) = run_keys(office)
-    office.put("jan.json", json.dumps(JANUARY) + "\n")
-    (second,) = run_keys(office)
-    assert first != second
+def test_hidden_and_partial_files_are_ignored(intake: Intake) -> None:
+    intake.put(".jan.json")
+    intake.put(".jan.json.0f3a.partial")
+    assert intake.skip_message() == NOTHING
+    assert intake.rejections() == {}
 
 
-def test_restored_requests_start_no_runs(office):
-    for number in range(250):
-        office.put(f"{number}.json")
-    while office.requested():
-        pass
-    folder = str(office.root.requests)
-    shutil.copytree(folder, f"{folder}.restored")
-    shutil.rmtree(folder)
-    os.rename(f"{folder}.restored", folder)
-    for _ in range(3):
-        assert office.requested() == []
-
-
-def earlier_fingerprint(office, filename):
-    """What earlier releases stored of a file: the hint alone."""
-    files = intake.list_requests(office.root.requests)
-    return next(file.hint for file in files if file.name == filename)
-
-
-def test_upgrade_answers_nothing_again_and_then_knows_contents(office):
-    for name in ("jan.json", "changed.json", "a:b.json"):
-        office.put(name)
-    earlier = {name: earlier_fingerprint(office, name) for name in ("jan.json", "a:b.json")}
-    storage.write_text(
-        intake.ledger_path(office.root), json.dumps({**earlier, "changed.json": "of before"})
-    )
-    assert office.requested() == ["changed.json"]
-    assert office.requested() == []
-    assert office.errors() == {}
-    for name in ("jan.json", "changed.json", "a:b.json"):
-        change_hint(office.root.requests / name, "chmod")
-    assert office.requested() == []
-    assert office.errors() == {}
-
-
-def test_upgrade_takes_over_the_cursor(office):
-    office.put("jan.json")
-    office.cursor = json.dumps({"jan.json": earlier_fingerprint(office, "jan.json")})
-    assert office.requested() == []
-    assert len(ledger(office)["jan.json"]) == 3
-
-
-def test_old_name_is_refused_once_its_request_changes(office):
-    office.put("a:b.json")
-    storage.write_text(
-        intake.ledger_path(office.root),
-        json.dumps({"a:b.json": earlier_fingerprint(office, "a:b.json")}),
-    )
-    office.tick()
-    office.put("a:b.json", QUEENS)
-    assert "leave out :, which Windows does not allow" in office.skip_message()
-
-
-def test_repeated_tick_requests_the_same_run_keys(office):
-    office.put("jan.json")
-    office.tick()
-    office.put("feb.json")
-    keys = [[r.run_key for r in office.tick(keep_cursor=True).run_requests] for _ in range(2)]
-    assert keys[0] == keys[1]
-    assert len(keys[0]) == 1
-    assert "feb.json" not in ledger(office)
-
-
-def test_ledger_holds_only_files_whose_runs_are_launched(office):
-    office.put("jan.json")
-    office.tick()
-    assert not intake.ledger_path(office.root).exists()
-    office.tick()
-    assert "jan.json" in ledger(office)
-
-
-def test_reset_cursor_does_not_change_the_run_keys(office):
-    office.put("jan.json")
-    (first,) = office.tick().run_requests
-    office.cursor = None
-    (second,) = office.tick().run_requests
-    assert first.run_key == second.run_key
-
-
-def test_new_instance_answers_nothing_of_the_ledger_again(office):
-    office.put("jan.json")
-    office.tick()
-    office.tick()
-    office.cursor = None
-    assert office.requested() == []
-
-
-def test_damaged_ledger_is_rewritten_with_the_same_keys(office):
-    office.put("jan.json")
-    (first,) = office.tick().run_requests
-    office.tick()
-    intake.ledger_path(office.root).write_text("{half")
-    (second,) = office.tick().run_requests
-    assert first.run_key == second.run_key
-    assert office.requested() == []
-
-
-def test_missing_folder_is_no_error_and_forgets_nothing(office):
-    assert "There is no folder" in office.skip_message()
-    office.put("jan.json")
-    office.tick()
-    office.tick()
-    os.rename(office.root.requests, office.root.base / "elsewhere")
-    assert "There is no folder" in office.skip_message()
-    assert "jan.json" in ledger(office)
-    os.rename(office.root.base / "elsewhere", office.root.requests)
-    assert office.requested() == []
-
-
-def test_failed_listing_fails_the_tick_and_forgets_nothing(office, monkeypatch):
-    office.put("jan.json")
-    office.tick()
-    office.tick()
-    known = ledger(office)
-
-    def denied(*_args: object, **_options: object) -> None:
-        raise PermissionError("access denied")
-
-    monkeypatch.setattr(type(office.root.requests.fs), "ls", denied)
-    with pytest.raises(PermissionError, match="access denied"):
-        office.tick()
-    monkeypatch.undo()
-    assert ledger(office) == known
-    assert office.requested() == []
-
-
-def test_hidden_and_partial_files_are_ignored(office):
-    office.put(".jan.json")
-    office.put(".jan.json.0f3a.partial")
-    assert office.skip_message() == "No new or changed requests."
-    assert office.errors() == {}
-
-
-def bad_files(office):
-    """Puts one of each kind into the folder; returns what is said of it, by the report's name."""
+def put_bad_files(intake: Intake) -> dict[str, str]:
+    """Put one of each kind into the folder; returns a part of its rejection, by name."""
     contents = {
         "empty": b"",
         "half": json.dumps(JANUARY).encode()[:40],
@@ -270,11 +256,12 @@ def bad_files(office):
         "manhattan_map": json.dumps(JANUARY).encode(),
     }
     for name, content in contents.items():
-        office.put(f"{name}.json", content)
-    (office.root.requests / "folder.json").mkdir()
-    (office.root.requests / "link.json").symlink_to("/etc/hostname")
-    (office.root.requests / "dangling.json").symlink_to("nowhere")
-    os.mkfifo(office.root.requests / "pipe.json")
+        intake.put(f"{name}.json", content)
+    folder = Path(str(intake.root.requests))
+    (folder / "folder.json").mkdir()
+    (folder / "link.json").symlink_to("/etc/hostname")
+    (folder / "dangling.json").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.json")
     return {
         "empty": "is empty",
         "half": "is not JSON",
@@ -295,241 +282,256 @@ def bad_files(office):
     }
 
 
-def test_bad_files_of_every_kind_hold_up_no_other(office):
-    expected = bad_files(office)
-    office.put("jan.json")
-    assert office.requested() == ["jan.json"]
-    errors = office.errors()
+def test_bad_files_of_every_kind_delay_no_other(intake: Intake) -> None:
+    expected = put_bad_files(intake)
+    intake.put("jan.json")
+    assert intake.requested() == ["jan"]
+    rejections = intake.rejections()
     for name, reason in expected.items():
-        assert reason in errors[f"{name}.error.json"], name
-        assert f"{name}.json" in errors[f"{name}.error.json"]
-    assert len(errors) == len(expected) + 1
-    assert any("another name" in reason for reason in errors.values())
+        assert reason in rejections[name], name
+        assert f"{name}.json" in rejections[name]
+    assert len(rejections) == len(expected) + 1
+    assert any("another name" in reason for reason in rejections.values())
+    assert intake.partitions == ["jan"]
 
 
-def test_bad_file_is_reported_once(office):
-    office.put("atlantis.json", {**JANUARY, "borough": "Atlantis"})
-    assert "borough is 'Atlantis'; expected one of Bronx" in office.skip_message()
-    report = office.root.outputs / "atlantis.error.json"
-    assert json.loads(report.read_text())["request"] == "atlantis.json"
-    report.unlink()
-    assert office.skip_message() == "No new or changed requests."
-    assert office.errors() == {}
+def test_bad_file_is_rejected_once(intake: Intake) -> None:
+    intake.put("atlantis.json", {**JANUARY, "borough": "Atlantis"})
+    assert "borough is 'Atlantis'; expected one of Bronx" in intake.skip_message()
+    assert intake.outcome("atlantis").filename == "atlantis.json"
+    assert intake.skip_message() == NOTHING
 
 
-def test_bad_file_that_is_changed_is_read_again(office):
-    office.put("jan.json", "{}")
-    assert office.requested() == []
-    office.put("jan.json", {**JANUARY, "borough": "Atlantis"})
-    assert "Atlantis" in office.skip_message()
-    office.put("jan.json")
-    assert office.requested() == ["jan.json"]
+def test_bad_file_that_is_corrected_is_answered(loaded: Intake) -> None:
+    loaded.put("jan.json", "{}")
+    assert loaded.answer() == []
+    loaded.put("jan.json", {**JANUARY, "borough": "Atlantis"})
+    assert "Atlantis" in loaded.skip_message()
+    loaded.put("jan.json")
+    assert loaded.answer() == ["jan"]
+    assert loaded.outcome("jan").status is Status.DONE
+    assert loaded.rejections() == {}
 
 
 REFUSED_NAMES = (
     *("a\nb.json", "a\\b.json", "x" * 250 + ".json", "é" * 101 + ".json", "a\udcffb.json"),
     *("s3::x.json", "http:::x.json", "data:,x.json", "a:b.json", "con.json", " .json", "x .json"),
-    *("\u200bx.json", "x.JSON", "x.json.txt", "x.json ", "*.json"),
+    *("\u200bx.json", "x.JSON", "x.json.txt", "x.json ", "*.json", "to...be.json"),
 )
 
 
-def test_refused_names_hold_up_no_other(office):
+def test_refused_names_delay_no_other(intake: Intake) -> None:
     for name in (*REFUSED_NAMES, "jan.json"):
-        office.put(name)
-    assert office.requested() == ["jan.json"]
-    errors = office.errors()
-    assert len(errors) == len(REFUSED_NAMES)
-    assert all("cannot be the name of a request: " in reason for reason in errors.values())
-    reports = [json.loads(path.read_text()) for path in office.root.outputs.glob("*.error.json")]
-    assert {report["request"] for report in reports} == set(REFUSED_NAMES)
-    assert office.skip_message() == "No new or changed requests."
+        intake.put(name)
+    assert intake.requested() == ["jan"]
+    rejections = intake.rejections()
+    assert len(rejections) == len(REFUSED_NAMES)
+    assert all("cannot be the name of a request: " in each for each in rejections.values())
+    start_run(intake, "jan", dg.DagsterRunStatus.STARTED)
+    assert intake.skip_message() == NOTHING
 
 
-def test_misnamed_file_is_reported_with_the_name_to_use(office):
-    office.put("jan.json.txt")
-    assert office.skip_message() == (
+def test_misnamed_file_is_rejected_with_the_name_to_use(intake: Intake) -> None:
+    intake.put("jan.json.txt")
+    assert intake.skip_message() == (
         "jan.json.txt cannot be the name of a request: rename it to jan.json: the name must end "
         "with .json"
     )
 
 
-def test_error_on_a_name_goes_when_the_file_is_renamed(office):
+def test_rejection_goes_when_the_file_is_renamed(intake: Intake) -> None:
     for name in ("jan.JSON", "a:b.json", "half.json"):
-        office.put(name, None if name != "half.json" else "{")
-    office.tick()
-    office.tick()
-    assert len(office.errors()) == 3
-    for name in ("jan.JSON", "a:b.json", "half.json"):
-        (office.root.requests / name).rename(office.root.requests / f".{name}")
-    (office.root.requests / ".jan.JSON").rename(office.root.requests / "jan.json")
-    assert office.requested() == ["jan.json"]
-    assert list(office.errors()) == ["half.error.json"]
+        intake.put(name, "{" if name == "half.json" else None)
+    intake.tick()
+    assert len(intake.rejections()) == 3
+    folder = Path(str(intake.root.requests))
+    (folder / "a:b.json").unlink()
+    (folder / "jan.JSON").rename(folder / "jan.json")
+    assert intake.requested() == ["jan"]
+    assert list(intake.rejections()) == ["half"]
 
 
-def test_file_that_grows_under_another_name_is_reported_once(office):
-    office.put("jan.json.txt", "{")
-    assert "rename it to jan.json" in office.skip_message()
-    office.put("jan.json.txt", "{}")
-    assert office.skip_message() == "No new or changed requests."
+def test_misnamed_file_that_grows_is_rejected_once(intake: Intake) -> None:
+    intake.put("jan.json.txt", "{")
+    assert "rename it to jan.json" in intake.skip_message()
+    intake.put("jan.json.txt", "{}")
+    assert intake.skip_message() == NOTHING
 
 
-def test_second_of_two_names_that_differ_by_case_is_refused(office):
-    office.put("jan.json")
-    assert office.requested() == ["jan.json"]
-    office.put("Jan.json", QUEENS)
-    assert "macOS and Windows take it for the name of jan.json" in office.skip_message()
-    assert list(office.errors()) == ["Jan.error.json"]
-    office.put("Jan.json", {**QUEENS, "borough": "Bronx"})
-    assert office.requested() == []
-    office.put("jan.json", QUEENS)
-    assert office.requested() == ["jan.json"]
+def test_second_of_two_names_that_differ_by_case_is_rejected(loaded: Intake) -> None:
+    loaded.put("jan.json")
+    loaded.answer()
+    loaded.put("Jan.json", QUEENS)
+    assert "macOS and Windows take it for the name of jan.json" in loaded.skip_message()
+    assert list(loaded.rejections()) == ["Jan"]
+    loaded.put("jan.json", QUEENS)
+    assert loaded.answer() == ["jan"]
+    loaded.remove("jan.json")
+    assert loaded.requested() == ["Jan"]
 
 
-@pytest.mark.parametrize("error", [ValueError("bad path"), S3Error("no such bucket")])
-def test_error_of_any_kind_stops_no_other_file(office, monkeypatch, error):
-    office.put("bad.json", "{")
-    office.put("jan.json")
+def test_rejection_that_cannot_be_written_is_retried(intake: Intake) -> None:
+    intake.put("bad.json", "{}")
+    intake.put("jan.json")
+    folder = Path(str(intake.root.outputs)) / "bad.json"
+    folder.mkdir(parents=True)
+    assert intake.requested() == ["jan"]
+    folder.rmdir()
+    intake.tick()
+    assert "borough is missing" in intake.rejections()["bad"]
 
-    def fail(*_: object) -> None:
-        raise error
 
+def test_request_is_answered_once_access_is_granted(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake.put("jan.json")
     with monkeypatch.context() as patch:
-        patch.setattr(outputs, "report_error", fail)
-        assert office.requested() == ["jan.json"]
-    assert "not JSON" in office.skip_message()
+        read = storage.read_all_bounded
 
+        def deny(folder: object, names: list[str], limit: int) -> list[bytes | Exception]:
+            if folder == intake.root.outputs:
+                return read(intake.root.outputs, names, limit)
+            return [PermissionError("access denied")] * len(names)
 
-def test_request_is_answered_once_access_is_granted(office, monkeypatch):
-    office.put("jan.json")
-    with monkeypatch.context() as patch:
-        patch.setattr(storage, "read_all_bounded", lambda *_: [PermissionError("access denied")])
-        assert "jan.json cannot be read; expected a file" in office.skip_message()
+        patch.setattr(storage, "read_all_bounded", deny)
+        assert "jan.json cannot be read; expected a file" in intake.skip_message()
         for _ in range(2):
-            assert office.skip_message() == "No new or changed requests."
-    assert office.requested() == ["jan.json"]
+            assert intake.skip_message() == NOTHING
+    assert intake.requested() == ["jan"]
 
 
-def test_unreadable_files_do_not_keep_a_new_request_waiting(office, monkeypatch):
-    for number in range(150):
-        office.put(f"{number}.json")
-    office.put("jan.json")
-    os.utime(office.root.requests / "jan.json", (4e9, 4e9))  # the last to be read
-    read = storage.read_all_bounded
-
-    def read_one(folder, names, limit):
-        broken = OSError(5, "Input/output error")
-        return [read(folder, [n], limit)[0] if n == "jan.json" else broken for n in names]
-
-    monkeypatch.setattr(storage, "read_all_bounded", read_one)
-    assert office.requested() == ["jan.json"]
+def test_file_that_times_out_is_read_at_the_next_tick(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake.put("jan.json")
+    with monkeypatch.context() as patch:
+        timeout = TimeoutError("slow down")
+        patch.setattr(storage, "read_all_bounded", lambda _, names, __: [timeout] * len(names))
+        assert intake.requested() == []
+    assert intake.requested() == ["jan"]
 
 
 @pytest.mark.parametrize("name", ["jan 2023", "Jänner", "一月", "=a", "[a]#%&'", "x" * 100])
-def test_unusual_names_become_runs(office, name):
-    office.put(f"{name}.json")
-    (request,) = office.tick().run_requests
-    assert request.tags["request"] == name
-    job = dg.Definitions(
-        [adhoc_request], jobs=[adhoc_request_job], resources={"database": office.database}
-    ).resolve_job_def("adhoc_request_job")
-    run = office.instance.create_run_for_job(
-        job, run_config=request.run_config, tags=dict(request.tags)
-    )
-    assert office.instance.get_run_by_id(run.run_id).tags["request"] == name
+def test_unusual_names_become_runs(loaded: Intake, name: str) -> None:
+    loaded.put(f"{name}.json")
+    assert loaded.answer() == [name]
+    assert loaded.outcome(name).status is Status.DONE
+    assert loaded.requested() == []
 
 
-def test_error_that_cannot_be_written_is_retried(office):
-    office.put("bad.json", "{}")
-    office.put("jan.json")
-    (office.root.outputs / "bad.error.json").mkdir(parents=True)
-    assert office.requested() == ["jan.json"]
-    (office.root.outputs / "bad.error.json").rmdir()
-    assert "borough is missing" in office.skip_message()
-    assert "bad.error.json" in office.errors()
-
-
-def test_file_that_times_out_is_read_at_the_next_tick(office, monkeypatch):
-    office.put("jan.json")
-    with monkeypatch.context() as patch:
-        patch.setattr(storage, "read_all_bounded", lambda *_: [TimeoutError("slow down")])
-        assert office.requested() == []
-    assert office.requested() == ["jan.json"]
-
-
-def test_ten_thousand_files_are_requested_100_per_tick(office):
-    office.root.requests.mkdir(parents=True)
-    content = json.dumps(JANUARY)
-    for number in range(10_000):
-        (office.root.requests / f"request {number:05}.json").write_text(content)
-    first = office.requested()
-    second = office.requested()
-    assert len(set(first) | set(second)) == 200
-    assert len(office.batch()) == 100
-    assert len(office.cursor) < 10_000
-    assert len(ledger(office)) == 100
-
-    files = intake.list_requests(office.root.requests)
-    records = {file.name: Record(file.hint, "content") for file in files}
-    intake.save_ledger(intake.ledger_path(office.root), records)
-    assert office.requested() == []
-    assert office.cursor == "{}"
-
-
-def test_the_cursor_stays_bounded_for_the_longest_names(office):
-    for number in range(150):
-        office.put("\x7f" * 200 + f"{number}.json", "{}")
-    office.tick()
-    assert len(office.batch()) == 100
-    assert len(office.cursor) < 200_000
-
-
-def test_skip_message_lists_ten_reasons(office):
+def test_skip_message_lists_ten_reasons(intake: Intake) -> None:
     for number in range(50):
-        office.put(f"{number}.json", "{}")
-    assert "and 40 more, see outputs/*.error.json" in office.skip_message()
+        intake.put(f"{number}.json", "{}")
+    assert "and 40 more, see outputs/*.json" in intake.skip_message()
 
 
-def test_request_on_s3_is_answered_once_per_content(instance, s3_root):
-    office = Office(DataRoot.at(s3_root), instance)
-    requests, outputs_folder = office.root.requests, office.root.outputs
-    assert office.skip_message() == f"There is no folder {requests} yet."
+def test_sensor_records_when_it_looked_last(intake: Intake) -> None:
+    intake.tick()
+    assert (utc_now() - read_intake_status(intake.root).checked).total_seconds() < 60
+
+
+def test_watching_tick_sees_a_request_as_it_is_dropped(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_REQUEST_WATCH_SECONDS", "20")
+    intake.put("first.json", "{}")
+    intake.tick()
+    timer = threading.Timer(0.3, intake.put, ["second.json"])
+    timer.start()
+    assert intake.requested() == ["second"]
+    timer.join()
+
+
+def test_watching_tick_without_requests_ends_with_a_reason(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_REQUEST_WATCH_SECONDS", "0.2")
+    intake.put("first.json", "{}")
+    intake.tick()
+    assert intake.skip_message() == NOTHING
+
+
+def test_request_on_s3_is_answered_once_per_content(
+    instance: dg.DagsterInstance, s3_root: str
+) -> None:
+    intake = Intake(DataRoot.at(s3_root), instance)
+    requests = intake.root.requests
+    assert intake.skip_message() == NOTHING
     storage.write_text(requests / "jan.json", json.dumps(JANUARY))
     storage.write_text(requests / "bad.json", "{}")
-    (first,) = office.tick().run_requests
-    assert first.tags["request"] == "jan"
-    reason = json.loads(storage.read_text(outputs_folder / "bad.error.json"))["reason"]
-    assert "field borough is missing" in reason
-    assert office.requested() == []
-    assert sorted(json.loads(storage.read_text(intake.ledger_path(office.root)))) == [
-        "bad.json",
-        "jan.json",
-    ]
+    assert intake.answer() == ["jan"]
+    assert "field borough is missing" in intake.outcome("bad").reason
     storage.write_text(requests / "jan.json", json.dumps(JANUARY))
-    assert office.requested() == []
+    assert intake.requested() == []
     storage.write_text(requests / "jan.json", json.dumps(QUEENS))
-    (second,) = office.tick().run_requests
-    assert second.run_key != first.run_key
-    (requests / "jan.json").unlink()
-    assert office.requested() == []
-    assert list(json.loads(storage.read_text(intake.ledger_path(office.root)))) == ["bad.json"]
+    assert intake.answer() == ["jan"]
+    storage.remove(requests / "jan.json")
+    assert intake.requested() == []
+    assert intake.partitions == []
+    assert intake.store.read_outcome("jan") is None
+    assert not intake.store.chart_path("jan").exists()
 
 
-def test_missing_bucket_fails_the_tick_and_is_named(instance, s3_root):
-    office = Office(DataRoot.at(s3_root.replace("tests-", "gone-")), instance)
+def test_missing_bucket_fails_the_tick_and_is_named(
+    instance: dg.DagsterInstance, s3_root: str
+) -> None:
+    intake = Intake(DataRoot.at(s3_root.replace("tests-", "gone-")), instance)
     with pytest.raises(S3Error, match=r"s3://gone-.*there is no such bucket"):
-        office.tick()
+        intake.tick()
 
 
-def test_watching_tick_sees_a_request_as_it_is_dropped(office, monkeypatch):
-    monkeypatch.setenv("TAXI_REQUEST_WATCH_SECONDS", "20")
-    office.put("first.json")
-    office.tick()
-    threading.Timer(0.3, office.put, ["second.json"]).start()
-    assert [request.tags["request"] for request in office.tick().run_requests] == ["second"]
+def end_run(intake: Intake, run: dg.DagsterRun, message: str) -> None:
+    """The run's process is killed: Dagster reports it, and the sensor sees that."""
+    intake.instance.report_run_failed(run, message)
+    (record,) = intake.instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.PIPELINE_FAILURE
+    ).records
+    event = record.event_log_entry.dagster_event
+    assert event
+    context = dg.build_run_status_sensor_context(
+        "adhoc_request_failure_sensor",
+        event,
+        intake.instance,
+        run,
+        resources={"database": intake.database},
+    )
+    adhoc_request_failure_sensor(context.for_run_failure())
 
 
-def test_watching_tick_without_requests_ends_with_a_reason(office, monkeypatch):
-    monkeypatch.setenv("TAXI_REQUEST_WATCH_SECONDS", "0.2")
-    office.put("first.json")
-    office.tick()
-    assert office.tick().skip_reason.skip_message == "No new or changed requests."
+def test_killed_run_is_recorded_as_failed(intake: Intake) -> None:
+    intake.put("jan.json")
+    (request,) = intake.tick().run_requests or ()
+    tags = {"dagster/run_key": request.run_key or ""}
+    run = start_run(intake, "jan", dg.DagsterRunStatus.STARTED, **tags)
+    end_run(intake, run, "Run worker process exited unexpectedly")
+    outcome = intake.outcome("jan")
+    assert outcome.status is Status.FAILED
+    assert outcome.reason == "The process that generated the report crashed. Try again."
+    assert (outcome.run_id, outcome.request is not None) == (run.run_id, True)
+    assert intake.requested() == []
+
+
+def test_run_that_dagster_retries_is_not_recorded(intake: Intake) -> None:
+    intake.put("jan.json")
+    intake.tick()
+    tags = {"dagster/will_retry": "true"}
+    run = start_run(intake, "jan", dg.DagsterRunStatus.STARTED, **tags)
+    end_run(intake, run, "Run worker process exited unexpectedly")
+    assert intake.store.read_outcome("jan") is None
+
+
+def test_cancelled_run_is_recorded_as_failed(intake: Intake) -> None:
+    intake.put("jan.json")
+    intake.tick()
+    run = start_run(intake, "jan", dg.DagsterRunStatus.NOT_STARTED)
+    event = intake.instance.report_run_canceled(run)
+    context = dg.build_run_status_sensor_context(
+        "adhoc_request_cancellation_sensor",
+        event,
+        intake.instance,
+        run,
+        resources={"database": intake.database},
+    )
+    adhoc_request_cancellation_sensor(context)
+    assert intake.outcome("jan").status is Status.FAILED
+    assert intake.outcome("jan").reason == CANCELLED

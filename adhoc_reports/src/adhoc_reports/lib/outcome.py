@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from adhoc_reports.lib.pickups import Pickups
 from adhoc_reports.lib.request import Question
@@ -92,10 +92,14 @@ class Report(BaseModel):
         return Pickups(self.by_hour, self.weekdays)
 
 
+def _in_utf8(name: str) -> str:
+    return name.encode(errors="replace").decode()
+
+
 class Outcome(BaseModel):
     """What became of a request.
 
-    filename:     of the request's file
+    filename:     of the request's file; `?` for each byte of it that is not UTF-8
     content_hash: of the content that this answers, see `RequestFile`
     request:      the question; None where the file holds no valid one
     reason:       why it failed or was rejected, in plain words; else empty
@@ -108,7 +112,7 @@ class Outcome(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     status: Status
-    filename: str
+    filename: Annotated[str, AfterValidator(_in_utf8)]
     content_hash: str
     request: Question | None
     reason: str = ""

@@ -1,0 +1,94 @@
+"""What is recorded of a run that ended without writing its outcome."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+import pytest
+
+from adhoc_reports.lib.lost_runs import outcome_of, report_of
+from adhoc_reports.lib.outcome import Outcome, Status, utc_now
+from adhoc_reports.lib.request import Question
+from adhoc_reports.lib.request_files import Content, rejected
+from taxi_shared import keys
+
+from .conftest import JANUARY
+from .test_store import REPORT
+
+QUESTION = Question.model_validate(JANUARY)
+CONTENT = Content("now", QUESTION)
+
+
+def run(run_key: str = "", parent: str | None = None) -> dg.DagsterRun:
+    tags = {"dagster/partition": "jan", "dagster/run_key": run_key}
+    return dg.DagsterRun(
+        "adhoc_request_job", "this run", tags=tags, parent_run_id=parent, root_run_id=parent
+    )
+
+
+def stored(status: Status, content_hash: str = "now", run_id: str = "this run") -> Outcome:
+    return Outcome(
+        status=status,
+        filename="jan.json",
+        content_hash=content_hash,
+        request=QUESTION,
+        updated=utc_now(),
+        run_id=run_id,
+        report=REPORT,
+    )
+
+
+def test_run_that_was_generating_has_failed() -> None:
+    lost = outcome_of(run(), stored(Status.GENERATING, "before"), CONTENT)
+    assert lost
+    assert (lost.status, lost.content_hash, lost.report) == (Status.FAILED, "before", REPORT)
+
+
+def test_retry_that_wrote_nothing_ends_the_first_run() -> None:
+    lost = outcome_of(run(parent="first"), stored(Status.GENERATING, run_id="first"), CONTENT)
+    assert lost
+    assert (lost.status, lost.run_id) == (Status.FAILED, "this run")
+
+
+@pytest.mark.parametrize("status", [Status.DONE, Status.FAILED, Status.REJECTED])
+def test_run_that_wrote_its_end_is_left_alone(status: Status) -> None:
+    assert outcome_of(run(), stored(status), CONTENT) is None
+
+
+@pytest.mark.parametrize("before", [None, stored(Status.DONE, "before", "another")])
+def test_run_that_died_early_has_failed_for_the_file(before: Outcome | None) -> None:
+    lost = outcome_of(run("jan now 77"), before, CONTENT)
+    assert lost
+    assert (lost.status, lost.content_hash) == (Status.FAILED, "now")
+    assert lost.report == (before.report if before else None)
+
+
+@pytest.mark.parametrize(
+    ("run_key", "before", "content"),
+    [
+        ("jan before 77", None, CONTENT),  # the file has changed since: it is due anyway
+        ("", stored(Status.DONE, run_id="another"), CONTENT),
+        ("", None, None),
+        ("", None, rejected("is empty")),
+    ],
+)
+def test_run_that_died_early_leaves_other_outcomes(
+    run_key: str, before: Outcome | None, content: Content | None
+) -> None:
+    assert outcome_of(run(run_key), before, content) is None
+
+
+@pytest.mark.parametrize(
+    ("job", "assets", "report"),
+    [
+        ("adhoc_request_job", None, "jan"),
+        ("__ASSET_JOB", [keys.ADHOC_REQUEST], "jan"),
+        ("__ASSET_JOB", [keys.TAXI_TRIPS], None),
+        ("other_job", None, None),
+    ],
+)
+def test_runs_of_reports_are_told_by_job_and_assets(
+    job: str, assets: Sequence[dg.AssetKey] | None, report: str | None
+) -> None:
+    selection = frozenset(assets) if assets else None
+    found = dg.DagsterRun(job, "1", tags={"dagster/partition": "jan"}, asset_selection=selection)
+    assert report_of(found) == report
