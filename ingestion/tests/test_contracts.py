@@ -1,4 +1,4 @@
-"""What other teams rely on of this location is there: in its definitions, and in the lake."""
+"""The contracts with other locations hold, in the definitions and in the lake."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def test_definitions_keep_the_contracts() -> None:
 
 @pytest.fixture
 def lake(publisher: Publisher, tmp_path: Path, instance: dg.DagsterInstance) -> Lake:
-    """A month of trips and the zones, as the assets load them."""
+    """A lake with a month of trips and the zones, as the assets load them."""
     ingestion = Ingestion(publisher, tmp_path / "data", instance)
     ingestion.publish(MONTHS[0])
     assert ingestion.run(MONTHS[0], MONTHS[0]).success
@@ -67,7 +67,7 @@ def test_uses_of_a_location_can_be_checked_by_another(tmp_path: Path) -> None:
 
 
 def test_deploy_reports_what_breaks_deployed_locations(tmp_path: Path) -> None:
-    """Somebody whose deployed version relies on more than is written here today."""
+    """The deployed version of another location may rely on more than the current one."""
     older = [
         replace(CONTRACTS[0], user="finance", tables={"trips": {"tips": "DOUBLE"}}),
         replace(CONTRACTS[0], user="finance", asset="trips", tables={}),

@@ -1,4 +1,4 @@
-"""Schedule and sensor load what is missing and published, and say what they wait for."""
+"""Schedule and sensor load months that are published and missing, and say what they wait for."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +33,7 @@ SensorTick = Callable[..., Any]
 
 @pytest.fixture
 def elsewhere() -> Iterator[InThread]:
-    """Calls in a thread: Dagster keeps the instance that a tick opened as that thread's own."""
+    """Call in one thread: Dagster keeps the instance that a tick opens per thread."""
     with ThreadPoolExecutor(1) as pool:
         yield lambda call: pool.submit(call).result()
 

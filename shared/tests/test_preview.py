@@ -1,6 +1,6 @@
 """A table on an asset's page is short, whatever it is a table of."""
 
-from taxi_shared.preview import LETTERS, first_rows
+from taxi_shared.preview import MAX_CELL_LENGTH, first_rows
 
 
 def test_the_first_ten_rows_are_shown_and_how_many_there_are():
@@ -12,4 +12,4 @@ def test_the_first_ten_rows_are_shown_and_how_many_there_are():
 
 def test_a_long_cell_is_cut():
     shown = first_rows(["shape"], [("MULTIPOLYGON " * 1000,)], 1).value
-    assert len(shown.splitlines()[2]) == LETTERS + len("| … |")
+    assert len(shown.splitlines()[2]) == MAX_CELL_LENGTH + len("| … |")

@@ -338,7 +338,7 @@ def test_keys_in_secrets_manager_are_read_again(s3_root, role, secrets, monkeypa
         secrets["taxi/s3"] = json.dumps(values)
 
     rotate()
-    monkeypatch.setattr(s3, "SECRET_READ_AGAIN", timedelta(0))
+    monkeypatch.setattr(s3, "SECRET_REFRESH", timedelta(0))
     monkeypatch.setenv("TAXI_S3_SECRET", "taxi/s3")
     s3.clear_caches()
     check_renewal(s3_root, rotate)
@@ -352,7 +352,7 @@ def test_keys_are_used_on_while_secrets_manager_is_down(
         "AWS_SECRET_ACCESS_KEY": object_store.secret,
     }
     secrets["taxi/s3"] = json.dumps(values)
-    monkeypatch.setattr(s3, "SECRET_READ_AGAIN", timedelta(0))
+    monkeypatch.setattr(s3, "SECRET_REFRESH", timedelta(0))
     monkeypatch.setenv("TAXI_S3_SECRET", "taxi/s3")
     s3.clear_caches()
     database = LakeDatabase(data_root=s3_root)

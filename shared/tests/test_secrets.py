@@ -39,7 +39,9 @@ def test_a_secret_that_nobody_has_is_empty(manager, monkeypatch):
     assert secret("source_token") == ""
 
 
-@pytest.mark.parametrize("text", ["hunter2", '["hunter2"]', '{"TLC_SOURCE_TOKEN": {"value": "hunter2"}}'])
+@pytest.mark.parametrize(
+    "text", ["hunter2", '["hunter2"]', '{"TLC_SOURCE_TOKEN": {"value": "hunter2"}}']
+)
 def test_a_secret_of_another_form_is_refused_without_its_value(manager, text):
     manager["SecretString"] = text
     with pytest.raises(SecretError, match="taxi-platform: expected a JSON object") as refused:
@@ -88,7 +90,7 @@ def test_keys_of_a_secret_get_no_token_of_other_keys(monkeypatch):
     s3.clear_caches()
     monkeypatch.setattr(s3, "_keys_in", lambda secret_id: s3.Keys("theirs", "theirs", ""))
     with suppress(OSError):
-        storage.read_bytes(storage.at("s3://bucket/a"))
+        storage.read_bytes(storage.path_at("s3://bucket/a"))
     by_s3fs = len(signed)
     with duckdb.connect() as con:
         s3.attach(con)

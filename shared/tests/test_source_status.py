@@ -12,7 +12,7 @@ STATUS = SourceStatus(
     service="yellow",
     state="pending",
     since=datetime(2023, 5, 5, 14, 2, tzinfo=UTC),
-    next_look=datetime(2023, 5, 5, 20, 2, tzinfo=UTC),
+    next_check=datetime(2023, 5, 5, 20, 2, tzinfo=UTC),
     message="2023-04 is not published yet; next look at 20:02 UTC.",
 )
 
@@ -67,5 +67,7 @@ def test_link_in_place_of_the_document_is_not_followed(root, tmp_path):
 
 def test_moment_names_the_day_where_it_is_another():
     now = datetime(2023, 5, 5, 14, 3, tzinfo=UTC)
-    assert source_status.moment(datetime(2023, 5, 5, 20, 2, tzinfo=UTC), now) == "20:02 UTC"
-    assert source_status.moment(datetime(2023, 5, 6, 0, 2, tzinfo=UTC), now) == "6 May, 00:02 UTC"
+    assert source_status.format_time(datetime(2023, 5, 5, 20, 2, tzinfo=UTC), now) == "20:02 UTC"
+    assert (
+        source_status.format_time(datetime(2023, 5, 6, 0, 2, tzinfo=UTC), now) == "6 May, 00:02 UTC"
+    )

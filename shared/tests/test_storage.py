@@ -19,7 +19,7 @@ from taxi_shared.storage import DataRoot
 
 @pytest.fixture(params=["folder", "S3"])
 def folder(request, tmp_path):
-    return storage.at(
+    return storage.path_at(
         str(tmp_path) if request.param == "folder" else request.getfixturevalue("s3_root")
     )
 
@@ -86,7 +86,7 @@ def test_the_version_of_a_file_changes_when_it_is_replaced(folder):
 
 def test_what_is_being_written_is_not_listed(folder):
     with storage.atomic_path(folder / "x" / "file.txt") as partial:
-        storage.write_text(storage.at(partial), "half")
+        storage.write_text(storage.path_at(partial), "half")
         assert storage.versions_below(folder / "x") == {}
     assert list(storage.versions_below(folder / "x")) == [folder / "x/file.txt"]
 
@@ -157,7 +157,7 @@ def test_prefix_with_empty_or_dotted_parts_is_refused(prefix):
 
 def test_refused_address_names_the_setting_it_is_of():
     with pytest.raises(ValueError, match=r"^DUCKDB_DATABASE is .*contains '&'"):
-        storage.at("s3://bucket/a&b.duckdb", "DUCKDB_DATABASE")
+        storage.path_at("s3://bucket/a&b.duckdb", "DUCKDB_DATABASE")
 
 
 def test_file_address_is_the_folder_of_its_path(tmp_path):

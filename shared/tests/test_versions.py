@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from taxi_shared.versions import code_version, data_version, function_in
+from taxi_shared.versions import code_version, data_version, source_of
 
 FUNCTION = '''
 @asset(owners=["one"])
@@ -83,7 +83,7 @@ def test_a_function_counts_without_its_decorators_and_its_neighbours(tmp_path, o
     before, after = tmp_path / "before.py", tmp_path / "after.py"
     before.write_text(FUNCTION)
     after.write_text(FUNCTION.replace(old, new))
-    versions = [code_version(function_in(str(file), "figures")) for file in (before, after)]
+    versions = [code_version(source_of(str(file), "figures")) for file in (before, after)]
     assert (versions[0] == versions[1]) == same
 
 
@@ -91,7 +91,7 @@ def test_what_is_not_there_is_named(tmp_path):
     file = tmp_path / "module.py"
     file.write_text(FUNCTION)
     with pytest.raises(ValueError, match=r"module\.py has no totals"):
-        function_in(str(file), "totals")
+        source_of(str(file), "totals")
 
 
 def test_equal_content_has_an_equal_version():
@@ -101,8 +101,8 @@ def test_equal_content_has_an_equal_version():
 def test_constants_of_a_module_count_by_name(tmp_path):
     file = tmp_path / "module.py"
     file.write_text('BOROUGH = "Manhattan"\nOTHER: int = 1\n')
-    before = code_version(function_in(str(file), "BOROUGH", "OTHER"))
+    before = code_version(source_of(str(file), "BOROUGH", "OTHER"))
     file.write_text('# Of five.\nTITLE = "Trips"\nBOROUGH = "Manhattan"\nOTHER: int = 1\n')
-    assert code_version(function_in(str(file), "BOROUGH", "OTHER")) == before
+    assert code_version(source_of(str(file), "BOROUGH", "OTHER")) == before
     file.write_text('BOROUGH = "Bronx"\nOTHER: int = 1\n')
-    assert code_version(function_in(str(file), "BOROUGH", "OTHER")) != before
+    assert code_version(source_of(str(file), "BOROUGH", "OTHER")) != before

@@ -1,4 +1,4 @@
-"""What the three code locations agree on: keys, partitions, tables, files and how to reach them.
+"""Shared by the code locations: asset keys, partitions, tables, files and how to reach them.
 
-No definitions live here: importing any module of this package creates no asset, job or sensor.
+It defines nothing for Dagster: importing a module creates no asset, job or sensor.
 """

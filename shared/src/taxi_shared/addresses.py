@@ -1,6 +1,6 @@
-"""Addresses of servers: what may be shown of one, and whether it may be sent a secret.
+"""Addresses of servers: how to show one without its secrets, and whether to send one secrets.
 
-An address can hold a secret itself, as in `https://user:password@…` or `?token=…`.
+An address can contain a secret, as in `https://user:password@…` or `?token=…`.
 """
 
 import re
@@ -21,7 +21,7 @@ _SECRET_PARAMETER = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """An address, or a text with addresses in it such as an error, without users and passwords.
+    """Remove users and passwords from the addresses in a text, such as an error.
 
     The values of parameters such as `token` and `X-Amz-Signature` become `***`.
     """
@@ -29,7 +29,7 @@ def without_secrets(text: str) -> str:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether a host is this machine by its name or number: localhost, 127.0.0.0/8 or ::1."""
+    """Whether a host is this machine: localhost, 127.0.0.0/8 or ::1."""
     if host == "localhost":
         return True
     try:
@@ -39,10 +39,10 @@ def is_loopback(host: str | None) -> bool:
 
 
 def without_proxy_for_loopback(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables by which no client sends what is for this machine to a proxy.
+    """Return `no_proxy` and `NO_PROXY` with this machine added to the hosts they have.
 
-    The processes of an instance reach each other by HTTP and by gRPC, which follows `http_proxy`
-    too. To a proxy, 127.0.0.1 is another machine.
+    The processes of an instance reach each other by HTTP and by gRPC, which uses `http_proxy` too.
+    To a proxy, 127.0.0.1 is another machine.
     """
     given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     if given.strip() == "*":  # which means all hosts only where it is alone
@@ -53,13 +53,13 @@ def without_proxy_for_loopback(environment: Mapping[str, str]) -> dict[str, str]
 
 
 def is_confidential(address: str) -> bool:
-    """Whether what is sent there is hidden from the network: https, or this machine."""
+    """Whether the network cannot read what is sent there: https, or this machine."""
     parts = urlsplit(address)
     return parts.scheme == "https" or is_loopback(parts.hostname)
 
 
 def is_below(address: str, base: str) -> bool:
-    """Whether an address is `base` or below it: same scheme, host and port, and a path in its path.
+    """Whether an address has the scheme, host and port of `base`, and a path at or below its path.
 
     `https://mirror.example.org.evil` is not below `https://mirror.example.org`.
     """
@@ -71,7 +71,7 @@ def is_below(address: str, base: str) -> bool:
 
 
 def _origin(address: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port; None for what is no http(s) address."""
+    """Return scheme, host and port; None if it is not an http(s) address."""
     parts = urlsplit(address)
     try:
         port = parts.port or _PORTS[parts.scheme]

@@ -1,4 +1,4 @@
-"""The lake's columns as a page of documentation, made from their descriptions.
+"""The reference page of the lake's columns, generated from `tables`.
 
 `python -m taxi_shared.columns` writes `docs/reference/columns.md`.
 """
@@ -17,7 +17,7 @@ Months are those whose files must have the column; an empty last month means tha
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Return the page in Markdown."""
     return "\n".join([INTRODUCTION, *(_section(table) for table in TABLES)])
 
 

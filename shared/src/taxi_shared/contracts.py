@@ -1,14 +1,14 @@
-"""What each location relies on of the others: assets, their partitions, and columns of tables.
+"""Contracts between locations: the assets, partitions and columns that one uses of another.
 
-Written out here word for word, and not taken from `keys` and `tables`: a name or a type that
-changes there is noticed here, by the tests of the location that makes it and by those of the
-location that uses it. In the environment of a location:
+Names and types are written out here instead of taken from `keys` and `tables`: the tests of the
+location that makes an asset, and of the one that uses it, then notice a change there. In the
+environment of a location:
 
-    python -m taxi_shared.contracts ingestion                  check it, as maker and as user
-    python -m taxi_shared.contracts ingestion --with uses.json  and what others rely on elsewhere
-    python -m taxi_shared.contracts analytics --uses           what it relies on, as JSON
+    python -m taxi_shared.contracts ingestion                   check it, as maker and as user
+    python -m taxi_shared.contracts ingestion --with uses.json  with more contracts, from a file
+    python -m taxi_shared.contracts analytics --uses            print its contracts as user, as JSON
 
-The last two are for a deploy: what is running may be older than what is written here.
+A deploy needs the last two: the running locations may be older than this file.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -27,17 +28,23 @@ from taxi_shared.tables import TABLES, Table
 Columns = Mapping[str, str]
 """Names of columns, and their SQL types."""
 
+# What `Definitions.resolve_asset_graph` returns; dagster exports no name for it.
+_AssetGraph = Any
+
 PARTITIONS = {"monthly": partitions.monthly, "weekly": partitions.weekly}
 
 
 @dataclass(frozen=True)
-class Use:
-    """What a location relies on of another's asset.
+class Contract:
+    """An asset of one location that another uses.
 
     user, maker: the two locations
     asset:       the asset's key, `taxi_trips`
     partitions:  one of `PARTITIONS`; None for an asset without
-    tables:      the tables of the lake that come with it, and their columns that are used
+    tables:      the tables of the lake that come with it, with the columns that are used
+
+    The names of the fields are those of the JSON that `--uses` prints; running locations of earlier
+    releases print it too.
     """
 
     user: str
@@ -47,8 +54,8 @@ class Use:
     tables: Mapping[str, Columns]
 
 
-USES = (
-    Use(
+CONTRACTS = (
+    Contract(
         user="analytics",
         maker="ingestion",
         asset="taxi_trips",
@@ -69,7 +76,7 @@ USES = (
             },
         },
     ),
-    Use(
+    Contract(
         user="analytics",
         maker="ingestion",
         asset="taxi_zones",
@@ -83,7 +90,7 @@ USES = (
             }
         },
     ),
-    Use(
+    Contract(
         user="adhoc_reports",
         maker="ingestion",
         asset="taxi_trips",
@@ -103,7 +110,7 @@ USES = (
             },
         },
     ),
-    Use(
+    Contract(
         user="adhoc_reports",
         maker="ingestion",
         asset="taxi_zones",
@@ -113,95 +120,108 @@ USES = (
 )
 
 
-def uses_of(location: str, uses: Iterable[Use] = USES) -> list[Use]:
-    """What a location relies on."""
-    return [use for use in uses if use.user == location]
+def contracts_of(location: str, contracts: Iterable[Contract] = CONTRACTS) -> list[Contract]:
+    """Return the contracts in which a location is the user."""
+    return [contract for contract in contracts if contract.user == location]
 
 
-def broken(
+def violations(
     location: str,
     defs: dg.Definitions,
-    uses: Iterable[Use] = USES,
+    contracts: Iterable[Contract] = CONTRACTS,
     tables: Iterable[Table] = TABLES,
 ) -> list[str]:
-    """A sentence for each promise that a location's definitions break, or rely on without one."""
-    graph, uses = defs.resolve_asset_graph(), list(uses)
-    made = {key: graph.get(key) for key in graph.materializable_asset_keys}
+    """Check a location's definitions and return a sentence for each violation of a contract."""
+    graph, contracts = defs.resolve_asset_graph(), list(contracts)
     columns = {table.name: {c.name: c.type for c in table.all_columns} for table in tables}
     found: list[str] = []
-    for use in (use for use in uses if use.maker == location):
-        asset = made.get(dg.AssetKey.from_user_string(use.asset))
-        if asset is None:
-            found.append(f"{use.user} relies on asset {use.asset}, which {location} does not make")
-            continue
-        if asset.partitions_def != _partitions(use):
-            found.append(
-                f"{use.user} relies on asset {use.asset} with "
-                f"{use.partitions or 'no'} partitions, {location} makes it with "
-                f"{asset.partitions_def or 'none'}"
-            )
-        found += _columns_broken(use, columns)
-    promised = {dg.AssetKey.from_user_string(use.asset): use for use in uses_of(location, uses)}
-    for key in sorted(graph.get_all_asset_keys() - made.keys()):
-        name, described = key.to_user_string(), graph.get(key).partitions_def
-        if key not in promised:
-            found.append(f"{location} relies on asset {name}, which no contract promises to it")
-        elif described and described != _partitions(promised[key]):
-            found.append(
-                f"{location} describes asset {name} with {described}, it is promised with "
-                f"{promised[key].partitions or 'no'} partitions"
-            )
-    found += [
-        f"asset {key.to_user_string()} is promised to {location}, which does not use it"
-        for key in sorted(promised.keys() - graph.get_all_asset_keys())
-    ]
+    for contract in contracts:
+        if contract.maker == location:
+            found += _asset_violations(contract, graph)
+            found += _column_violations(contract, columns)
+    found += _user_violations(location, graph, contracts_of(location, contracts))
     return found
 
 
-def _partitions(use: Use) -> dg.PartitionsDefinition | None:
-    return PARTITIONS[use.partitions]() if use.partitions else None
+def _asset_violations(contract: Contract, graph: _AssetGraph) -> Iterator[str]:
+    """Check that the maker has the asset, with the partitions of the contract."""
+    key = dg.AssetKey.from_user_string(contract.asset)
+    used = f"{contract.user} uses asset {contract.asset}"
+    if key not in graph.materializable_asset_keys:
+        yield f"{used}, which {contract.maker} does not make"
+        return
+    partitions_def = graph.get(key).partitions_def
+    if partitions_def != _partitions(contract):
+        yield (
+            f"{used} with {contract.partitions or 'no'} partitions, {contract.maker} makes it with "
+            f"{partitions_def or 'none'}"
+        )
 
 
-def _columns_broken(use: Use, columns: Mapping[str, Columns]) -> Iterator[str]:
-    for table, used in use.tables.items():
+def _user_violations(
+    location: str, graph: _AssetGraph, contracts: Iterable[Contract]
+) -> Iterator[str]:
+    """Check that the assets a user has from others are those of its contracts."""
+    agreed = {dg.AssetKey.from_user_string(contract.asset): contract for contract in contracts}
+    for key in sorted(graph.get_all_asset_keys() - graph.materializable_asset_keys):
+        name, described = key.to_user_string(), graph.get(key).partitions_def
+        if key not in agreed:
+            yield f"{location} uses asset {name}, which is in no contract"
+        elif described and described != _partitions(agreed[key]):
+            yield (
+                f"{location} describes asset {name} with {described}, its contract has "
+                f"{agreed[key].partitions or 'no'} partitions"
+            )
+    for key in sorted(agreed.keys() - graph.get_all_asset_keys()):
+        yield f"{location} does not use asset {key.to_user_string()}, which is in its contracts"
+
+
+def _partitions(contract: Contract) -> dg.PartitionsDefinition | None:
+    return PARTITIONS[contract.partitions]() if contract.partitions else None
+
+
+def _column_violations(contract: Contract, columns: Mapping[str, Columns]) -> Iterator[str]:
+    for table, used in contract.tables.items():
         given = columns.get(table)
         if given is None:
-            yield f"{use.user} relies on table {table}, which is not one of {', '.join(columns)}"
+            yield f"{contract.user} uses table {table}, which is not one of {', '.join(columns)}"
             continue
         for name, kind in used.items():
             if name not in given:
-                yield f"{use.user} relies on column {table}.{name}, which is not there"
+                yield f"{contract.user} uses column {table}.{name}, which does not exist"
             elif given[name] != kind:
                 yield (
-                    f"{use.user} relies on column {table}.{name} of type {kind}, it has "
+                    f"{contract.user} uses column {table}.{name} of type {kind}, it has "
                     f"{given[name]}"
                 )
 
 
 def main() -> None:
-    """Check a location's definitions by its contracts; status 1 where one is broken."""
+    """Check a location's definitions against the contracts; exit with 1 if one is violated."""
     parser = argparse.ArgumentParser(prog="taxi_shared.contracts", description=main.__doc__)
     parser.add_argument("location", help="name of the location, whose environment this is")
-    parser.add_argument("--uses", action="store_true", help="only print what it relies on, as JSON")
+    parser.add_argument(
+        "--uses", action="store_true", help="only print its contracts as user, as JSON"
+    )
     parser.add_argument(
         "--with", dest="more", type=Path, action="append", default=[], metavar="FILE",
-        help="what others rely on in addition: the JSON that --uses prints where they are deployed",
+        help="more contracts: the JSON that --uses prints where a location is deployed",
     )  # fmt: skip
     options = parser.parse_args()
     location: str = options.location
     if options.uses:
-        json.dump([asdict(use) for use in uses_of(location)], sys.stdout, indent=2)
+        json.dump([asdict(contract) for contract in contracts_of(location)], sys.stdout, indent=2)
         return
-    more = [Use(**use) for file in options.more for use in json.loads(file.read_text())]
+    more = [Contract(**each) for file in options.more for each in json.loads(file.read_text())]
     try:
         defs = import_module(f"{location}.definitions").defs
     except ModuleNotFoundError as error:
         if error.name != location:
             raise
         parser.error(f"this environment has no location {location}")
-    # As a user, a location is held to what is written here alone.
-    elsewhere = [use for use in more if use.maker == location and use not in USES]
-    found = broken(location, defs, [*USES, *elsewhere])
+    # As user, a location is checked against this file only.
+    elsewhere = [each for each in more if each.maker == location and each not in CONTRACTS]
+    found = violations(location, defs, [*CONTRACTS, *elsewhere])
     sys.stdout.writelines(f"{sentence}\n" for sentence in found)
     sys.exit(1 if found else 0)
 

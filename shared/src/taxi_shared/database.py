@@ -19,8 +19,8 @@ from taxi_shared.run_config import SetByEnvironment
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES, Table
 
-# Nothing but what the project itself loads may run inside DuckDB.
-_NO_FOREIGN_CODE: Final = {
+# DuckDB runs only the extensions that the project loads itself.
+_OWN_EXTENSIONS_ONLY: Final = {
     "allow_unsigned_extensions": False,
     "allow_community_extensions": False,
     "autoinstall_known_extensions": False,
@@ -30,10 +30,10 @@ _NO_FOREIGN_CODE: Final = {
 
 
 class LakeDatabase(SetByEnvironment, DuckDBResource):
-    """An in-memory DuckDB over the lake: views `trips`, `zones`, …, one connection per use.
+    """An in-memory DuckDB with the lake's tables as views: `trips`, `zones`, and so on.
 
-    Nothing is stored in it; tables are written by `Lake.write`. A connection reads and writes files
-    below the data root only, loads no extensions, and its configuration is locked.
+    It stores nothing; `Lake.write` writes tables. A connection reads and writes files below the
+    data root only, loads no extensions, and its configuration is locked.
     """
 
     database: str = Field(default=":memory:", description="In memory: the lake is the store.")
@@ -47,6 +47,7 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
 
     @property
     def lake(self) -> Lake:
+        """The lake below the data root."""
         return Lake(DataRoot.at(self.data_root))
 
     @contextmanager
@@ -56,10 +57,10 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         tables: Sequence[Table] | None = None,
         options: Mapping[str, str | int] = MappingProxyType({}),
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection with a view for every table of the lake, or for some.
+        """Open a connection with a view for every table of the lake, or for `tables`.
 
-        `pickup_dates` (first day, day after the last) leaves files out of `trips` that hold no
-        pickup of those days. `options` of DuckDB are for this connection, whose configuration is
+        With `pickup_dates` (first day, day after the last), `trips` skips files without pickups on
+        those days. `options` are settings of DuckDB for this connection, whose configuration is
         locked once it is open.
         """
         with (
@@ -70,14 +71,16 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
             yield con
 
     def publish(self) -> UPath:
-        """Write the DuckDB file with views of the lake for people and BI tools; returns its path.
+        """Write the DuckDB file with views of the lake, for people and BI tools; return its path.
 
-        The platform never opens it: an open DuckDB file keeps every other process out.
+        The platform never opens it: an open DuckDB file locks out every other process.
         """
         lake = self.lake
         address = settings.load().duckdb_database
         path = (
-            storage.at(address, "DUCKDB_DATABASE") if address else lake.root.staging / "data.duckdb"
+            storage.path_at(address, "DUCKDB_DATABASE")
+            if address
+            else lake.root.staging / "data.duckdb"
         )
         with (
             TemporaryDirectory(prefix=storage.SPILL_PREFIX) as folder,
@@ -93,9 +96,9 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
     def _connect(
         self, database: str, scratch: str, options: Mapping[str, str | int] = MappingProxyType({})
     ) -> duckdb.DuckDBPyConnection:
-        """Open DuckDB, able to reach files below the data root and the scratch folder only.
+        """Open DuckDB with access to the data root and the scratch folder only.
 
-        What protects comes after the caller's options, so that none can undo it.
+        The protective settings come after the caller's options, which cannot undo them.
         """
         con = duckdb.connect(
             database,
@@ -105,13 +108,13 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
                 "memory_limit": self.memory_limit,
                 "temp_directory": scratch,
                 "max_temp_directory_size": self.spill_limit,
-                **_NO_FOREIGN_CODE,
+                **_OWN_EXTENSIONS_ONLY,
             },
         )
         root = self.lake.root
         root.attach(con)
         base = str(root.base).rstrip("/")
-        # DuckDB compares what its readers get, which is the escaped path, with these as text.
+        # DuckDB compares these, as text, with the escaped paths that its readers get.
         folders = dict.fromkeys((base, storage.literal(base), scratch))
         con.execute("SET allowed_directories = ?", [[f"{folder}/" for folder in folders]])
         con.execute("SET enable_external_access = false")
@@ -120,7 +123,7 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
 
 
 def lake_database() -> LakeDatabase:
-    """The `database` resource that every location uses, configured by the environment."""
+    """Return the `database` resource of every location, configured by the environment."""
     return LakeDatabase(
         data_root=settings.for_resource("data_root"),
         memory_limit=settings.for_resource("duckdb_memory"),

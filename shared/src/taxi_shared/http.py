@@ -1,8 +1,7 @@
-"""HTTP by requests, with no credentials but those that it is given.
+"""An HTTP session of requests that sends only the credentials it is given.
 
-requests would send what `.netrc` has for a host, in place of other credentials, and again to each
-host that a redirect leads to. Its `trust_env`, which turns that off, would turn off the proxies and
-certificates of the environment as well.
+requests itself sends what `.netrc` has for a host, instead of other credentials, also after a
+redirect. Its `trust_env = False` would turn off the environment's proxies and certificates too.
 """
 
 from base64 import b64encode
@@ -17,14 +16,15 @@ from taxi_shared.addresses import is_below, is_confidential, is_loopback, withou
 
 
 class UnsafeCredentials(ValueError):
-    """Credentials that cannot be sent, or that others could read on their way."""
+    """Credentials are not valid in a header, or others could read them on the way."""
 
 
 @dataclass(frozen=True)
 class Credentials(AuthBase):
-    """The header `Authorization` of requests for `below` and what is below it, and of no others.
+    """The header `Authorization` for requests to the address `below` and to addresses below it.
 
-    Raises UnsafeCredentials where `below` is plain http to another machine, without their value.
+    Raises UnsafeCredentials where `below` is plain http to another machine; the message does not
+    contain the credentials.
     """
 
     header: str = ""
@@ -44,7 +44,7 @@ class Credentials(AuthBase):
 
     @classmethod
     def in_address(cls, address: str) -> Self:
-        """The user and the password of `https://user:password@…`, for all of that server."""
+        """Take the user and the password of `https://user:password@…`, for that whole server."""
         parts = urlsplit(address)
         userinfo, at, _ = parts.netloc.rpartition("@")
         if not at:
@@ -53,6 +53,7 @@ class Credentials(AuthBase):
         return cls(header, f"{parts.scheme}://{parts.netloc}")
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Set the header of a request for the address; remove that of any other request."""
         request.headers.pop("Authorization", None)
         if self.header and is_below(request.url or "", self.below):
             request.headers["Authorization"] = self.header
@@ -60,7 +61,7 @@ class Credentials(AuthBase):
 
 
 class Session(requests.Session):
-    """requests' session, whose redirects get no other credentials, and no body read."""
+    """A session of requests: redirects get no other credentials, and their bodies are not read."""
 
     def __init__(self, credentials: Credentials = Credentials()) -> None:
         super().__init__()
@@ -70,9 +71,11 @@ class Session(requests.Session):
     def rebuild_auth(
         self, prepared_request: requests.PreparedRequest, response: requests.Response
     ) -> None:
+        """Apply the same credentials to a redirect, and not those of `.netrc`."""
         self._credentials(prepared_request)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send a request; one for this machine bypasses the proxy."""
         if is_loopback(urlsplit(request.url or "").hostname):
             kwargs["proxies"] = {}  # a proxy's loopback is another machine
             request.headers.pop("Proxy-Authorization", None)
@@ -80,6 +83,6 @@ class Session(requests.Session):
 
 
 def _close_redirect(response: requests.Response, *args: Any, **kwargs: Any) -> None:
-    # requests would read the body into memory, however large.
+    # requests would read the body into memory, whatever its size.
     if response.is_redirect:
         response.raw.close()

@@ -1,4 +1,4 @@
-"""Asset keys and groups, the only names by which code locations refer to each other's assets."""
+"""Asset keys and groups: the names by which code locations refer to each other's assets."""
 
 from dagster import AssetKey
 

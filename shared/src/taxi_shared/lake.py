@@ -1,10 +1,10 @@
-"""The lake: tables as folders of Parquet files, which DuckDB writes and any engine reads.
+"""The lake: tables as folders of Parquet files, written by DuckDB and readable by any engine.
 
     staging/trips/partition_date=2023-03-01/trips.parquet
     staging/zones/zones.parquet
 
-A file is replaced as a whole, so loading a partition again is repeatable, loads of different
-partitions never meet, and a reader is never locked out.
+A file is replaced as a whole: loading a partition again gives the same result, loads of different
+partitions do not conflict, and readers are never blocked.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from taxi_shared.tables import TABLES, Table
 
 
 class DamagedLakeFile(duckdb.Error):
-    """A file of the lake cannot be read; the message names it and says what to do."""
+    """A file of the lake cannot be read. The message names it and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,11 @@ class Lake:
     root: DataRoot
 
     def folder(self, table: Table) -> UPath:
+        """The folder of a table's files."""
         return self.root.staging / table.name
 
     def file(self, table: Table, partition: str | None = None) -> UPath:
-        """The file of a partition (`2023-03-01`), or of a table that has none."""
+        """The file of a partition (`2023-03-01`), or of a table without partitions."""
         return self.folder(table) / _name(table, partition)
 
     def files(self, table: Table) -> list[UPath]:
@@ -89,14 +90,14 @@ class Lake:
         return [path for path, _ in self._entries(table).values()]
 
     def versions(self, table: Table) -> dict[str, str]:
-        """The partitions of a table, each with a text that changes when its file is replaced.
+        """Map the partitions of a table to a text that changes when their file is replaced.
 
-        A table without partitions has the one partition "".
+        A table without partitions has one partition "".
         """
         return {partition: version for partition, (_, version) in self._entries(table).items()}
 
     def _entries(self, table: Table) -> dict[str, tuple[UPath, str]]:
-        """The partitions of a table, each with its file and the version of that."""
+        """Map the partitions of a table to their file and its version."""
         found = {}
         folder = self.folder(table)
         start = len(str(folder)) + 1
@@ -108,20 +109,20 @@ class Lake:
         return found
 
     def pattern(self, table: Table) -> str:
-        """What DuckDB's readers take for every file of a table, those of later partitions too."""
+        """A pattern for DuckDB's readers that matches every file of a table, future ones too."""
         return f"{storage.literal(self.folder(table))}/{_name(table, '*')}"
 
     @contextmanager
     def replacement(
         self, tables: Sequence[Table], partition: str | None = None
     ) -> Iterator[Replacement]:
-        """Replace a partition of some tables as a whole: the block writes the new files.
+        """Replace a partition of some tables together: the block writes the new files.
 
-        Readers see all of them after a block that succeeds, otherwise none. Until then the files
-        are hidden; they are moved into place one right after the other, in the order of `tables`.
-        A process that ends between two moves leaves files of two loads: their fingerprints differ.
+        The files stay hidden until the block succeeds; then they are moved into place, one right
+        after the other, in the order of `tables`. If the process dies between two moves, the files
+        are of two loads, and their fingerprints differ.
         """
-        with ExitStack() as stack:  # which ends its contexts in reverse order
+        with ExitStack() as stack:  # it exits its contexts in reverse order
             yield Replacement(
                 {
                     table.name: stack.enter_context(atomic_path(self.file(table, partition)))
@@ -139,14 +140,14 @@ class Lake:
     def size(
         self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
     ) -> tuple[int, int]:
-        """Rows and bytes of a file, from its footer."""
+        """Return the number of rows of a file, from its footer, and its bytes."""
         path = self.file(table, partition)
         return parquet_rows(con, path), path.stat().st_size
 
     def rows(
         self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
     ) -> int | None:
-        """The rows of a file, from its footer; None where there is no file, or a damaged one."""
+        """Return the rows of a file, from its footer; None if it is missing or damaged."""
         path = self.file(table, partition)
         if not path.is_file():
             return None
@@ -158,7 +159,7 @@ class Lake:
     def first_rows(
         self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
     ) -> dg.MarkdownMetadataValue:
-        """The first rows of a file, for an asset's page."""
+        """Return the first rows of a file, for an asset's page."""
         found = con.execute(
             f"FROM read_parquet($file, hive_partitioning = false) LIMIT {preview.ROWS}",
             {"file": storage.literal(self.file(table, partition))},
@@ -169,8 +170,9 @@ class Lake:
     def fingerprint(
         self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
     ) -> str:
-        """The fingerprint that a file was written with; empty where there is no file, a damaged
-        one, or one without.
+        """Return the fingerprint in a file's footer; empty if there is none.
+
+        A missing or damaged file has none.
         """
         path = self.file(table, partition)
         if not path.is_file():
@@ -191,9 +193,9 @@ class Lake:
         table: Table,
         partitions: Collection[str] | None = None,
     ) -> list[str]:
-        """Who published the data of some partitions, or of all, each once; see `provenance`.
+        """Return the publishers of the data of some partitions, or of all; see `provenance`.
 
-        A file from before this was recorded has `provenance.UNKNOWN`.
+        Files written before this was recorded have `provenance.UNKNOWN`.
         """
         files = [
             storage.literal(path)
@@ -216,30 +218,33 @@ class Lake:
         pickup_dates: tuple[date, date] | None = None,
         tables: Sequence[Table] | None = None,
     ) -> None:
-        """Make all tables of the lake, or some, views of a connection; one without files is empty.
+        """Create a view for every table, or for `tables`; a table without files is empty.
 
-        With `pickup_dates`, first day and day after the last, `trips` has the files only that hold
-        pickups of those days: a week is read without opening every file of the lake. A view opens
-        all files of its table, so that fewer `tables` than all are there the sooner.
+        With `pickup_dates` (first day, day after the last), `trips` has only the files with pickups
+        on those days: a week is read without opening every file. Creating a view opens all files of
+        its table: name the `tables` that a query needs.
         """
         for table in TABLES if tables is None else tables:
-            if table.days is None or pickup_dates is None:
-                files = self.files(table)
+            if table.days and pickup_dates:
+                files = self._files_with_pickups(con, table, table.days, pickup_dates)
             else:
-                files = self._files_with_pickups(con, table, pickup_dates)
+                files = self.files(table)
             if files:
                 create_view(con, table, [storage.literal(file) for file in files])
             else:
                 _create_empty_view(con, table)
 
     def _files_with_pickups(
-        self, con: duckdb.DuckDBPyConnection, table: Table, pickup_dates: tuple[date, date]
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: Table,
+        days: Table,
+        pickup_dates: tuple[date, date],
     ) -> list[UPath]:
-        """The files of a table of trips that hold pickups of those days, from its `days` table."""
-        assert table.days is not None
+        """Return the files of a table of trips with pickups on those days, by its `days` table."""
         first, end = pickup_dates
         found = con.execute(
-            f"SELECT DISTINCT partition_date FROM {table.days.name} "
+            f"SELECT DISTINCT partition_date FROM {days.name} "  # noqa: S608 - our own table
             "WHERE pickup_date >= $first AND pickup_date < $end ORDER BY partition_date",
             {"first": first, "end": end},
         ).fetchall()
@@ -247,13 +252,13 @@ class Lake:
 
 
 def _name(table: Table, partition: str | None) -> str:
-    """The path of a file below its table's folder."""
+    """Return the path of a file below its table's folder."""
     folder = f"{table.partition_by.name}={partition}/" if table.partition_by else ""
     return f"{folder}{table.name}.parquet"
 
 
 def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath | str) -> int:
-    """The number of rows that a Parquet file's footer states. Raises duckdb.Error if broken."""
+    """Return the number of rows in a Parquet file's footer. Raises duckdb.Error if damaged."""
     ((rows,),) = con.execute(
         "SELECT num_rows FROM parquet_file_metadata($file)", {"file": storage.literal(path)}
     ).fetchall()
@@ -261,16 +266,14 @@ def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath | str) -> int:
 
 
 def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[str]) -> None:
-    """A view of a table over files or a pattern of them, as DuckDB's readers take them: a path
-    through `storage.literal`, or `Lake.pattern`.
+    """Create a view of a table over files (through `storage.literal`) or over `Lake.pattern`.
 
-    A file from before a column was described is read beside later ones as if it had it, without
-    values. A column that no file has is not in the view: a query of it fails. Raises
-    DamagedLakeFile.
+    A file written before a column was added has NULL there. A column that no file has is not in the
+    view: a query of it fails. Raises DamagedLakeFile.
     """
-    # A view has no parameters: DuckDB itself quotes the paths. It would take `vendor_id=7/` above
-    # the data root for a partition too, and overwrite the column with it. Hence the partition is
-    # read off the file's own folder; where a query compares it, other files stay closed.
+    # A view has no parameters: DuckDB itself quotes the paths. Its own hive partitioning would take
+    # a folder `vendor_id=7` above the data root for a partition too, and overwrite the column. So
+    # the view takes the partition from the file's own folder; filters on it still skip files.
     source = (
         f"read_parquet({duckdb.ConstantExpression(files)}, "
         "hive_partitioning = false, union_by_name = true, filename = true)"
@@ -283,11 +286,13 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[
     if by := table.partition_by:
         value = f"regexp_extract(filename, '{by.name}=([^/]*)/[^/]*$', 1)"
         columns.append(f"CAST({value} AS {by.type}) AS {by.name}")
-    con.execute(f"CREATE OR REPLACE VIEW {table.name} AS SELECT {', '.join(columns)} FROM {source}")
+    selected = ", ".join(columns)
+    # Names of our own tables and columns, and paths that DuckDB quotes.
+    con.execute(f"CREATE OR REPLACE VIEW {table.name} AS SELECT {selected} FROM {source}")  # noqa: S608 - see above
 
 
 def _damage(con: duckdb.DuckDBPyConnection, files: str | list[str]) -> DamagedLakeFile | None:
-    """The first of some files whose footer cannot be read; DuckDB's errors seldom name the file."""
+    """Find the first file with an unreadable footer; DuckDB's errors seldom name the file."""
     for (file,) in con.execute("SELECT file FROM glob($files)", {"files": files}).fetchall():
         try:
             parquet_rows(con, file)

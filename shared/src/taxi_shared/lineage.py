@@ -8,7 +8,7 @@ Origin = tuple[dg.AssetKey, str]
 
 
 def column_lineage(origins: Mapping[str, Iterable[Origin]]) -> dg.TableColumnLineage:
-    """Columns with the columns that they come from; one that comes from rows as such has none."""
+    """Describe columns by the columns they come from; a count of rows comes from none."""
     return dg.TableColumnLineage(
         {
             column: [dg.TableColumnDep(asset_key=asset, column_name=name) for asset, name in found]

@@ -1,7 +1,6 @@
-"""Provenance: who published the data, in words for people.
+"""The publisher of the data, in words for people.
 
-It travels with the data: a load writes it into the footer of each month's file in the lake, and
-every chart, map and page shows what those footers say.
+A load writes it into the footer of each file in the lake; charts, maps and pages read it there.
 """
 
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ TLC_HOSTS = ("d37ci6vzurychx.cloudfront.net", "www.nyc.gov")
 
 
 def publisher(address: str, is_synthetic: bool = False) -> str:
-    """The publisher of a file that was fetched from an http(s) address or a local path."""
+    """Return the publisher of a file fetched from an http(s) address or a local path."""
     if is_synthetic:
         return SYNTHETIC
     host = urlsplit(address).hostname if "://" in address else None
@@ -24,6 +23,6 @@ def publisher(address: str, is_synthetic: bool = False) -> str:
 
 
 def source_line(publishers: Iterable[str]) -> str:
-    """`Source: …` for the publishers of all data that something shows."""
+    """Return the line `Source: …` for the publishers of the data shown."""
     found = sorted({each or UNKNOWN for each in publishers})
     return f"Source: {'; '.join(found) or UNKNOWN}"

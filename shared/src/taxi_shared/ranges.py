@@ -91,7 +91,7 @@ class RangeReport:
         """
         if self.context.retry_number and self._is_recorded(asset, partition, version):
             return
-        tags = versions.tags(self.context, asset, partition, version)
+        tags = versions.materialization_tags(self.context, asset, partition, version)
         self.context.log_event(
             dg.AssetMaterialization(asset, partition=partition, metadata=metadata, tags=tags)
         )

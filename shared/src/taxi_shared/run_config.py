@@ -1,4 +1,4 @@
-"""What the config of a run may set: its ops by plain values, never the resources."""
+"""A guard for run config: it may configure ops with plain values, never resources."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +7,15 @@ import dagster as dg
 
 
 class SetByEnvironment:
-    """A base of every resource of the project: the environment alone sets its fields.
+    """Base class of the project's resources: only the environment sets their fields.
 
-    Dagster lets the config of a run replace any field of any resource: where files are written,
-    where they are fetched from, how DuckDB is configured. Anyone who may launch a run could have
-    its process read, write and load code from elsewhere.
+    Dagster lets run config replace any field of any resource: where files are written, where they
+    are fetched from, how DuckDB is configured. Anyone who may launch a run could let its process
+    read, write and load code from elsewhere.
     """
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Raises dagster.Failure that names what the config of the run may not have."""
+        """Raise dagster.Failure if run config sets a resource or reads an environment variable."""
         config: Mapping[str, Any] = context.run.run_config if context.run else {}
         configured = config.get("resources") or {}
         fields = [
@@ -30,7 +30,7 @@ class SetByEnvironment:
                 allow_retries=False,
             )
         if _names_environment(config.get("ops")):
-            # The value would be shown with the asset, and in its errors.
+            # The asset's page and errors would show the value.
             raise dg.Failure(
                 "The config of an op cannot name an environment variable ({env: …}). Give a value.",
                 allow_retries=False,

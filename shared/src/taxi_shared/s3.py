@@ -1,8 +1,8 @@
-"""S3 as the place of files: which server and keys, and what to do when they do not serve.
+"""S3 as the place of files: finding server and keys, and explaining errors.
 
 Server, region and keys are found as AWS's own tools find them: by environment variables, profile,
-or the role of the machine; keys by a secret in AWS Secrets Manager as well. What is found holds for
-s3fs, which lists and moves files, and for DuckDB, which reads and writes tables.
+or the role of the machine; keys also by a secret in AWS Secrets Manager. s3fs, which lists and
+moves files, and DuckDB, which reads and writes tables, get the same ones.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     import duckdb
 
 KEY_ID, SECRET, TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
-# Where a server has no regions, signatures name this one.
+# The region in signatures for a server without regions.
 ANY_REGION = "us-east-1"
-# The keys in a secret are read again after the first time, as they may have been replaced; until
-# the second they are used where Secrets Manager does not answer.
-SECRET_READ_AGAIN, SECRET_USED_AT_MOST = timedelta(minutes=5), timedelta(hours=1)
+# Keys of a secret may be rotated: they are read again after the first interval. If Secrets Manager
+# does not respond, they are used until the second.
+SECRET_REFRESH, SECRET_EXPIRY = timedelta(minutes=5), timedelta(hours=1)
 
 _KEYS_WRONG = (
     f"the keys are refused: check {KEY_ID}, {SECRET} and {TOKEN}, or the profile, role or "
     f"TAXI_S3_SECRET that gives them"
 )
 _REGION_WRONG = "the bucket is in another region: set AWS_REGION to that of the bucket"
-_MEANINGS = {
+_ADVICE = {
     "NoSuchBucket": "there is no such bucket: create it, or correct the address",
     "InvalidBucketName": "this is no name of a bucket: correct the address",
     "InvalidAccessKeyId": _KEYS_WRONG,
@@ -66,7 +66,7 @@ _MEANINGS = {
 
 
 class Keys(NamedTuple):
-    """What signs a request; the token is empty unless the keys are temporary."""
+    """Keys that sign requests; the token is empty unless they are temporary."""
 
     key_id: str
     secret: str
@@ -79,23 +79,24 @@ _secret_lock = threading.Lock()
 
 
 class S3Error(Exception):
-    """S3 cannot be used as it is set up; the message says why and what to do."""
+    """S3 cannot be used as configured; the message says why and what to do."""
 
 
 def is_on_s3(path: UPath) -> bool:
+    """Whether a path is on S3."""
     return path.protocol in ("s3", "s3a")
 
 
 def options() -> dict[str, Any]:
-    """What s3fs is to know beside the variables of AWS.
+    """Return the options of s3fs that AWS's variables do not give it.
 
-    From here on, no client of this process sends what is for this machine to a proxy.
+    As a side effect, clients of this process no longer send requests for this machine to a proxy.
     """
     for name, hosts in without_proxy_for_loopback(os.environ).items():
         if os.environ.get(name) != hosts:
             os.environ[name] = hosts
     found: dict[str, Any] = {
-        # DuckDB and other processes write as well: what was listed before tells nothing.
+        # DuckDB and other processes write too: an earlier listing may be outdated.
         "use_listings_cache": False,
     }
     if region := settings.load().aws_region:
@@ -108,16 +109,16 @@ def options() -> dict[str, Any]:
 def attach(con: "duckdb.DuckDBPyConnection") -> None:
     """Let a DuckDB connection read and write files on S3. Raises S3Error, and what botocore raises.
 
-    DuckDB keeps the keys as they are now. Attach a connection again that is open for long: keys of
-    a role end after an hour or so, and botocore has new ones ten minutes before. That holds for all
-    cursors of the connection, and while its configuration is locked.
+    DuckDB keeps the keys of this moment. Attach a connection that stays open again: keys of a role
+    expire after about an hour, and botocore has new ones ten minutes before. This renews the keys
+    of all cursors of the connection, and works while its configuration is locked.
     """
     import duckdb
 
     client = _client("s3")
     scheme, host = _server(client)
     keys = _keys()
-    # The package holds the extension as DuckDB publishes and signs it.
+    # The package contains the extension as DuckDB publishes and signs it.
     extension = f"extensions/v{duckdb.__version__}/httpfs.duckdb_extension"
     with _secret_lock:
         con.load_extension(str(files("duckdb_extension_httpfs") / extension))
@@ -135,7 +136,7 @@ def attach(con: "duckdb.DuckDBPyConnection") -> None:
 
 
 def check(path: UPath) -> None:
-    """Raises S3Error where the files below a path cannot be listed."""
+    """Check that the files below a path can be listed. Raises S3Error."""
     bucket, _, prefix = path.path.partition("/")
     with errors_explained(path):
         _server(_client("s3"))
@@ -145,17 +146,17 @@ def check(path: UPath) -> None:
 
 
 def abort_uploads(folder: UPath, before: datetime) -> list[str]:
-    """Abort the uploads to below a folder that began before a time; returns their addresses.
+    """Abort the uploads below a folder that began before a time, and return their addresses.
 
-    Their parts are in no listing of files, and are paid for. Keys that may not list them, and a
-    server that cannot, get a warning in the log.
+    Their parts appear in no listing of files, and cost money. If the keys or the server do not
+    allow to list them, the log has a warning.
     """
     bucket, _, prefix = f"{folder.path.rstrip('/')}/".partition("/")
     try:
         found = folder.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix)
     except OSError as error:
         log.warning(
-            "%s: uploads that were not completed cannot be listed (%s); allow "
+            "%s: incomplete uploads cannot be listed (%s); allow "
             "s3:ListBucketMultipartUploads, or let a rule of the bucket abort them",
             folder,
             error,
@@ -171,24 +172,24 @@ def abort_uploads(folder: UPath, before: datetime) -> list[str]:
 
 @contextmanager
 def errors_explained(path: UPath) -> Iterator[None]:
-    """Errors of s3fs and botocore in the block say what to do, as an S3Error; others pass."""
+    """Raise errors of s3fs and botocore as an S3Error that says what to do; others pass."""
     try:
         yield
     except Exception as error:
-        if meaning := _meaning(error) or _meaning(error.__cause__):
-            # Without the cause, which tells no more: whoever shows the last cause shows this.
-            raise S3Error(f"{path}: {meaning} ({error})") from None
+        if advice := _advice(error) or _advice(error.__cause__):
+            # Without the cause: Dagster would show that, which says less.
+            raise S3Error(f"{path}: {advice} ({error})") from None
         raise
 
 
-def _meaning(error: BaseException | None) -> str | None:
+def _advice(error: BaseException | None) -> str | None:
     response = getattr(error, "response", None)
     code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
-    return _MEANINGS.get(code) or _MEANINGS.get(type(error).__name__)
+    return _ADVICE.get(code) or _ADVICE.get(type(error).__name__)
 
 
 def _server(client: "botocore.client.BaseClient") -> tuple[str, str]:
-    """Scheme and host of the server. Raises S3Error for an address with more than that."""
+    """Return scheme and host of the server. Raises S3Error for an address with more parts."""
     address = client.meta.endpoint_url
     parts = urlsplit(address)
     if parts.path.strip("/") or parts.query or parts.fragment:
@@ -208,7 +209,7 @@ def _region() -> str | None:
 
 
 def _keys() -> Keys:
-    """The keys as of now. Raises S3Error, and what botocore raises."""
+    """Return the current keys. Raises S3Error, and what botocore raises."""
     found = _session_with_keys(settings.load().s3_secret).get_credentials()
     if found is None:
         from botocore.exceptions import NoCredentialsError
@@ -219,7 +220,7 @@ def _keys() -> Keys:
 
 
 def _keys_in(secret_id: str) -> Keys:
-    """The keys in a secret of AWS Secrets Manager: JSON with the names of AWS's variables."""
+    """Read keys from a secret of AWS Secrets Manager: JSON with the names of AWS's variables."""
     try:
         answer = _client("secretsmanager").get_secret_value(SecretId=secret_id)
     except Exception as error:
@@ -233,12 +234,12 @@ def _keys_in(secret_id: str) -> Keys:
 
 
 class _SecretProvider:
-    """Where botocore finds the keys in a secret, and finds them again after a while."""
+    """A provider that gives botocore the keys of a secret and refreshes them."""
 
     def __init__(self, secret_id: str) -> None:
         self._secret_id = secret_id
         self._times = {
-            "advisory_timeout": (SECRET_USED_AT_MOST - SECRET_READ_AGAIN).total_seconds(),
+            "advisory_timeout": (SECRET_EXPIRY - SECRET_REFRESH).total_seconds(),
             "mandatory_timeout": 0,
         }
 
@@ -255,7 +256,7 @@ class _SecretProvider:
             "access_key": keys.key_id,
             "secret_key": keys.secret,
             "token": keys.token or None,
-            "expiry_time": (datetime.now(UTC) + SECRET_USED_AT_MOST).isoformat(),
+            "expiry_time": (datetime.now(UTC) + SECRET_EXPIRY).isoformat(),
         }
 
 
@@ -296,7 +297,7 @@ def _session() -> "botocore.session.Session":
 
 @lru_cache(maxsize=1)
 def _session_with_keys(secret_id: str) -> "botocore.session.Session":
-    """The session whose keys are those of S3: that of everything else but for a secret."""
+    """Return the session with the keys of S3; without a secret, that of everything else."""
     if not secret_id:
         return _session()
     from botocore.session import Session

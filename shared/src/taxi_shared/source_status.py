@@ -1,13 +1,13 @@
-"""The state of each service's source: written by ingestion, read by the portal and `make status`.
+"""The status of each service's source: ingestion writes it, the portal and `make status` read it.
 
 One document per service, `outputs/source_status/<service>.json`: the portal may read outputs only,
-and the services' sensors write at the same time.
+and the sensors of the services write at the same time.
 """
 
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from upath import UPath
 
 from taxi_shared import storage
@@ -19,13 +19,13 @@ MAX_BYTES = 64 * 1024
 
 
 class SourceStatus(BaseModel):
-    """What is known of a service's source.
+    """The status of a service's source.
 
-    state:     current (every published month is loaded), pending (a month is not published or not
-               loaded yet) or unreachable (the source does not answer, or refuses requests)
-    since:     when this state began
-    next_look: when the source is asked again
-    message:   a sentence for people that says the state and when the source is asked again
+    state:      current (every published month is loaded), pending (a month is not published or not
+                loaded yet) or unreachable (the source does not answer, or refuses requests)
+    since:      when this state began
+    next_check: when the source is polled next
+    message:    a sentence for people with the state and the time of the next check
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,7 +33,8 @@ class SourceStatus(BaseModel):
     service: Annotated[str, Field(pattern="^[a-z]+$")]
     state: Literal["current", "pending", "unreachable"]
     since: AwareDatetime
-    next_look: AwareDatetime
+    # Documents of earlier releases have `next_look`.
+    next_check: AwareDatetime = Field(validation_alias=AliasChoices("next_check", "next_look"))
     message: str
 
     def save(self, root: DataRoot) -> None:
@@ -42,16 +43,16 @@ class SourceStatus(BaseModel):
 
 
 def load(root: DataRoot) -> dict[str, SourceStatus]:
-    """The status by service; without those that have no readable document.
+    """Read the status of each service that has a readable document.
 
-    Raises what the storage raises, but not FileNotFoundError.
+    Raises what the storage raises, except FileNotFoundError.
     """
     found = {service: _read(root, service) for service in SERVICES}
     return {service: status for service, status in found.items() if status}
 
 
-def moment(when: datetime, now: datetime) -> str:
-    """A moment for people: 20:02 UTC, or 5 May, 20:02 UTC where that is on another day."""
+def format_time(when: datetime, now: datetime) -> str:
+    """Format a time for people: 20:02 UTC, or 5 May, 20:02 UTC on another day than `now`."""
     day = "" if when.date() == now.date() else f"{when.day} {when:%B}, "
     return f"{day}{when:%H:%M} UTC"
 

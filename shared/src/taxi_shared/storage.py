@@ -1,6 +1,6 @@
-"""The data root: where every file of the platform is, on a local folder or in an S3 bucket alike.
+"""The data root: the place of every file of the platform, a local folder or an S3 bucket.
 
-The only module that builds paths. Writes are atomic: a reader sees the old file or the new one.
+Writes are atomic: a reader sees the old file or the new one.
 """
 
 import errno
@@ -29,16 +29,16 @@ from taxi_shared.addresses import without_secrets
 if TYPE_CHECKING:
     import duckdb
 
-# What a listing says of a version: of an object on S3, of a local file (`created` is its ctime,
-# which a copy that keeps time and size cannot keep).
+# The fields of a listing that differ between versions of an object on S3 or of a local file.
+# (`created` is its ctime, which changes even in a copy that keeps time and size.)
 _VERSION = ("size", "ETag", "LastModified", "mtime", "created", "ino")
 
 APPEARS_TRIES, APPEARS_SECONDS = 10, 0.1
 
-# Characters of a prefix on S3 that some reader takes for something else: fsspec and DuckDB for a
-# pattern, DuckDB for its options (`?`) or another folder (`\\`); it lists nothing below `&`.
+# Characters that a reader misunderstands in a prefix on S3: fsspec and DuckDB take some for a
+# pattern, DuckDB takes `?` for options and `\\` for a separator, and lists nothing below `&`.
 _NOT_ON_S3 = frozenset("*?[]&\\")
-# DuckDB takes it for a slash in patterns.
+# DuckDB takes it for a separator in patterns.
 _NOT_IN_FOLDERS = frozenset("\\")
 
 _PARTIAL_NAME = re.compile(r"\..+\.[0-9a-f]{32}\.partial")
@@ -53,24 +53,28 @@ class DataRoot:
     """Paths below one root.
 
     raw/       files as their publisher made them
-    staging/   tables of the lake, and results that assets hand to each other
+    staging/   tables of the lake, and results that assets pass to each other
     outputs/   results for people
-    requests/  what people ask for
+    requests/  requests for reports
     """
 
     base: UPath
 
     @classmethod
     def at(cls, address: str) -> "DataRoot":
-        """The data root at a folder or a URL such as `s3://bucket/prefix`. Raises ValueError."""
-        base = at(address)
+        """Return the data root at a folder or at a URL such as `s3://bucket/prefix`.
+
+        Raises ValueError for an address that cannot be used.
+        """
+        base = path_at(address)
         if is_local(base) and base.exists() and not base.is_dir():
             raise ValueError(f"TAXI_DATA_ROOT is {address!r}, a file; expected a folder")
         return cls(base)
 
     def check(self) -> None:
-        """Raises S3Error where the root is on S3 and cannot be listed, ValueError for a folder that
-        cannot be written. A folder need not exist.
+        """Check that the root can be used; a local folder need not exist yet.
+
+        Raises S3Error if it is on S3 and cannot be listed, ValueError if a folder is not writable.
         """
         if s3.is_on_s3(self.base):
             s3.check(self.base)
@@ -80,7 +84,7 @@ class DataRoot:
     def attach(self, con: "duckdb.DuckDBPyConnection") -> None:
         """Let a DuckDB connection read and write the files of this root.
 
-        Again for a connection that stays open: keys of S3 that are temporary are renewed.
+        Call it again for a connection that stays open, to renew temporary keys of S3.
         """
         if s3.is_on_s3(self.base):
             with s3.errors_explained(self.base):
@@ -88,26 +92,30 @@ class DataRoot:
 
     @property
     def raw(self) -> UPath:
+        """Files as their publisher made them."""
         return self.base / "raw"
 
     @property
     def staging(self) -> UPath:
+        """Tables of the lake, and results that assets pass to each other."""
         return self.base / "staging"
 
     @property
     def outputs(self) -> UPath:
+        """Results for people."""
         return self.base / "outputs"
 
     @property
     def requests(self) -> UPath:
+        """Requests for reports."""
         return self.base / "requests"
 
 
-def at(address: str, setting: str = "TAXI_DATA_ROOT") -> UPath:
-    """The path of a folder or file, or of one on S3.
+def path_at(address: str, setting: str = "TAXI_DATA_ROOT") -> UPath:
+    """Return the path of a local address or of one on S3.
 
     Raises ValueError, with the name of the setting, for any other address and for one with
-    characters that some reader of the files would misunderstand.
+    characters that DuckDB or fsspec would misunderstand.
     """
     located = settings.locate(address)
     path = UPath(located)
@@ -124,8 +132,8 @@ def at(address: str, setting: str = "TAXI_DATA_ROOT") -> UPath:
         _check_characters(located, address, setting, _NOT_IN_FOLDERS)
         return path
     raise ValueError(
-        f"{setting}: {without_secrets(address)!r} is no place of files; expected a folder or "
-        "s3://bucket/prefix"
+        f"{setting}: {without_secrets(address)!r} is not a place of files; expected a folder "
+        "or s3://bucket/prefix"
     )
 
 
@@ -148,11 +156,10 @@ def _check_writable(folder: Path) -> None:
 
 
 def versions_below(folder: UPath) -> dict[UPath, str]:
-    """The files below a folder, sorted, each with a text that changes when it is replaced.
+    """Map the files below a folder, sorted, to a text that changes when they are replaced.
 
-    Hidden ones are left out: they are being written. One listing, however many there are. Where
-    there are none, it makes sure that the place itself is there: a bucket that has vanished must
-    not pass for an empty one. Raises S3Error.
+    Hidden files, which are being written, are left out. It makes one listing. If that is empty on
+    S3, it checks the bucket: a missing one must not look empty. Raises S3Error.
     """
     with s3.errors_explained(folder):
         entries = folder.fs.find(folder.path, detail=True)
@@ -164,19 +171,20 @@ def versions_below(folder: UPath) -> dict[UPath, str]:
 
 
 def version_of(entry: Mapping[str, Any]) -> str:
-    """A short text that differs between versions of a file, from its entry in a listing."""
+    """Return a short text that differs between versions of a file, from its entry in a listing."""
     version = "\n".join(str(entry.get(field)) for field in _VERSION)
     return blake2b(version.encode(), digest_size=8).hexdigest()
 
 
 def is_local(path: UPath) -> bool:
+    """Whether a path is on this machine."""
     return path.protocol in ("", "file", "local")
 
 
 def remove(path: UPath) -> None:
-    """Remove a file, if it is there.
+    """Remove a file if it exists.
 
-    Unlike `UPath.unlink`, which on S3 takes `*`, `?` and `[` in a name for a pattern.
+    Unlike `UPath.unlink`, it does not take `*`, `?` and `[` in a name on S3 for a pattern.
     """
     if is_local(path):
         path.unlink(missing_ok=True)
@@ -186,20 +194,20 @@ def remove(path: UPath) -> None:
 
 
 def literal(path: UPath | str) -> str:
-    """A path for DuckDB's readers, which would take `*`, `?` and `[` in it for a pattern."""
+    """Escape a path for DuckDB's readers, which take `*`, `?` and `[` for a pattern."""
     return re.sub(r"([\[*?])", r"[\1]", str(path))
 
 
 def partial_path(path: UPath) -> UPath:
-    """A hidden name beside `path` for what is not complete yet; two writers never share one."""
+    """Return a hidden name beside `path` for an incomplete file, unique to each writer."""
     return path.parent / f".{path.name}.{uuid.uuid4().hex}.partial"
 
 
 @contextmanager
 def atomic_path(path: UPath) -> Iterator[str]:
-    """The address to write the file `path` to, by a program that opens files itself (DuckDB).
+    """Give a program that opens files itself, such as DuckDB, an address to write `path` to.
 
-    It is hidden, and moved into place if the block succeeds: by renaming a local file, on S3 by one
+    That file is hidden. If the block succeeds, it is moved into place: by a rename, or on S3 by one
     copy on the server.
     """
     partial = partial_path(path)
@@ -208,7 +216,7 @@ def atomic_path(path: UPath) -> Iterator[str]:
             with _disk_full_explained(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 yield str(partial)
-                os.replace(str(partial), str(path))
+                Path(str(partial)).replace(str(path))
         else:
             yield str(partial)
             path.fs.cp_file(partial.path, path.path)
@@ -218,7 +226,7 @@ def atomic_path(path: UPath) -> Iterator[str]:
 
 @contextmanager
 def _disk_full_explained(path: UPath) -> Iterator[None]:
-    """A full disk is an OSError with its number and the path, also where DuckDB says so."""
+    """Raise the error of a full disk, also DuckDB's, as an OSError with its number and the path."""
     try:
         yield
     except OSError as error:
@@ -234,9 +242,9 @@ def _disk_full_explained(path: UPath) -> Iterator[None]:
 
 @contextmanager
 def atomic_open(path: UPath) -> Iterator[IO[bytes]]:
-    """A binary file to write; it replaces `path` if the block succeeds, else leaves no trace."""
+    """Open a binary file to write; it replaces `path` if the block succeeds."""
     if is_local(path):
-        with atomic_path(path) as partial, open(partial, "wb") as file:
+        with atomic_path(path) as partial, Path(partial).open("wb") as file:
             yield file
         return
     with s3.errors_explained(path):
@@ -245,16 +253,16 @@ def atomic_open(path: UPath) -> Iterator[IO[bytes]]:
             yield file
         except BaseException:
             file.discard()
-            file.closed = True  # or it would try to write what was discarded when it is collected
+            file.closed = True  # else its finalizer would write what was discarded
             raise
         file.close()
         file.commit()
 
 
 def read_bytes(path: UPath) -> bytes:
-    """The content of a file: on S3 by one request, so that it is of one version.
+    """Read a file; on S3 with one request, so that the content is of one version.
 
-    Opening it would ask for its length first, and fail where it was replaced in between.
+    Opening it would ask for its length first, and fail if it is replaced in between.
     """
     with s3.errors_explained(path):
         content: bytes = path.fs.cat_file(path.path)
@@ -262,12 +270,12 @@ def read_bytes(path: UPath) -> bytes:
 
 
 def read_text(path: UPath) -> str:
-    """The content of a file in UTF-8."""
+    """Read a file in UTF-8."""
     return read_bytes(path).decode()
 
 
 def write_bytes(path: UPath, content: bytes) -> None:
-    """Replace the file `path` by `content`; on S3 by one request, unless it is large."""
+    """Replace the file `path` by `content`; on S3 with one request, unless it is large."""
     if not is_local(path):
         with s3.errors_explained(path):
             path.fs.pipe_file(path.path, content)
@@ -277,23 +285,23 @@ def write_bytes(path: UPath, content: bytes) -> None:
 
 
 def write_new(path: UPath, content: bytes) -> bool:
-    """Write the file `path` where there is none; False, and no change, where there is one.
+    """Write the file `path` if it does not exist; return whether it was written.
 
-    Of several writers at once, one succeeds.
+    If several writers try at once, one succeeds.
     """
     if not is_local(path):
         try:
             path.fs.pipe_file(path.path, content, mode="create")
         except OSError:
-            # Each store has an error of its own for a file that is there, or that another writer is
-            # just making; S3's is no FileExistsError.
+            # Stores raise different errors if the file exists or another writer is creating it;
+            # S3's is not a FileExistsError.
             if not _appears(path):
                 raise
             return False
         return True
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A hard link to a partial file would do without a lock, but changes the file's ctime again when
-    # the partial one is removed: it would look like another version.
+    # A hard link to a partial file would need no lock, but removing the partial file changes the
+    # ctime, and the file would look like another version.
     folder = os.open(str(path.parent), os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -320,11 +328,10 @@ def write_text(path: UPath, content: str) -> None:
 
 
 def sweep(root: DataRoot, older_than: timedelta = timedelta(days=1)) -> list[str]:
-    """Remove what killed processes left behind long enough ago; returns what was removed.
+    """Remove what killed processes left behind, and return the paths removed.
 
-    That is files and objects with the name of a `partial_path`, uploads to S3 that were not
-    completed, and DuckDB's folders in this machine's temporary directory. What cannot be removed is
-    logged and stays. Raises S3Error.
+    That is files and objects with the name of a `partial_path`, incomplete uploads to S3, and
+    DuckDB's folders in the temporary directory. What cannot be removed is logged. Raises S3Error.
     """
     before = datetime.now(UTC) - older_than
     removed = _sweep_spilled(before.timestamp())
@@ -341,11 +348,11 @@ def sweep(root: DataRoot, older_than: timedelta = timedelta(days=1)) -> list[str
 def _sweep_folder(folder: str, before: float) -> list[str]:
     removed = []
     for parent, _, names in os.walk(folder):
-        for path in (os.path.join(parent, name) for name in names if _PARTIAL_NAME.fullmatch(name)):
-            with _logged(path):
-                if os.lstat(path).st_mtime < before:
-                    os.unlink(path)
-                    removed.append(path)
+        for path in (Path(parent, name) for name in names if _PARTIAL_NAME.fullmatch(name)):
+            with _removal_logged(str(path)):
+                if path.lstat().st_mtime < before:
+                    path.unlink()
+                    removed.append(str(path))
     return removed
 
 
@@ -359,10 +366,10 @@ def _sweep_objects(folder: UPath, before: datetime) -> list[str]:
 
 
 def _sweep_spilled(before: float) -> list[str]:
-    """Remove this user's spill folders in which nothing was written since."""
+    """Remove this user's spill folders in which nothing was written since then."""
     removed = []
     for folder in Path(tempfile.gettempdir()).glob(f"{SPILL_PREFIX}*"):
-        with _logged(str(folder)):
+        with _removal_logged(str(folder)):
             owner = folder.lstat()
             if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != os.geteuid():
                 continue
@@ -373,8 +380,8 @@ def _sweep_spilled(before: float) -> list[str]:
 
 
 @contextmanager
-def _logged(path: str) -> Iterator[None]:
-    """What another process has removed needs no removing; what cannot be removed is logged."""
+def _removal_logged(path: str) -> Iterator[None]:
+    """Log a file that cannot be removed; ignore one that another process has removed."""
     try:
         yield
     except FileNotFoundError:
@@ -384,12 +391,11 @@ def _logged(path: str) -> Iterator[None]:
 
 
 class UnsafeFile(OSError):
-    """A path that is not a regular file (a symbolic link, a folder, a device), or a file that is
-    larger than expected."""
+    """A path is not a regular file (but a link, a folder, a device), or a file is too large."""
 
 
 def read_bounded(path: UPath, limit: int) -> bytes:
-    """The content of a file of at most `limit` bytes, for files that others may write.
+    """Read a file of at most `limit` bytes that users of the platform may write.
 
     A local file is opened without following a symbolic link, and without waiting for a pipe.
     Raises UnsafeFile, FileNotFoundError, and what the storage raises.
@@ -405,9 +411,9 @@ def read_bounded(path: UPath, limit: int) -> bytes:
 
 
 def read_all_bounded(folder: UPath, names: Sequence[str], limit: int) -> list[bytes | Exception]:
-    """The content of each file, cut off one byte after `limit`, or why it cannot be read.
+    """Read files; each is cut off one byte after `limit`, or is the error of reading it.
 
-    Links are not followed. One call, which an object store answers in parallel.
+    Symbolic links are not followed. An object store answers the one call in parallel.
     """
     paths = [f"{folder.path.rstrip('/')}/{name}" for name in names]
     if not is_local(folder):
@@ -424,7 +430,7 @@ def _read_or_error(path: str, limit: int) -> bytes | Exception:
 
 
 def _read_regular_file(path: str, size: int) -> bytes:
-    """The first `size` bytes of a local file. Raises UnsafeFile."""
+    """Read the first `size` bytes of a local file. Raises UnsafeFile."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The lake's tables: each column's name, type, description and origin, declared here and nowhere else.
+"""The lake's tables: the only place that declares the name, type and origin of each column.
 
 The SQL that conforms TLC's files, the schema of the lake, the columns shown in Dagster's UI and the
 documentation are all made from these descriptions. Columns follow TLC's data dictionaries
@@ -24,10 +24,10 @@ class Column:
     name:        its name
     type:        its SQL type
     description: what it holds, with unit
-    sources:     its names in TLC's files over the years; none where no file has it
-    first, last: months (`2009-01`) whose files must have it; last is None while they still do, and
-                 first is None where no file must: it is read where it is there
-    codes:       texts that TLC once wrote for a value, upper case, and that value
+    sources:     its names in TLC's files over the years; empty if no file has it
+    first, last: first and last month (`2009-01`) whose files must have it; last is None if the
+                 newest files must, and first is None if it is optional in all files
+    codes:       texts that TLC once wrote for a value, in upper case, and that value
     coordinates: columns of longitude and latitude, by which a taxi zone is found in files without
                  this column
     expression:  SQL over the columns above, for a column that no file has
@@ -51,12 +51,12 @@ class Column:
 
     @property
     def publication(self) -> str:
-        """In which files of TLC's it is, as a sentence; empty for a column that no file has."""
+        """A sentence with the months of TLC's files that have it; empty if no file does."""
         return f"In TLC's files {self.months}." if self.sources else ""
 
     @property
     def months(self) -> str:
-        """The months whose files have it, for people."""
+        """The months whose files have it, in words."""
         if self.first is None:
             return "where a file has it"
         months = f"{self.first} to {self.last}" if self.last else f"since {self.first}"
@@ -67,13 +67,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the lake: a folder of Parquet files, one a partition or one in all.
+    """A table of the lake: a folder of Parquet files, one per partition or one in all.
 
     name:         name of the view in DuckDB and of the folder below `staging/`
     columns:      in their order in the file; the partition column is not in the file
-    partition_by: column that a folder's name holds, as in `partition_date=2023-03-01`
-    days:         for a table of trips, the table with the days that each of its files holds, and
-                  how many trips of a day are implausible; its expressions are over the rows of a day
+    partition_by: column in the name of a folder, as in `partition_date=2023-03-01`
+    days:         for a table of trips, the table with the days in each of its files, and counts of
+                  implausible trips; its expressions are over the rows of a day
     """
 
     name: str
@@ -82,7 +82,7 @@ class Table:
     days: "Table | None" = None
 
     def origins(self) -> dict[str, list[str]]:
-        """For each column, the columns of TLC's files that it comes from, newest names first."""
+        """Map each column to the columns of TLC's files that it comes from, newest names first."""
         sources = {column.name: column.sources for column in self.columns}
         found = {}
         for column in self.columns:
@@ -92,7 +92,7 @@ class Table:
         return found
 
     def has(self, column: str) -> bool:
-        """Whether it has a column of that name."""
+        """Whether the table has a column of that name, apart from its partition column."""
         return any(each.name == column for each in self.columns)
 
     @property
@@ -103,11 +103,12 @@ class Table:
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
+        """The columns and the partition column."""
         return self.columns + ((self.partition_by,) if self.partition_by else ())
 
     def dagster_schema(self) -> "dg.TableSchema":
-        """The columns as Dagster shows them on an asset's page."""
-        # Imported here: the report portal knows the tables, and has no Dagster.
+        """Return the columns as Dagster shows them on an asset's page."""
+        # Imported here: the report portal reads the tables without loading Dagster.
         import dagster as dg
 
         return dg.TableSchema(
@@ -275,8 +276,8 @@ _COORDINATES = tuple(
     for event, name, side in (("pickup", "pickup", "Start"), ("dropoff", "drop-off", "End"))
     for axis in ("longitude", "latitude")
 )
-# Engines disagree on the number of a weekday and on the first day of a week; computed once, here,
-# the metrics that use them are the same SQL everywhere.
+# Engines number weekdays and begin weeks differently. Computed once, at ingestion, they let metrics
+# be the same SQL on every engine.
 _DERIVED = (
     Column("pickup_date", "DATE", "Day of the pickup.", expression="CAST(pickup_datetime AS DATE)"),
     Column(
@@ -334,7 +335,7 @@ def _count(name: str, description: str, condition: str) -> Column:
 
 
 def _unknown_zone(event: str, name: str) -> Column:
-    # 264 and 265 are the ids above those of the zones that have a place.
+    # 264 and 265 are above the ids of the zones that are places.
     zone = f"{event}_zone_id"
     return _count(
         f"num_unknown_{event}_zones",
@@ -343,7 +344,7 @@ def _unknown_zone(event: str, name: str) -> Column:
     )
 
 
-# What loading changes. Counted in TLC's file, as the lake no longer has it.
+# Values that loading changes, counted in TLC's file because the lake no longer has them.
 NAN_VALUES = Column(
     "num_nan_values", "BIGINT", "Trips with a number that is NaN in TLC's file; loaded as NULL."
 )
@@ -395,7 +396,7 @@ _COUNTS = (
 
 
 def days_of(name: str, trips: tuple[Column, ...]) -> Table:
-    """The table of days of a table of trips, without what needs columns that it does not have."""
+    """Return the table of days of a table of trips, with the counts that its columns allow."""
     missing = {column.name for column in _TRIPS} - {column.name for column in trips}
     return Table(
         name,
@@ -424,7 +425,7 @@ TRIP_DAYS = days_of("trip_days", _TRIPS)
 TRIPS = Table("trips", (*_TRIPS, *_DERIVED), PARTITION_DATE, days=TRIP_DAYS)
 
 GREEN_FIRST_MONTH = "2013-08"
-# Where green files differ from yellow ones; all else is under its modern name since the first.
+# How green files differ from yellow ones; they have had the newest names from the start.
 _GREEN: Mapping[str, Mapping[str, Any]] = {
     "pickup_datetime": {"sources": ("lpep_pickup_datetime",)},
     "dropoff_datetime": {"sources": ("lpep_dropoff_datetime",)},

@@ -1,4 +1,4 @@
-"""Versions of code and of data: from them Dagster tells which assets are stale, and why."""
+"""Versions of code and data, by which Dagster decides which assets are stale, and why."""
 
 import ast
 import inspect
@@ -10,31 +10,32 @@ from types import ModuleType
 
 import dagster as dg
 
-# Dagster reads these tags of a materialisation; it exports no names for them.
+# Tags of a materialization that Dagster reads; it exports no names for them.
 DATA_VERSION = "dagster/data_version"
 _DATA_VERSION_IS_GIVEN = "dagster/data_version_is_user_provided"
 _CODE_VERSION = "dagster/code_version"
 _INPUT_DATA_VERSION = "dagster/input_data_version"
 _INPUT_EVENT = "dagster/input_event_pointer"
-RECORDS_AT_ONCE = 1000
+RECORDS_PER_QUERY = 1000
 
 
-def code_version(*logic: ModuleType | str) -> str:
-    """A hash of what an asset's content follows from: modules, functions, SQL.
+def code_version(*parts: ModuleType | str) -> str:
+    """Hash what an asset's content depends on: modules, source of functions (`source_of`), SQL.
 
     Comments, docstrings and layout do not count.
     """
     texts = [
         _python(inspect.getsource(part)) if isinstance(part, ModuleType) else _sql(part)
-        for part in logic
+        for part in parts
     ]
     return _hash("\n".join(texts))
 
 
-def function_in(file: str, *names: str) -> str:
-    """The statements of functions and constants of a Python file, for `code_version`: without
-    decorators, which say where an asset belongs and not what is in it. Raises ValueError if one is
-    not there.
+def source_of(file: str, *names: str) -> str:
+    """Return the source of functions and constants of a Python file, for `code_version`.
+
+    Decorators do not count: they say where an asset belongs, not what is in it. Raises ValueError
+    for a name that the file does not define.
     """
     found: dict[str, ast.stmt] = {}
     for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
@@ -50,45 +51,49 @@ def function_in(file: str, *names: str) -> str:
 
 
 def data_version(content: bytes | str) -> dg.DataVersion:
-    """The version of content that is equal for equal content."""
+    """Hash content: equal content has an equal version."""
     return dg.DataVersion(_hash(content))
 
 
-def tags(
+def materialization_tags(
     context: dg.AssetExecutionContext, asset: dg.AssetKey, partition: str, version: str
 ) -> Mapping[str, str]:
-    """The tags of a materialisation that a step logs itself: the version of its data and of its
-    code, and what of the assets before it, in the same partition, it was made from.
+    """Return the tags of a materialization that a step logs itself.
+
+    They hold the version of the data, that of the code, and the versions of the upstream assets, in
+    the same partition, that it was made from.
     """
     code = context.assets_def.code_versions_by_key.get(asset)
     result = {DATA_VERSION: version, _DATA_VERSION_IS_GIVEN: "true", _CODE_VERSION: code or ""}
     for key in context.assets_def.asset_deps[asset]:
-        before = context.instance.fetch_materializations(
+        latest = context.instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition]), limit=1
         ).records
         name = key.to_user_string()
-        found = before[0].asset_materialization if before else None
+        found = latest[0].asset_materialization if latest else None
         given = (found.tags or {}).get(DATA_VERSION) if found else None
         result[f"{_INPUT_DATA_VERSION}/{name}"] = given or "INITIAL"
-        result[f"{_INPUT_EVENT}/{name}"] = str(before[0].storage_id) if before else "NULL"
+        result[f"{_INPUT_EVENT}/{name}"] = str(latest[0].storage_id) if latest else "NULL"
     return result
 
 
-def made_from(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, before: dg.AssetKey, partitions: Set[str]
+def input_versions(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, upstream: dg.AssetKey, partitions: Set[str]
 ) -> Mapping[str, str]:
-    """The version of the asset before it that each partition of an asset was last made from, as
-    `tags` recorded it; without the partitions of which that was not recorded.
+    """Return the version of an upstream asset that each partition of an asset was last made from.
+
+    Partitions whose materialization has no such tag (see `materialization_tags`) are left out.
     """
     found: dict[str, str | None] = {}
     while missing := sorted(partitions - found.keys()):
         records = instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=asset, asset_partitions=missing), limit=RECORDS_AT_ONCE
+            dg.AssetRecordsFilter(asset_key=asset, asset_partitions=missing),
+            limit=RECORDS_PER_QUERY,
         ).records  # newest first
         for record in records:
             made = record.asset_materialization
             if made and made.partition:
-                name = f"{_INPUT_DATA_VERSION}/{before.to_user_string()}"
+                name = f"{_INPUT_DATA_VERSION}/{upstream.to_user_string()}"
                 found.setdefault(made.partition, (made.tags or {}).get(name))
         if not records:
             break
@@ -105,7 +110,7 @@ def _python(source: str) -> str:
     return ast.unparse(tree)
 
 
-# A text or a name in quotes is one word, whatever is in it; a comment is none.
+# A string or a name in quotes is one word, whatever it contains; a comment is none.
 _SQL_WORD = re.compile(
     r"""--[^\n]*|/\*.*?\*/|((?:'(?:[^']|'')*'|"(?:[^"]|"")*"|(?!--|/\*)[^\s'"])+)""", re.DOTALL
 )

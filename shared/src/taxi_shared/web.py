@@ -1,9 +1,8 @@
-"""What protects a web server of the platform from web pages, unknown names and slow clients.
+"""Protection of the platform's web servers against foreign pages, unknown hosts and slow clients.
 
-Both servers that a browser reaches, Dagster's UI and the report portal, are built on this module.
-Neither asks for a password on one machine, so a page of any site that its user opens could send
-them requests: by a link, an image, a form, a WebSocket, or a hostname that the site points at
-127.0.0.1 (DNS rebinding).
+Dagster's UI and the report portal use it. On one machine neither has a password, so a page of any
+site that a user opens could send them requests: by a link, an image, a form, a WebSocket, or a
+hostname that the site points at 127.0.0.1 (DNS rebinding).
 """
 
 import asyncio
@@ -32,18 +31,18 @@ Message = dict[str, Any]
 
 
 def allowed_hosts(setting: str) -> tuple[str, ...]:
-    """The names and origins that browsers may reach a server by, separated by commas in a setting,
-    and this machine's own.
+    """Return the hosts of a setting, separated by commas, and those of this machine.
 
-    A name is `reports.example.com`. An origin is `https://intranet.example.com`: the address of a
-    proxy that puts another name into the header Host. Raises ValueError for anything else.
+    Browsers may reach a server by these. A name is `reports.example.com`. An origin is
+    `https://intranet.example.com`: the address of a proxy that puts another name into the header
+    Host. Raises ValueError for anything else.
     """
     named = (_name_or_origin(entry) for entry in setting.split(",") if entry.strip())
     return tuple(dict.fromkeys((*named, *LOOPBACK_HOSTS)))
 
 
 def origins(hosts: Iterable[str]) -> tuple[str, ...]:
-    """The origins among hosts as of `allowed_hosts`."""
+    """Return the origins among the hosts of `allowed_hosts`."""
     return tuple(host for host in hosts if "://" in host)
 
 
@@ -69,12 +68,12 @@ def _name_or_origin(entry: str) -> str:
 class SameSiteGuard:
     """ASGI middleware that refuses requests of other sites' pages, WebSockets included.
 
-    hosts: names that may stand in the header Host, without a port, and the origins of proxies that
-           change that header, as of `allowed_hosts`
+    hosts: names allowed in the header Host, without a port, and origins of proxies that change
+           that header; see `allowed_hosts`
 
-    From another site only a link may lead here: a GET that opens a page of this server. Clients
-    other than browsers send none of these headers and pass. Answers 400 for an unknown host,
-    403 for a request of another site.
+    Of other sites' requests, only a link passes: a GET that opens a page of this server. Clients
+    that are not browsers send none of these headers and pass. Responds with 400 to an unknown host,
+    with 403 to a request of another site.
     """
 
     def __init__(self, app: Any, hosts: Iterable[str]) -> None:
@@ -85,6 +84,7 @@ class SameSiteGuard:
         }
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Pass the request on, or refuse it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -98,7 +98,7 @@ class SameSiteGuard:
             await self.app(scope, receive, _unframed(send))
 
     def _is_same_site(self, scope: Scope, headers: Headers, host: str) -> bool:
-        """Whether a request is from a page of this server, from no page, or follows a link to it.
+        """Whether a request comes from a page of this server, from no page, or follows a link.
 
         Current browsers send Sec-Fetch-Site to trustworthy addresses (https, loopback), and Origin
         to all others unless they load a page or an image (https://www.w3.org/TR/fetch-metadata/).
@@ -120,7 +120,7 @@ class SameSiteGuard:
 
 
 def _unframed(send: Any) -> Any:
-    """Keep answers out of other sites' frames, where a click could be led onto a button."""
+    """Forbid other sites to show responses in a frame, where they could misdirect a click."""
 
     async def send_unframed(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -156,11 +156,12 @@ async def _refuse(scope: Scope, send: Any, status: int, reason: str) -> None:
 
 
 class ForwardedUser:
-    """ASGI middleware that reads who asks from the header X-Forwarded-User of a trusted proxy.
+    """ASGI middleware that takes the user from the header X-Forwarded-User of a trusted proxy.
 
-    proxies: addresses or networks of the proxies. Must see the peer's address: it goes outside of
-    what replaces that by X-Forwarded-For. Sets `scope["user_name"]`, empty without a trusted
-    proxy.
+    proxies: addresses or networks of the proxies
+
+    It needs the peer's address, so it must run before the middleware that replaces that address by
+    X-Forwarded-For. Sets `scope["user_name"]`, empty without a trusted proxy.
     """
 
     def __init__(self, app: Any, proxies: Iterable[str]) -> None:
@@ -168,6 +169,7 @@ class ForwardedUser:
         self.networks = [ipaddress.ip_network(proxy) for proxy in proxies]
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Set `scope["user_name"]` and pass the request on."""
         if scope["type"] != "lifespan":
             user = dict(scope["headers"]).get(b"x-forwarded-user", b"")
             scope["user_name"] = user.decode("latin-1") if self._is_trusted(scope) else ""
@@ -185,15 +187,15 @@ class ForwardedUser:
 def serve(app: Any, host: str, port: int, log_level: str = "info") -> None:
     """Serve an ASGI application with uvicorn until SIGINT or SIGTERM.
 
-    A connection that has not sent a whole request after `REQUEST_SECONDS` is closed. Proxies named
-    by FORWARDED_ALLOW_IPS say who asks: the address (X-Forwarded-For) and the user.
+    A connection that has not sent a whole request after `REQUEST_SECONDS` is closed. The proxies in
+    FORWARDED_ALLOW_IPS set the client's address (X-Forwarded-For) and user.
     """
     import uvicorn
     from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     class DeadlineProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """Adds a deadline: uvicorn waits for ever for the first request and for a body."""
+        """Add a deadline: uvicorn waits forever for the first request and for a body."""
 
         deadline: asyncio.TimerHandle | None = None
 
@@ -242,7 +244,7 @@ def serve(app: Any, host: str, port: int, log_level: str = "info") -> None:
 
 
 def _raise_open_files() -> None:
-    """Let the process have as many files and connections open as it accepts."""
+    """Raise the limit of open files to what the accepted connections need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft < wanted:

@@ -17,7 +17,7 @@ from adhoc_reports.lib.request import SUFFIX, InvalidRequest, Question, join_mes
 from adhoc_reports.lib.store import ReportStore
 from taxi_shared import keys, provenance
 from taxi_shared.database import LakeDatabase
-from taxi_shared.versions import code_version, function_in
+from taxi_shared.versions import code_version, source_of
 
 
 def _description(field: str) -> str:
@@ -54,7 +54,7 @@ class AdhocRequestConfig(dg.Config):
         for key in (keys.TAXI_TRIPS, keys.TAXI_ZONES)
     ],
     code_version=code_version(
-        function_in(__file__, "adhoc_request"),
+        source_of(__file__, "adhoc_request"),
         chart,
         pickups,
         pickups.QUERY,

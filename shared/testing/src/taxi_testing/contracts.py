@@ -2,7 +2,7 @@
 
 import duckdb
 
-from taxi_shared.contracts import uses_of
+from taxi_shared.contracts import contracts_of
 from taxi_shared.lake import Lake, Rows
 from taxi_shared.tables import TABLES
 
@@ -11,7 +11,7 @@ def promised_columns(location: str) -> list[tuple[str, str]]:
     """Return pairs of a table and a column promised to a location, without partition columns."""
     promised = {
         (table, column)
-        for use in uses_of(location)
+        for use in contracts_of(location)
         for table, columns in use.tables.items()
         for column in columns
     }
