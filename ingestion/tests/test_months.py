@@ -17,9 +17,11 @@ def test_nothing_is_fetched_after_the_caller_stops() -> None:
     fetched: list[str] = []
     begun: list[str] = []
     ended: list[str] = []
+    stops: list[threading.Event] = []
     go_on = threading.Event()
 
     def fetch(file: MonthFile, stop: threading.Event) -> Download:
+        stops.append(stop)
         if not stop.is_set():
             fetched.append(file.month)
         return DONE
@@ -33,8 +35,11 @@ def test_nothing_is_fetched_after_the_caller_stops() -> None:
 
     months = load_concurrently(FILES, fetch, load)
     assert next(months).file.month == FILES[0].month
-    threading.Timer(0.2, go_on.set).start()  # the months being loaded are loaded to their end
-    months.close()
+    closing = threading.Thread(target=months.close)
+    closing.start()
+    assert stops[0].wait(10)
+    go_on.set()  # the months being loaded are loaded to their end
+    closing.join()
     assert set(ended) == set(begun)
     assert len(begun) <= 1 + CONCURRENT_LOADS
     assert len(fetched) <= 1 + CONCURRENT_FETCHES

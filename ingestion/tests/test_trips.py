@@ -1,4 +1,4 @@
-"""Months through the assets, by real runs on an instance of the test's own."""
+"""`taxi_trips_file` and `taxi_trips`, by real runs on an ephemeral instance."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ yellow_trips, green_trips = trip_assets(YELLOW), trip_assets(GREEN)
 
 
 class Ingestion:
-    """The trips' assets over a publisher and a data root of the test's own."""
+    """The assets of trips, with a publisher and a data root for one test."""
 
     def __init__(
         self, publisher: Publisher, root: Path | str, instance: dg.DagsterInstance
@@ -39,7 +39,7 @@ class Ingestion:
         self.publisher, self.root, self.instance = publisher, UPath(root), instance
 
     def publish(self, *months: str, rows: int = 3) -> None:
-        """Publish months with so many trips, each picked up on the fifth."""
+        """Publish months of yellow trips, each trip picked up on the fifth."""
         for month in months:
             self.publish_table("yellow", month, picked_up_in(month, yellow(month[:7], rows)))
 
@@ -147,13 +147,13 @@ def retries(result: dg.ExecuteInProcessResult) -> int:
 
 
 def outage(ingestion: Ingestion, month: str, answers: int) -> None:
-    """TLC's server is unavailable for a month's file, for so many answers."""
+    """Have the publisher answer HTTP 503 for a month's file, a number of times."""
     path = f"/trip-data/yellow_tripdata_{month[:7]}.parquet"
     ingestion.publisher.misbehave[path] = [status(503)] * answers
 
 
 def recorded(ingestion: Ingestion) -> list[str]:
-    """The months of taxi_trips that were recorded, as often as they were."""
+    """The months of each materialization of `taxi_trips`, sorted."""
     records = ingestion.instance.fetch_materializations(keys.TAXI_TRIPS, limit=10).records
     return sorted(str(record.partition_key) for record in records)
 
@@ -277,7 +277,7 @@ def test_duckdb_file_can_be_opened_while_a_month_loads(ingestion: Ingestion) -> 
     with duckdb.connect(str(path), read_only=True) as con:
         assert con.execute("SELECT COUNT(*) FROM trips").fetchone() == (9,)
         ingestion.publish("2023-04-01")
-        assert ingestion.run("2023-04-01", "2023-04-01").success  # while somebody has it open
+        assert ingestion.run("2023-04-01", "2023-04-01").success  # while the file is open
         assert con.execute("SELECT COUNT(*) FROM trips").fetchone() == (12,)
 
 
@@ -360,7 +360,7 @@ def checked(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluat
 
 
 def blocked_by(result: dg.ExecuteInProcessResult, name: str) -> str:
-    """What a blocking check says that has failed the run."""
+    """The description of a blocking check that has failed the run."""
     assert not result.success
     check = checked(result)[name]
     assert (check.passed, check.severity, check.blocking) == (

@@ -1,10 +1,10 @@
-"""Definitions, one module a topic."""
+"""Dagster definitions, one module per topic."""
 
 import warnings
 
 import dagster as dg
 
-# Of Dagster's interfaces in beta, those in use are listed in docs/reference/operations.md. Dagster would name
-# each of them in the log of every run.
+# Dagster would log each beta interface in every run. docs/reference/operations.md lists those that
+# are in use.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)

@@ -37,19 +37,19 @@ class TripReport:
         self._partitions = RangeReport(self.context)
 
     @property
-    def has_files(self) -> bool:
+    def fetches_files(self) -> bool:
         """Whether the run fetches files."""
         return self.service.file_asset in self.context.selected_asset_keys
 
     @property
-    def has_rows(self) -> bool:
+    def loads_rows(self) -> bool:
         """Whether the run loads rows."""
         return self.service.table_asset in self.context.selected_asset_keys
 
     def record(self, con: duckdb.DuckDBPyConnection, month: MonthResult) -> None:
         """Record a month's file and rows, or its error."""
         self.months.append(month)
-        if month.download and self.has_files:
+        if month.download and self.fetches_files:
             try:
                 rows = parquet_rows(con, month.file.path)
             except duckdb.Error as error:

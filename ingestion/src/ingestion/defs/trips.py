@@ -102,16 +102,17 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         tlc: TlcSource,
         database: LakeDatabase,
     ) -> Iterator[dg.AssetCheckResult]:
+        """Fetch each month's file, load its rows, and record both as soon as they are in place."""
         files = config.accept(month_files(service, tlc, database.lake, context.partition_keys))
         report = TripReport(context, service)
         remove_left_overs(context, database.lake)
         fetcher = Fetcher(refusals(service, tlc, database.lake), tlc.backoff)
-        fetch = fetcher.fetch if report.has_files else stored_file
+        fetch = fetcher.fetch if report.fetches_files else stored_file
         with database.get_connection(tables=[], options=ONE_PASS) as con:
-            load = partial(load_month, con, service, database.lake) if report.has_rows else None
+            load = partial(load_month, con, service, database.lake) if report.loads_rows else None
             for month in load_concurrently(files, fetch, load):
                 report.record(con, month)
-        report.revise(fetcher.final)
+        report.revise(fetcher.final)  # whether the publisher blocks may show at the end only
         tlc.retry_transient_errors(context, [month.error for month in report.months])
         yield from check_results(database, service, report)
         publish(database, report)
@@ -203,7 +204,7 @@ def publish(database: LakeDatabase, report: TripReport) -> None:
     A damaged file of another month, which publishing may find, hides no month's failure.
     """
     try:
-        if report.has_rows:
+        if report.loads_rows:
             database.publish()
     finally:
         report.raise_failures()

@@ -73,9 +73,9 @@ def load_concurrently(
             for future in as_completed(futures):
                 yield future.result()
         finally:
-            stop.set()
+            fetches.shutdown(wait=False, cancel_futures=True)
             loads.shutdown(wait=False, cancel_futures=True)
-            fetches.shutdown(cancel_futures=True)
+            stop.set()
 
 
 @dataclass(frozen=True)
