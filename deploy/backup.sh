@@ -1,6 +1,6 @@
 #!/bin/bash
-# A copy of the database and of the volume with the data root: deploy/backup.sh FOLDER
-# Everything stands still while it is made, so that the two agree; runs must have ended.
+# Copies the database and the volume with the data root: deploy/backup.sh FOLDER
+# Stops all services meanwhile, so that the two agree. Runs must have ended.
 set -euo pipefail
 umask 077 # it holds the database and all data
 folder=$(realpath -m "${1:?the folder to write to, which is made}")
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 project=$(docker compose config | sed -n 's/^name: //p')
 root=$(docker compose config | sed -n 's/^ *TAXI_DATA_ROOT: //p' | head -1)
 runs=$(docker ps --quiet --filter "label=taxi.run=$project" | wc -l)
-[ "$runs" = 0 ] || { echo "$runs runs are going: wait for them or cancel them first" >&2; exit 1; }
+[ "$runs" = 0 ] || { echo "$runs runs are in progress: wait for them or cancel them first" >&2; exit 1; }
 
 partial=$folder.partial
 mkdir -p "$(dirname "$partial")"

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The digests of the base images' tags now, as settings for .env: deploy/pin.sh >> .env
-# Builds and containers then use these images until the lines are renewed, whatever the tags become.
+# Prints the current digests of the base images as settings: deploy/pin.sh >> .env
+# Builds and containers then use these images until the lines are renewed.
 set -euo pipefail
 while read -r setting image; do
   digest=$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$image")

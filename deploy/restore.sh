@@ -1,6 +1,6 @@
 #!/bin/bash
-# Puts database and data root back to what deploy/backup.sh has copied: deploy/restore.sh FOLDER
-# What is there now is gone afterwards. It stays until all of the backup is unpacked beside it.
+# Restores the database and the data root from a copy of deploy/backup.sh: deploy/restore.sh FOLDER
+# Replaces the current data, once all of the backup is unpacked beside it.
 set -euo pipefail
 folder=$(realpath "${1:?the folder of a backup}")
 cd "$(dirname "$0")/.."
@@ -16,9 +16,9 @@ done
 
 project=$(docker compose config | sed -n 's/^name: //p')
 runs=$(docker ps --quiet --filter "label=taxi.run=$project" | wc -l)
-[ "$runs" = 0 ] || { echo "$runs runs are going: wait for them or cancel them first" >&2; exit 1; }
+[ "$runs" = 0 ] || { echo "$runs runs are in progress: wait for them or cancel them first" >&2; exit 1; }
 
-within() { # a script in the folder of a volume
+within() { # runs a script in the folder of a volume
   IFS=: read -r service path _ <<< "$1"
   docker compose run --rm --no-deps --no-TTY --workdir "$path" --entrypoint sh "$service" -euc "$2"
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The version and the commit that the working tree is built as. A version never means two states: a
-# tree with changes has the time in it.
+# Prints the version and the commit of the working tree. A tree with changes has the time in its
+# version, so a version never stands for two states.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 commit=$(git rev-parse HEAD) || {

@@ -1,4 +1,4 @@
-"""Months and weeks of a request such as FROM=2023-01 TO=2023-03."""
+"""Months and weeks of a range such as FROM=2023-01 TO=2023-03."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import click
 
 @dataclass(frozen=True)
 class MonthRange:
-    """Whole months from the first day of one to the last day of another."""
+    """Whole months; `first` and `last` are their first days."""
 
     first: date
     last: date
 
     @classmethod
     def between(cls, first: str, last: str) -> "MonthRange":
-        """Months written as 2023-01. Raises click.ClickException saying what is accepted."""
+        """Parse months such as 2023-01. Raises click.ClickException that says what is accepted."""
         months = cls(_month("FROM", first), _month("TO", last))
         if months.last < months.first:
             raise click.ClickException(f"TO={last} is before FROM={first}")
@@ -24,7 +24,7 @@ class MonthRange:
 
     @property
     def end(self) -> date:
-        """The day after the last."""
+        """The day after the last month."""
         return (self.last + timedelta(days=31)).replace(day=1)
 
     @property
@@ -35,13 +35,13 @@ class MonthRange:
 
     @property
     def full_weeks(self) -> list[date]:
-        """The Sunday of each week that lies within the months as a whole."""
+        """The Sundays of the weeks that are entirely within the months."""
         to_sunday = (6 - self.first.weekday()) % 7
         weeks = ((self.end - self.first).days - to_sunday) // 7
         return [self.first + timedelta(days=to_sunday + 7 * n) for n in range(weeks)]
 
     def check_within(self, partitions: Sequence[str]) -> None:
-        """Raise click.ClickException unless all the months are among a location's partitions."""
+        """Raise click.ClickException unless all months are among the partitions."""
         for month in self.months:
             if month.isoformat() not in partitions:
                 raise click.ClickException(

@@ -1,4 +1,4 @@
-"""Files to lock, which no other user of the machine can prepare, follow or read."""
+"""Lock files and folders that other users of the machine can neither read nor replace."""
 
 import os
 from collections.abc import Iterator
@@ -9,10 +9,9 @@ from typing import IO
 
 @contextmanager
 def open_lock(path: Path) -> Iterator[IO[str]]:
-    """A file to lock and to write, made for its owner alone; closing it ends the lock.
+    """Open a file to lock and write, with access for its owner only; closing it ends the lock.
 
-    Raises OSError where a symbolic link is in its place: the file that it leads to would be made or
-    emptied.
+    Raises OSError for a symbolic link, because its target would be created or emptied.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "r+") as file:
@@ -20,9 +19,9 @@ def open_lock(path: Path) -> Iterator[IO[str]]:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for their owner alone.
+    """Create a folder and its missing parents with access for their owner only.
 
-    One that is there keeps its mode.
+    Existing folders keep their mode.
     """
     for each in (*reversed(folder.parents), folder):
         if not each.exists():

@@ -1,9 +1,9 @@
-"""The sample's trips: invented rides with the columns, types, order and oddities of TLC's files.
+"""Synthetic trips with the columns, types, order and oddities of TLC's files.
 
-Here: which columns a month has, when and where people ride, and the rows of one month as Arrow
-batches. Prices, trips and columns are SQL beside this module; the map is in `zones`, files are in
-`__init__`. A row depends on service, month, number of rows and its place in the file alone, so that
-threads and batches change nothing.
+This module decides which columns a month has, when and where people ride, and returns a month as
+Arrow batches. The SQL files beside it have prices, trips and columns; `zones` has the map. A row
+depends only on service, month, number of rows and its position in the file: batches and threads do
+not change it.
 """
 
 import zlib
@@ -36,16 +36,15 @@ from taxi_platform.sample.zones import (
     taxi_zones,
 )
 
-# From this month on TLC writes narrower ids, whole numbers for counts, and Arrow's large strings.
+# Since this month, TLC's files have narrower ids, integer counts, and Arrow's large strings.
 RETYPED = date(2023, 2, 1)
 FIRST_MONTHS = {"yellow": date(2009, 1, 1), "green": date(2014, 1, 1)}
 
-# A batch is some 40 MB and four are in flight at most; planning the query takes a tenth of its
-# time.
+# A batch has about 40 MB, and at most four are in memory. Planning takes a tenth of a query's time.
 BATCH_ROWS = 1 << 18
 GENERATORS = 2
 
-# Demand by hour of the day, 0 to 23, and by day, Monday to Sunday; in parts of any size.
+# Relative demand per hour, 0 to 23, and per day, Monday to Sunday.
 WEEKDAY_HOURS = (
     18,
     11,
@@ -103,8 +102,8 @@ FRIDAY_NIGHT = (58, 57, 58, 58)
 DAYS = (0.86, 0.95, 0.99, 1.04, 1.07, 1.08, 0.92)
 FRIDAY, SATURDAY, SUNDAY = 4, 5, 6
 
-# TLC files hold trips of a neighbour month and of clocks that were never set. In order of use, one
-# for so many rows.
+# TLC's files contain trips of neighbouring months and of clocks that were never set. One stray trip
+# per ROWS_PER_STRAY rows, in this order.
 STRAYS = (
     "before",
     "unset",
@@ -117,7 +116,7 @@ STRAYS = (
     "before",
     "before",
 )
-ROWS_A_STRAY = 500
+ROWS_PER_STRAY = 500
 UNSET_CLOCK = datetime(2009, 1, 1)
 
 MIDTOWN = (-73.980, 40.757)
@@ -126,7 +125,7 @@ SLOTS = 1 << 14
 
 @dataclass(frozen=True)
 class Demand:
-    """Where a service's trips begin and end: an area's part, and the km of Midtown's pull."""
+    """Where trips of a service begin and end: shares per area, and Midtown's pull in km."""
 
     pickups: dict[str, float]
     dropoffs: dict[str, float]
@@ -136,7 +135,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Place:
-    """Ground where trips may begin and end: a shape as triangles of longitude, latitude."""
+    """A place where trips begin and end, as triangles of longitude and latitude."""
 
     location_id: int
     area: str
@@ -148,14 +147,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Ride:
-    """A ride to or from an area: median miles, spread of their logarithm, odds of a toll."""
+    """Rides to or from an area: median miles, spread of their logarithm, share with a toll."""
 
     miles: float
     spread: float
     toll_odds: float
 
 
-# Of a ride's two ends the farther one decides.
+# The farther end of a ride decides.
 RIDES = {
     "manhattan": Ride(1.5, 0.64, 0.0),
     "unknown": Ride(2.2, 0.95, 0.03),
@@ -168,7 +167,7 @@ RIDES = {
     "newark": Ride(17.3, 0.15, 0.85),
 }
 
-# Zone 264 has no place at all, 265 is anywhere outside of the city.
+# Zone 264 is unknown; zone 265 is anywhere outside the city.
 OFF_THE_MAP = (
     Place(UNKNOWN, "unknown", False, False, 0.0, [np.zeros((3, 2))]),
     Place(
@@ -210,7 +209,7 @@ DEMAND = {
 
 
 def trip_schema(service: str, month: date) -> pa.Schema:
-    """The columns and types of TLC's file of a month, as read off the footers that it publishes."""
+    """The columns and types of TLC's file of a month, from the footers of the published files."""
     if service == "green":
         return _green_schema(month)
     if month < date(2010, 1, 1):
@@ -221,7 +220,7 @@ def trip_schema(service: str, month: date) -> pa.Schema:
 
 
 def trip_batches(service: str, month: date, rows: int) -> Iterator[pa.RecordBatch]:
-    """All rows of a month in the order of the file, made a bounded distance ahead of the reader."""
+    """The rows of a month in file order, generated at most a few batches ahead of the reader."""
     schema = trip_schema(service, month)
     query = _query(_layout(service, month), schema)
     seed = zlib.crc32(f"{service} {month:%Y-%m}".encode())
@@ -242,7 +241,7 @@ def trip_batches(service: str, month: date, rows: int) -> Iterator[pa.RecordBatc
 def _generate(
     city: duckdb.DuckDBPyConnection, query: str, span: dict[str, int], schema: pa.Schema
 ) -> pa.RecordBatch:
-    """The query's columns for a span of rows, and the columns of no type that it does not have."""
+    """The rows of a span: the query's columns, and null columns that the query lacks."""
     trips = city.execute(query, span).to_arrow_reader(BATCH_ROWS).read_next_batch()
     columns = iter(trips.columns)
     arrays = [
@@ -335,7 +334,7 @@ def _yellow_schema(month: date) -> pa.Schema:
 
 def _green_schema(month: date) -> pa.Schema:
     code, zone, text = _changing_types(month)
-    # Without a single value, it has always been what the writer made of an empty column.
+    # The column is always empty, so its type is what TLC's writer makes of an empty column.
     is_null_typed = month < date(2019, 1, 1) or date(2019, 9, 1) <= month < RETYPED
     trip_type = pa.int64() if month >= RETYPED else pa.float64()
     return pa.schema(
@@ -368,7 +367,7 @@ def _green_schema(month: date) -> pa.Schema:
 
 
 def _changing_types(month: date) -> tuple[pa.DataType, pa.DataType, pa.DataType]:
-    """Types of codes that may be unknown, of ids, and of text."""
+    """The types of nullable codes, ids, and text."""
     if month >= RETYPED:
         return pa.int64(), pa.int32(), pa.large_string()
     return (pa.float64() if month >= date(2018, 7, 1) else pa.int64()), pa.int64(), pa.string()
@@ -397,8 +396,8 @@ def _sql(name: str) -> str:
 
 
 def _open_city(service: str, month: date, rows: int) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that knows prices, places and the month's timetable."""
-    # One thread a query keeps the order of rows; the generators are the parallelism.
+    """An in-memory DuckDB with prices, places and the month's timetable."""
+    # One thread per query keeps the order of rows; the generators run in parallel.
     city = duckdb.connect(config={"threads": 1})
     city.execute(_sql("tariffs"))
     city.register("hours", _timetable(month, rows))
@@ -410,14 +409,13 @@ def _open_city(service: str, month: date, rows: int) -> duckdb.DuckDBPyConnectio
     city.execute("CREATE TABLE dropoff_places AS FROM places")
     city.execute(_sql("draws"))
     city.execute(_sql("trips"))
-    # Left as written, a join keeps the order of its left side: trips. Swapped, it would give them
-    # out by place.
+    # As written, a join keeps the order of its left side, the trips. The optimizer could swap it.
     city.execute("SET GLOBAL disabled_optimizers = 'join_order,build_side_probe_side'")
     return city
 
 
 def _timetable(month: date, rows: int) -> pa.Table:
-    """Runs of rows with their pickup hour; what apps sent comes last, as in TLC's files."""
+    """Spans of rows with their pickup hour; trips of apps come last, as in TLC's files."""
     strays = _strays(month, rows)
     dispatched = int((rows - sum(map(len, strays.values()))) * _dispatched_share(month))
     metered = rows - dispatched - sum(map(len, strays.values()))
@@ -463,15 +461,15 @@ def _demand_at(hour: datetime) -> float:
 
 
 def _dispatched_share(month: date) -> float:
-    """The part of trips that TLC knows little of: none before 2018-07, some 3 % since 2020."""
+    """The share of trips with few details: none before 2018-07, about 3 % since 2020."""
     if month < date(2018, 7, 1):
         return 0.0
     return 0.004 if month < date(2020, 1, 1) else 0.03
 
 
 def _strays(month: date, rows: int) -> dict[str, list[datetime]]:
-    """Pickup hours outside of the month, by the place in the file where they come."""
-    used = STRAYS[: rows // ROWS_A_STRAY]
+    """Pickup hours outside the month, by their position in the file."""
+    used = STRAYS[: rows // ROWS_PER_STRAY]
     start, end = _midnight(month), _midnight(_next_month(month))
     hours = range(used.count("before"), 0, -1)
     return {
@@ -482,7 +480,7 @@ def _strays(month: date, rows: int) -> dict[str, list[datetime]]:
 
 
 def _places(parts: dict[str, float], pull_fades_km: float, in_core: bool) -> pa.Table:
-    """Slots to draw a place from, each a triangle of some zone, in proportion to demand."""
+    """Slots to draw places from, each a triangle of a zone, in proportion to demand."""
     shares = _shares(parts, pull_fades_km, in_core)
     cumulative = np.cumsum(
         [share / len(place.triangles) for place, share in shares for _ in place.triangles]

@@ -1,4 +1,4 @@
-"""The sample's taxi zones: an invented map with New York's shape and the quirks of TLC's own.
+"""Synthetic taxi zones: an invented map in New York's shape, with the quirks of TLC's zones.
 
 Here: outlines of the boroughs, their division into zones, and the two files of zones that TLC
 publishes. How many trips a zone sees belongs to `trips`. The outlines are coarse and the zones are
@@ -20,18 +20,16 @@ from shapely.geometry.base import BaseGeometry
 
 NEWARK, JFK, LAGUARDIA = 1, 132, 138
 HARBOR_ISLANDS, TWICE_LISTED = 103, 56
-# TLC's map draws 57 under 56 and 104, 105 under 103; its lookup has all five.
+# TLC's map has zone 57 as 56, and 104 and 105 as 103; its lookup has all five.
 NOT_ON_THE_MAP = {57: TWICE_LISTED, 104: HARBOR_ISLANDS, 105: HARBOR_ISLANDS}
 UNKNOWN, OUTSIDE_NYC = 264, 265
 
-# Both lines climb to the north-west, as Manhattan's cross streets do. Yellow cabs serve Manhattan
-# south of the first alone and congestion is charged there; the toll zone of 2025 ends at the
-# second.
+# Both lines rise to the north-west, like Manhattan's cross streets. South of the first, only yellow
+# cabs pick up and congestion is charged; the toll zone of 2025 ends at the second.
 STREET_96 = LineString([(-73.9390, 40.7830), (-73.9780, 40.7990)])
 STREET_60 = LineString([(-73.9560, 40.7580), (-73.9960, 40.7745)])
 
-# Outlines as "longitude latitude" pairs. A line that two boroughs share is written once, so no gap
-# can open.
+# Outlines as "longitude latitude" pairs. The border of two boroughs is written once: it has no gap.
 BROOKLYN_QUEENS_LINE = """
     -73.9618 40.7388, -73.9540 40.7380, -73.9450 40.7320, -73.9370 40.7290, -73.9290 40.7270,
     -73.9240 40.7170, -73.9215 40.7090, -73.9110 40.7010, -73.9040 40.6940, -73.8960 40.6860,
@@ -141,7 +139,7 @@ NEWARK_FIELD = """
     -74.1930 40.6890, -74.1840 40.7000, -74.1730 40.7045, -74.1560 40.7015, -74.1570 40.6920,
     -74.1760 40.6700, -74.1870 40.6720"""
 
-# Names are a stem and a borough's own ending, so that two boroughs never share one.
+# A name is a stem and an ending of its borough, so no two boroughs share a name.
 STEMS = """
     Alder Amber Anchor Aspen Barley Beacon Birch Bramble Canal Cedar Chandler Cinder Clover Cooper
     Copper Coral Cotton Crane Dover Drum Elm Ember Falcon Fern Ferry Flint Foundry Gable Garnet
@@ -160,7 +158,7 @@ ENDINGS = {
 
 @dataclass(frozen=True)
 class Zone:
-    """One row of the map of zones; geometry in longitude and latitude."""
+    """A row of the map of zones; its geometry is in longitude and latitude."""
 
     location_id: int
     name: str
@@ -170,7 +168,7 @@ class Zone:
 
 @dataclass(frozen=True)
 class Land:
-    """A connected piece of a borough, its number of zones, and their id and name if fixed."""
+    """A connected part of a borough, its number of zones, and their id and name if fixed."""
 
     borough: str
     outline: BaseGeometry
@@ -215,7 +213,7 @@ def taxi_zones_csv() -> str:
 
 
 def taxi_zone_lookup_csv() -> str:
-    """The text of `misc/taxi_zone_lookup.csv`: one row a LocationID, 1 to 265."""
+    """The text of `misc/taxi_zone_lookup.csv`: one row per LocationID, 1 to 265."""
     zones = {zone.location_id: zone for zone in taxi_zones()}
     zones |= {absent: zones[drawn_as] for absent, drawn_as in NOT_ON_THE_MAP.items()}
     rows = [(i, zone.borough, zone.name, _service_zone(zone)) for i, zone in sorted(zones.items())]
@@ -225,7 +223,7 @@ def taxi_zone_lookup_csv() -> str:
 
 
 def is_south_of(street: LineString, geometry: BaseGeometry) -> bool:
-    """Whether a shape's centre is south of a cross street, taken as an endless line."""
+    """Whether the centre of a shape is south of a cross street's line."""
     (x1, y1), (x2, y2) = street.coords
     centre = geometry.centroid
     return bool((x2 - x1) * (centre.y - y1) - (y2 - y1) * (centre.x - x1) > 0)
@@ -271,10 +269,10 @@ def _polygon(outline: str) -> Polygon:
 
 
 def _divide(land: BaseGeometry, pieces: int) -> list[MultiPolygon]:
-    """Cut land into so many cells, each the ground nearest to one of as many scattered points."""
+    """Cut land into cells, each the ground nearest to one of the scattered points."""
     seeds = list(islice(_scatter(land), pieces))
-    # Moving each seed to its cell's centre evens out sizes; twice leaves them as unequal as real
-    # neighbourhoods.
+    # Moving each seed to the centre of its cell evens out sizes; after two moves they vary as much
+    # as real neighbourhoods.
     for _ in range(2):
         seeds = [cell.centroid for cell in _cells(land, seeds)]
     return [_as_multipolygon(cell) for cell in _cells(land, seeds)]
@@ -288,7 +286,7 @@ def _cells(land: BaseGeometry, seeds: list[Point]) -> list[BaseGeometry]:
 
 
 def _scatter(land: BaseGeometry) -> Iterator[Point]:
-    """Points on land, spread evenly by a Halton sequence, the same in every process."""
+    """Points on land, spread evenly by a Halton sequence, and the same in every process."""
     west, south, east, north = land.bounds
     shapely.prepare(land)
     for index in count(1):
@@ -313,7 +311,7 @@ def _as_multipolygon(geometry: BaseGeometry) -> MultiPolygon:
 
 
 def _name_and_number(unnamed: list[tuple[str, MultiPolygon]]) -> list[Zone]:
-    """Zones in order of name over the ids that are left, as TLC numbered its own."""
+    """Number zones in order of name with the remaining ids, as TLC does."""
     ordinals: Counter[str] = Counter()
     named = []
     for borough, geometry in unnamed:
@@ -326,8 +324,8 @@ def _name_and_number(unnamed: list[tuple[str, MultiPolygon]]) -> list[Zone]:
 
 
 def _zone_name(borough: str, ordinal: int) -> str:
-    # 37 has no factor in common with the number of stems, so a borough uses each stem once before
-    # any comes again.
+    # 37 and the number of stems have no common factor, so a borough uses each stem once before it
+    # repeats one.
     stems = STEMS.split()
     stem = stems[(ordinal * 37 + len(borough)) % len(stems)]
     return f"{stem} {ENDINGS[borough][ordinal % len(ENDINGS[borough])]}"
