@@ -1,14 +1,14 @@
 """Read the two CSV files of taxi zones: TLC's shapes, and its lookup of names and service zones.
 
-Python's csv module reads them, because it knows on which line a row begins. What the rows say is
-checked in `zone_checks`.
+Python's csv module reads them, because it knows on which line a row begins. `zone_checks` checks
+the values of the rows.
 """
 
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from upath import UPath
 
@@ -37,7 +37,7 @@ SYNTHETIC_COLUMN = "synthetic"
 LONGEST_LIST = 300
 LONGEST_ID = 9  # digits
 
-# The first bytes of what people take for the zones CSV.
+# The first bytes of files that are mistaken for the zones CSV.
 _OTHER_FORMATS = (
     (b"PK", "a ZIP archive, such as a zipped shapefile or an Excel workbook"),
     (b"\x00\x00\x27\x0a", "a shapefile (.shp)"),
@@ -61,7 +61,7 @@ class ZonesFileError(Exception):
 
 @dataclass(frozen=True)
 class ZoneRow:
-    """A row, its texts without the blanks around them; a column that the file lacks is empty.
+    """A row with its texts stripped; a column that the file lacks is empty.
 
     number: line of the file that the row begins on; the header is on line 1
     """
@@ -81,7 +81,7 @@ class ZoneRow:
 
 @dataclass(frozen=True)
 class RowError:
-    """What is wrong with a row of a file."""
+    """What is wrong with a row of a file: its line, and a phrase."""
 
     row: int
     text: str
@@ -108,7 +108,7 @@ class ZonesFile:
 
     @property
     def publisher(self) -> str:
-        """Who published it, in words for people."""
+        """Who published the file, as shown to people."""
         if self.address or self.synthetic:
             return provenance.publisher(self.address, self.synthetic)
         return provenance.UNKNOWN
@@ -170,11 +170,11 @@ def _read(path: UPath, columns: Mapping[str, str]) -> ZonesFile:
     if found := _other_format(content[:64]):
         raise ZonesFileError(f"{file}: {_expected(columns)}; {found}")
     (_, header), *records = _records(file, content)
-    places = _places(file, header, columns)
+    positions = _positions(file, header, columns)
     rows, broken = [], []
     for number, fields in records:
         if len(fields) == len(header):
-            values = {field: fields[place].strip() for field, place in places.items()}
+            values = {field: fields[position].strip() for field, position in positions.items()}
             if values.get("geometry", "")[-5:].upper() == "EMPTY":
                 values["geometry"] = ""
             rows.append(ZoneRow(number, **values))
@@ -182,11 +182,11 @@ def _read(path: UPath, columns: Mapping[str, str]) -> ZonesFile:
             text = f"{len(fields)} fields, the header has {len(header)}"
             broken.append(RowError(number, text))
     synthetic = SYNTHETIC_COLUMN in header
-    return ZonesFile(path, file.address, tuple(rows), tuple(broken), synthetic)
+    return replace(file, rows=tuple(rows), broken=tuple(broken), synthetic=synthetic)
 
 
 def _records(file: ZonesFile, content: bytes) -> list[tuple[int, list[str]]]:
-    """The lines of a CSV that are not blank, the header first: number of the line, and fields."""
+    """The rows of a CSV that are not blank, the header first: number of the line, and fields."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -209,8 +209,10 @@ def _records(file: ZonesFile, content: bytes) -> list[tuple[int, list[str]]]:
     return records
 
 
-def _places(file: ZonesFile, header: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
-    """The place of each field of ZoneRow in a row; upper and lower case are the same."""
+def _positions(
+    file: ZonesFile, header: Sequence[str], columns: Mapping[str, str]
+) -> dict[str, int]:
+    """The position of each field of ZoneRow in a row; column names match in any case."""
     names = [name.strip().lower() for name in header]
     if missing := [column for column in columns if column.lower() not in names]:
         found = ", ".join(header)
