@@ -1,4 +1,4 @@
-"""The report portal over 10,000 reports: how long its pages take, and whether it still answers."""
+"""The report portal over 10,000 reports: how long its pages take while others use it."""
 
 import http.client
 import json
@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import blake2b
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,9 @@ REPORTS = 10_000
 REPEATS = 40
 CLIENTS = 4
 START_SECONDS = 60
-# Between two requests, so that they meet the portal's look at its files, once a second.
+# Between two requests, so that some of them meet the scan of the files, once a second.
 PAUSE_SECONDS = 0.05
-# 200 characters of words that nearly every report contains: each looks at every report.
+# 200 characters of words that nearly every report contains: the slowest search there is.
 _TEXT = "report_0.json zone, manhattan 2023-01-10 2023-01-"
 LONGEST_SEARCH = "+".join(
     dict.fromkeys(
@@ -45,12 +47,12 @@ PAGES = {
 
 
 def pages(bench: Bench) -> dict[str, Any]:
-    """Milliseconds of each page, one at a time, then of `/healthz` while four clients ask."""
+    """Time each page, one at a time, then `/healthz` while four clients ask; in milliseconds."""
     data = fresh(bench.work / "portal")
     _write_reports(data)
     with _portal(data) as port:
-        # The first look reads every file, which may take longer than a page waits.
-        wait_until("the first look", START_SECONDS, lambda: _answers(port, "/reports"))
+        # The first scan reads every file, which may take longer than a page waits.
+        wait_until("the first scan", START_SECONDS, lambda: _answers(port, "/reports"))
         alone = {}
         for name, path in PAGES.items():
             with _health(port) as health:
@@ -78,7 +80,7 @@ def _milliseconds(port: int, path: str, pause: float = PAUSE_SECONDS) -> float:
         answer.read()
     finally:
         connection.close()
-    if answer.status != 200:
+    if answer.status != HTTPStatus.OK:
         raise BenchError(f"{path}: {answer.status}")
     return round(1000 * (time.perf_counter() - begin), 1)
 
@@ -92,7 +94,7 @@ def _answers(port: int, path: str) -> bool:
 
 @contextmanager
 def _health(port: int) -> Iterator[list[float]]:
-    """Milliseconds of `/healthz`, asked all the time while the block runs."""
+    """Time `/healthz` all the while the block runs; yields the milliseconds so far."""
     values: list[float] = []
     over = threading.Event()
 
@@ -111,12 +113,12 @@ def _health(port: int) -> Iterator[list[float]]:
 
 @contextmanager
 def _portal(data: Path) -> Iterator[int]:
-    """The portal over a data root while the block runs, without Dagster; gives its port."""
+    """Run the portal over a data root, without Dagster; yields its port."""
     (reporting,) = (each for each in locations() if each.name == "adhoc_reports")
     port = free_port()
     process = start(
         [str(reporting.python), "-m", "adhoc_reports.portal", "--port", str(port)],
-        env={"TAXI_DATA_ROOT": str(data), "DAGSTER_URL": f"http://127.0.0.1:{free_port()}"},
+        env={"TAXI_DATA_ROOT": str(data)},
     )
 
     with ended(process):
@@ -125,31 +127,44 @@ def _portal(data: Path) -> Iterator[int]:
 
 
 def _write_reports(data: Path) -> None:
-    """Requests, of which nine in ten are answered and the others wait."""
-    for folder in ("requests", "outputs"):
-        (data / folder).mkdir()
-    zones = {"Manhattan": [f"Zone {number}" for number in range(260)]}
+    """Write requests, of which nine in ten are answered and the others wait."""
+    (data / "requests").mkdir()
+    (data / "outputs" / "catalog").mkdir(parents=True)
     month = {"month": "2023-01-01", "loaded": "2026-01-02T03:04:05Z", "trips": 3_000_000}
-    (data / "outputs" / "available_data.json").write_text(
-        json.dumps({"months": [month], "zones": zones, "versions": {}})
-    )
-    by_hour = [[1000 * hour + day for day in range(7)] for hour in range(24)]
+    zones = {"Manhattan": [f"Zone {number}" for number in range(260)]}
+    catalog = data / "outputs" / "catalog" / "available_data.json"
+    catalog.write_text(json.dumps({"months": [month], "zones": zones}))
+    report = {
+        "generated": "2026-02-01T00:00:00Z",
+        "by_hour": [[1000 * hour + day for day in range(7)] for hour in range(24)],
+        "weekdays": [2, 2, 3, 2, 2, 2, 2],
+        "remark": "",
+        "coverage": {"months": [month], "exclusions": []},
+    }
     for number in range(REPORTS):
-        name, zone = f"report_{number:05}", f"Zone {number % 260}"
-        question = {
-            "borough": "Manhattan",
-            "zone": zone,
-            "start_date": "2023-01-10",
-            "end_date": f"2023-01-{11 + number % 20}",
-        }
-        (data / "requests" / f"{name}.json").write_text(json.dumps(question))
-        if number % 10:
-            report = {
-                "request": {"filename": f"{name}.json", **question},
-                "made": "2026-02-01T00:00:00Z",
-                "run_id": "7c1f0a52-0000-4000-8000-000000000000",
-                "by_hour": by_hour,
-                "remark": "",
-                "basis": {"months": [month], "left_out": []},
-            }
-            (data / "outputs" / f"{name}.report.json").write_text(json.dumps(report))
+        _write_report(data, number, report if number % 10 else None)
+
+
+def _write_report(data: Path, number: int, report: dict[str, Any] | None) -> None:
+    """Write a request, and its outcome if there is a report."""
+    name = f"report_{number:05}"
+    question = {
+        "borough": "Manhattan",
+        "zone": f"Zone {number % 260}",
+        "start_date": "2023-01-10",
+        "end_date": f"2023-01-{11 + number % 20}",
+    }
+    content = json.dumps(question)
+    (data / "requests" / f"{name}.json").write_text(content)
+    if report is None:
+        return
+    outcome = {
+        "status": "done",
+        "filename": f"{name}.json",
+        "content_hash": blake2b(content.encode(), digest_size=16).hexdigest(),
+        "request": question,
+        "updated": report["generated"],
+        "run_id": "7c1f0a52-0000-4000-8000-000000000000",
+        "report": report,
+    }
+    (data / "outputs" / f"{name}.json").write_text(json.dumps(outcome))
