@@ -3,29 +3,48 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import date
 
 import pytest
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from adhoc_reports.lib.chart import draw, to_png
+from adhoc_reports.lib import chart
+from adhoc_reports.lib.chart import to_png
+from adhoc_reports.lib.outcome import Coverage, Report, utc_now
 from adhoc_reports.lib.pickups import HOURS, WEEKDAYS, Pickups, count_weekdays
-from adhoc_reports.lib.request import Request
+from adhoc_reports.lib.request import Question
 from taxi_shared import provenance
 
-REQUEST = Request(
-    filename="x.json", borough="Staten Island", start_date="2023-01-10", end_date="2023-01-25"
-)
-ONE_DAY = REQUEST.model_copy(update={"end_date": "2023-01-11"})
+QUESTION = Question(borough="Staten Island", start_date="2023-01-10", end_date="2023-01-25")
+ONE_DAY = QUESTION.model_copy(update={"end_date": "2023-01-11"})
 # 10 to 24 January 2023: three Tuesdays, two of each other weekday.
 DAYS = (2, 2, 3, 2, 2, 2, 2)
 TUESDAY_ONLY = (0, 0, 1, 0, 0, 0, 0)
 PICKUPS = Pickups(tuple(tuple(1_000 * hour + day for day in range(7)) for hour in HOURS), DAYS)
 
 
+def draw(
+    pickups: Pickups, question: Question, remark: str = "", publishers: Sequence[str] = ()
+) -> Figure:
+    """The chart of a report with these numbers."""
+    report = Report(
+        generated=utc_now(),
+        by_hour=pickups.by_hour,
+        weekdays=pickups.weekdays,
+        remark=remark,
+        coverage=Coverage(months=(), exclusions=()),
+        publishers=tuple(publishers),
+    )
+    return chart.draw(question, report)
+
+
 @pytest.fixture(scope="module")
 def figure() -> Figure:
-    return draw(PICKUPS, REQUEST, note="A remark.", publishers=[provenance.TLC])
+    """The chart of two weeks of every hour."""
+    return draw(PICKUPS, QUESTION, "A remark.", [provenance.TLC])
 
 
 def texts(figure: Figure) -> str:
@@ -35,10 +54,13 @@ def texts(figure: Figure) -> str:
 def cells(figure: Figure) -> list[list[float]]:
     """The numbers behind the colours, a list for each row from above."""
     (mesh,) = figure.axes[0].collections
-    return mesh.get_array().reshape(-1, len(HOURS)).tolist()
+    numbers = mesh.get_array()
+    assert numbers is not None
+    rows: list[list[float]] = numbers.reshape(-1, len(HOURS)).tolist()
+    return rows
 
 
-def test_cells_are_averages_per_weekday_and_hour(figure):
+def test_cells_are_averages_per_weekday_and_hour(figure: Figure) -> None:
     for day, row in enumerate(cells(figure)):
         for hour, average in enumerate(row):
             assert average == pytest.approx((1_000 * hour + day) / (3 if day == 2 else 2))
@@ -46,28 +68,29 @@ def test_cells_are_averages_per_weekday_and_hour(figure):
     assert labels == [f"{name} ×{3 if name == 'Tuesday' else 2}" for name in WEEKDAYS]
 
 
-def test_busiest_hour_follows_the_average(figure):
+def test_busiest_hour_follows_the_average(figure: Figure) -> None:
     # The total of Tuesday, 23 h, is 23,002 of three days; that of Saturday 23,006 of two.
     assert "Busiest: Saturday, 23 to 24 h, 11,503 pickups on average" in texts(figure)
     three_tuesdays = Pickups.of([(8, 2, 120), (9, 0, 90)], DAYS)
-    assert "Busiest: Sunday, 9 to 10 h, 45 pickups" in texts(draw(three_tuesdays, REQUEST))
+    assert "Busiest: Sunday, 9 to 10 h, 45 pickups" in texts(draw(three_tuesdays, QUESTION))
     (outline,) = figure.axes[0].patches
+    assert isinstance(outline, Rectangle)
     assert outline.get_xy() == (22.5, 5.5)
 
 
-def test_chart_names_taxis_area_days_total_and_remark(figure):
-    said = texts(figure)
+def test_chart_names_taxis_area_days_total_and_remark(figure: Figure) -> None:
+    text = texts(figure)
     for part in (
         "Yellow taxi pickups in Staten Island",
         "10 January 2023 to 24 January 2023: average pickups per hour of each weekday",
         f"{PICKUPS.total:,} trips in 15 days",
         "A remark.",
     ):
-        assert part in said
-    assert "No pickups" not in said
+        assert part in text
+    assert "No pickups" not in text
 
 
-def test_one_day_is_a_bar_per_hour():
+def test_one_day_is_a_bar_per_hour() -> None:
     pickups = Pickups.of([(hour, 2, 10 * hour) for hour in HOURS], TUESDAY_ONLY)
     figure = draw(pickups, ONE_DAY)
     (axes,) = figure.axes
@@ -79,8 +102,8 @@ def test_one_day_is_a_bar_per_hour():
     assert "on average" not in texts(figure)
 
 
-def test_weekdays_outside_the_period_have_no_row():
-    weekend = REQUEST.model_copy(update={"start_date": "2023-01-14", "end_date": "2023-01-16"})
+def test_weekdays_outside_the_period_have_no_row() -> None:
+    weekend = QUESTION.model_copy(update={"start_date": "2023-01-14", "end_date": "2023-01-16"})
     pickups = Pickups.of([(1, 6, 4)], count_weekdays(weekend.dates, [date(2023, 1, 1)]))
     figure = draw(pickups, weekend)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -88,22 +111,25 @@ def test_weekdays_outside_the_period_have_no_row():
     assert [sum(row) for row in cells(figure)] == [0, 4]
 
 
-def test_chart_names_the_publishers_of_its_data(figure):
+def test_chart_names_the_publishers_of_its_data(figure: Figure) -> None:
     assert f"Source: {provenance.TLC}" in texts(figure)
     assert "SYNTHETIC" not in texts(figure)
-    sample = draw(PICKUPS, REQUEST, publishers=[provenance.SYNTHETIC])
+    sample = draw(PICKUPS, QUESTION, publishers=[provenance.SYNTHETIC])
     assert f"Source: {provenance.SYNTHETIC}" in texts(sample)
     assert provenance.TLC not in texts(sample)
     assert "SYNTHETIC SAMPLE DATA" in texts(sample)
-    assert "Source: not recorded" in texts(draw(PICKUPS, REQUEST))
+    assert "Source: not recorded" in texts(draw(PICKUPS, QUESTION))
 
 
-def test_shades_grow_darker_with_the_number():
+def test_shades_grow_darker_with_the_number() -> None:
     pickups = Pickups.of([(hour, 0, hour) for hour in HOURS], DAYS)
-    figure = draw(pickups, REQUEST)
+    figure = draw(pickups, QUESTION)
     (mesh,) = figure.axes[0].collections
     figure.draw_without_rendering()
-    grey = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b, _ in mesh.get_facecolors()[:24]]
+    grey = [
+        0.2126 * r + 0.7152 * g + 0.0722 * b
+        for r, g, b, _ in to_rgba_array(mesh.get_facecolor())[:24]
+    ]
     assert grey == sorted(grey, reverse=True)
     assert len(set(grey)) == 24
 
@@ -111,10 +137,10 @@ def test_shades_grow_darker_with_the_number():
 @pytest.mark.parametrize("days", [DAYS, TUESDAY_ONLY])
 @pytest.mark.parametrize("largest", [0, 1, 999, 123_456_789])
 @pytest.mark.parametrize("zone", ["", "Governor's Island/Ellis Island/Liberty Island"])
-def test_no_text_leaves_the_picture(largest, zone, days):
-    request = REQUEST.model_copy(update={"zone": zone})
+def test_no_text_leaves_the_picture(largest: int, zone: str, days: tuple[int, ...]) -> None:
+    question = QUESTION.model_copy(update={"zone": zone})
     publishers = [provenance.SYNTHETIC, f"{provenance.TLC}, as copied to {'host.' * 30}org"]
-    figure = draw(Pickups.of([(8, 2, largest)], days), request, "A remark.", publishers)
+    figure = draw(Pickups.of([(8, 2, largest)], days), question, "A remark.", publishers)
     figure.draw_without_rendering()
     whole = figure.bbox
     axes = figure.axes[0]
@@ -127,31 +153,31 @@ def test_no_text_leaves_the_picture(largest, zone, days):
     assert max(box.y1 for box in notes[:-1]) < axes.xaxis.label.get_window_extent().y0
 
 
-def test_no_pickups_are_said_in_words():
-    figure = draw(Pickups.of([], DAYS), REQUEST)
+def test_chart_without_pickups_says_so() -> None:
+    figure = draw(Pickups.of([], DAYS), QUESTION)
     assert "No pickups in this period" in texts(figure)
     assert "0 trips in 15 days" in texts(figure)
     assert "Busiest" not in texts(figure)
-    nothing = texts(draw(Pickups.of([], (0,) * 7), REQUEST))
+    nothing = texts(draw(Pickups.of([], (0,) * 7), QUESTION))
     assert "no data is loaded for these days" in nothing
 
 
-def test_one_is_not_called_many():
-    said = texts(draw(Pickups.of([(0, 2, 1)], TUESDAY_ONLY), ONE_DAY))
-    assert "10 January 2023: pickups per hour, 1 trip in 1 day" in said
-    assert "0 to 1 h, 1 pickup" in said
-    assert "1 pickups" not in said
+def test_one_trip_is_in_the_singular() -> None:
+    text = texts(draw(Pickups.of([(0, 2, 1)], TUESDAY_ONLY), ONE_DAY))
+    assert "10 January 2023: pickups per hour, 1 trip in 1 day" in text
+    assert "0 to 1 h, 1 pickup" in text
+    assert "1 pickups" not in text
 
 
-def test_the_same_numbers_give_the_same_bytes(figure):
+def test_same_numbers_give_the_same_bytes(figure: Figure) -> None:
     png = to_png(figure)
     assert png.startswith(b"\x89PNG\r\n")
-    assert to_png(draw(PICKUPS, REQUEST, "A remark.", [provenance.TLC])) == png
+    assert to_png(draw(PICKUPS, QUESTION, "A remark.", [provenance.TLC])) == png
     assert to_png(figure) == png
     assert len(png) < 80_000
 
 
-def test_the_definitions_load_without_what_only_a_run_needs():
+def test_definitions_load_without_what_only_runs_need() -> None:
     heavy = "matplotlib pandas numpy PIL s3fs boto3 botocore"
     code = (
         "import sys, adhoc_reports.definitions\n"

@@ -10,19 +10,20 @@ import pytest
 from adhoc_reports.lib.pickups import (
     WEEKDAYS,
     Pickups,
+    check_zone,
     count_pickups,
     count_weekdays,
     missing_months,
     number_format,
     remark,
 )
-from adhoc_reports.lib.request import Request
+from adhoc_reports.lib.request import InvalidRequest, Question
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import BOROUGHS
 
-from .conftest import BOROUGH_OF_ZONE, write_trips, write_zones
+from .conftest import BOROUGH_OF_ZONE, Intake, write_trips, write_zones
 
 NO_DAYS = (0,) * 7
 ONE_WEEK = (1,) * 7
@@ -30,8 +31,8 @@ JANUARY = date(2023, 1, 1)
 FEBRUARY = date(2023, 2, 1)
 
 
-def a_request(borough: str = "Manhattan", start: str = "2023-01-10", end: str = "2023-01-25"):
-    return Request(filename="x.json", borough=borough, start_date=start, end_date=end)
+def ask(borough: str = "Manhattan", start: str = "2023-01-10", end: str = "2023-01-25") -> Question:
+    return Question(borough=borough, start_date=start, end_date=end)
 
 
 def random_trips(month: date, number: int) -> list[tuple[int | None, datetime | None]]:
@@ -54,7 +55,8 @@ FEBRUARY_TRIPS = random_trips(FEBRUARY, 2_000)
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
+def two_months(tmp_path_factory: pytest.TempPathFactory) -> LakeDatabase:
+    """A lake of January and February 2023."""
     root = DataRoot.at(str(tmp_path_factory.mktemp("lake")))
     write_zones(Lake(root))
     write_trips(Lake(root), "2023-01-01", JANUARY_TRIPS)
@@ -62,8 +64,8 @@ def loaded(tmp_path_factory):
     return LakeDatabase(data_root=str(root.base))
 
 
-def counted_by_hand(request: Request) -> Pickups:
-    start, end = request.dates
+def counted_by_hand(question: Question) -> Pickups:
+    start, end = question.dates
     loaded = [JANUARY + timedelta(days=number) for number in range(31 + 28)]
     days = [day for day in loaded if start <= day < end]
     found = Counter(
@@ -72,7 +74,7 @@ def counted_by_hand(request: Request) -> Pickups:
         if time is not None
         and time.date() in days
         and zone is not None
-        and BOROUGH_OF_ZONE[zone] == request.borough
+        and BOROUGH_OF_ZONE[zone] == question.borough
     )
     weekdays = Counter(day.isoweekday() % 7 for day in days)
     return Pickups.of(
@@ -92,46 +94,48 @@ def counted_by_hand(request: Request) -> Pickups:
         ("0001-01-01", "9999-12-31"),
     ],
 )
-def test_the_query_counts_what_a_loop_over_the_trips_counts(loaded, borough, start, end):
-    request = a_request(borough, start, end)
-    with loaded.get_connection(request.dates) as con:
-        assert count_pickups(con, request) == counted_by_hand(request)
+def test_query_counts_what_a_loop_over_trips_counts(
+    two_months: LakeDatabase, borough: str, start: str, end: str
+) -> None:
+    question = ask(borough, start, end)
+    with two_months.get_connection(question.dates) as con:
+        assert count_pickups(con, question) == counted_by_hand(question)
 
 
-def test_dates_outside_of_the_data_have_no_trips(loaded):
-    request = a_request(start="2031-01-01", end="2031-02-01")
-    with loaded.get_connection(request.dates) as con:
-        assert count_pickups(con, request) == Pickups.of([], NO_DAYS)
-        assert remark(con, request) == "Not loaded, so not counted: 2031-01."
+def test_dates_outside_the_data_have_no_trips(two_months: LakeDatabase) -> None:
+    question = ask(start="2031-01-01", end="2031-02-01")
+    with two_months.get_connection(question.dates) as con:
+        assert count_pickups(con, question) == Pickups.of([], NO_DAYS)
+        assert remark(con, question) == "Not loaded, so not counted: 2031-01."
 
 
-def test_a_zone_that_is_listed_twice_counts_a_trip_once(office, lake):
+def test_zone_listed_twice_counts_a_trip_once(intake: Intake, lake: Lake) -> None:
     write_zones(lake, twice=[4, 4])
     write_trips(lake, "2023-01-01", JANUARY_TRIPS)
     write_trips(lake, "2023-02-01", FEBRUARY_TRIPS)
-    request = a_request()
-    with office.database.get_connection(request.dates) as con:
-        assert count_pickups(con, request) == counted_by_hand(request)
+    question = ask()
+    with intake.database.get_connection(question.dates) as con:
+        assert count_pickups(con, question) == counted_by_hand(question)
 
 
-def test_a_lake_without_trips_gives_zeros_and_says_so(office, lake):
-    with office.database.get_connection() as con:
-        assert count_pickups(con, a_request()) == Pickups.of([], NO_DAYS)
-        assert "zones are not loaded" in remark(con, a_request())
+def test_lake_without_trips_gives_zeros_and_a_remark(intake: Intake, lake: Lake) -> None:
+    with intake.database.get_connection() as con:
+        assert count_pickups(con, ask()) == Pickups.of([], NO_DAYS)
+        assert "zones are not loaded" in remark(con, ask())
     write_zones(lake)
-    with office.database.get_connection() as con:
-        assert count_pickups(con, a_request()) == Pickups.of([], NO_DAYS)
-        assert remark(con, a_request()) == "Not loaded, so not counted: 2023-01."
+    with intake.database.get_connection() as con:
+        assert count_pickups(con, ask()) == Pickups.of([], NO_DAYS)
+        assert remark(con, ask()) == "Not loaded, so not counted: 2023-01."
 
 
-def test_a_period_that_is_loaded_needs_no_remark(loaded):
-    with loaded.get_connection() as con:
-        assert remark(con, a_request(start="2023-01-01", end="2023-03-01")) == ""
+def test_loaded_period_needs_no_remark(two_months: LakeDatabase) -> None:
+    with two_months.get_connection() as con:
+        assert remark(con, ask(start="2023-01-01", end="2023-03-01")) == ""
 
 
-def test_a_long_remark_names_three_months_and_counts_the_others(loaded):
-    with loaded.get_connection() as con:
-        assert remark(con, a_request(start="2022-11-05", end="2023-12-31")) == (
+def test_long_remark_names_three_months(two_months: LakeDatabase) -> None:
+    with two_months.get_connection() as con:
+        assert remark(con, ask(start="2022-11-05", end="2023-12-31")) == (
             "Not loaded, so not counted: 2022-11, 2022-12, 2023-03 and 9 more months."
         )
 
@@ -145,12 +149,12 @@ def test_a_long_remark_names_three_months_and_counts_the_others(loaded):
         ("2023-03-05", "2023-03-06", ["2023-03-01"]),
     ],
 )
-def test_the_month_of_the_excluded_day_is_not_missed(start, end, missing):
-    found = missing_months(a_request(start=start, end=end).dates, [date(2023, 1, 1)])
+def test_month_of_the_excluded_day_is_not_missing(start: str, end: str, missing: list[str]) -> None:
+    found = missing_months(ask(start=start, end=end).dates, [date(2023, 1, 1)])
     assert [month.isoformat() for month in found] == missing
 
 
-def test_the_csv_has_every_hour_and_every_day_of_the_week_from_sunday():
+def test_csv_has_every_hour_and_weekday_from_sunday() -> None:
     pickups = Pickups.of([(0, 0, 5), (23, 6, 1_234_567)], ONE_WEEK)
     header, *rows = list(csv.reader(pickups.to_csv().splitlines()))
     assert header == ["hour_of_day", *WEEKDAYS]
@@ -160,13 +164,13 @@ def test_the_csv_has_every_hour_and_every_day_of_the_week_from_sunday():
     assert pickups.total == 1_234_572
 
 
-def test_the_table_for_people_has_a_row_for_every_hour():
+def test_table_for_people_has_a_row_per_hour() -> None:
     lines = Pickups.of([(23, 6, 1_234_567)], ONE_WEEK).to_markdown().splitlines()
     assert len(lines) == 26
     assert lines[-1] == "| 23 | 0 | 0 | 0 | 0 | 0 | 0 | 1,234,567 |"
 
 
-def test_averages_divide_by_the_days_of_the_weekday():
+def test_averages_divide_by_the_days_of_the_weekday() -> None:
     pickups = Pickups.of([(8, 2, 90), (8, 0, 70)], (2, 2, 3, 2, 2, 2, 0))
     assert pickups.averages[8] == (35, 0, 30, 0, 0, 0, None)
     assert pickups.busiest == (0, 8, 35)
@@ -187,7 +191,9 @@ def test_averages_divide_by_the_days_of_the_weekday():
         ("0001-01-01", "9999-12-31", [JANUARY, date(9999, 12, 1)], (9, 9, 9, 9, 9, 8, 8)),
     ],
 )
-def test_weekdays_are_counted_in_loaded_months_alone(start, end, months, expected):
+def test_weekdays_are_counted_in_loaded_months_alone(
+    start: str, end: str, months: list[date], expected: tuple[int, ...]
+) -> None:
     dates = date.fromisoformat(start), date.fromisoformat(end)
     days = [
         month.replace(day=number)
@@ -198,16 +204,27 @@ def test_weekdays_are_counted_in_loaded_months_alone(start, end, months, expecte
     assert count_weekdays(dates, months) == tuple(by_hand[day] for day in range(7)) == expected
 
 
-def test_stray_trips_of_a_missing_month_are_not_counted(office, lake):
+def test_trips_of_a_missing_month_are_not_counted(intake: Intake, lake: Lake) -> None:
     write_zones(lake)
     stray, own = datetime(2023, 1, 31, 23, 59), datetime(2023, 2, 7, 23)  # both a Tuesday
     write_trips(lake, "2023-02-01", [(4, stray), (4, own), (4, own)])
-    request = a_request(start="2023-01-25", end="2023-02-08")
-    with office.database.get_connection(request.dates) as con:
-        pickups = count_pickups(con, request)
-        assert remark(con, request) == "Not loaded, so not counted: 2023-01."
+    question = ask(start="2023-01-25", end="2023-02-08")
+    with intake.database.get_connection(question.dates) as con:
+        pickups = count_pickups(con, question)
+        assert remark(con, question) == "Not loaded, so not counted: 2023-01."
     assert pickups == Pickups.of([(23, 2, 2)], ONE_WEEK)
     assert pickups.averages[23][2] == 2
+
+
+def test_zone_of_another_borough_is_named(intake: Intake, lake: Lake) -> None:
+    zone = Question(borough="Queens", start_date="2023-01-10", end_date="2023-01-11", zone="Zone 7")
+    with intake.database.get_connection() as con:
+        check_zone(con, zone)  # no zones are loaded, so none is unknown
+    write_zones(lake)
+    with intake.database.get_connection() as con:
+        check_zone(con, zone)
+        with pytest.raises(InvalidRequest, match="zone is 'Zone 7', which Bronx does not have"):
+            check_zone(con, zone.model_copy(update={"borough": "Bronx"}))
 
 
 @pytest.mark.parametrize(
@@ -222,6 +239,8 @@ def test_stray_trips_of_a_missing_month_are_not_counted(office, lake):
         ([], []),
     ],
 )
-def test_numbers_shown_together_have_the_same_decimals(numbers, shown):
+def test_numbers_shown_together_have_the_same_decimals(
+    numbers: list[float | None], shown: list[str]
+) -> None:
     known = [number for number in numbers if number is not None]
     assert [format(number, number_format(numbers)) for number in known] == shown

@@ -6,7 +6,7 @@ CANCELLED = "The run was cancelled. Try again."
 UNEXPECTED = "Unexpected error. Try again; if it fails again, contact the platform's operators."
 # Words of an error's type or text, in lower case, and the reason to show. The first match counts.
 _REASONS = (
-    (("interrupted", "systemexit"), CANCELLED),
+    (("interrupt", "systemexit"), CANCELLED),
     (
         ("outofmemory", "out of memory", "memoryerror"),
         "There was not enough memory. Choose fewer days, or try again later.",
