@@ -43,7 +43,7 @@ status: setup ## The running instance at a look: assets, sensors, what failed; P
 	@$(RUN) status $(if $(PORT),--port $(PORT))
 
 images: ## Build all images under a version that never moves, for `docker compose up`
-	@chmod -R go+rX deploy/*/ deploy/*.py # which containers read as another user
+	@chmod -R go+rX deploy/*/ # which containers read as another user
 	@version=$$(deploy/version.sh) && set -- $$version && \
 	TAXI_VERSION=$$1 TAXI_COMMIT=$$2 docker compose build --quiet && echo "built $$1"
 

@@ -47,8 +47,9 @@ def checkout(tmp_path: Path) -> Path:
         (folder / project / ".venv").mkdir(parents=True)
         for name in ("requirements.lock", "requirements-dev.lock", "pyproject.toml"):
             (folder / project / name).touch()
-    (folder / "shared").mkdir()
-    (folder / "shared" / "pyproject.toml").touch()
+    for package in ("shared", "shared/testing"):
+        (folder / package).mkdir()
+        (folder / package / "pyproject.toml").touch()
     program(tmp_path / "bin", "uv", f'echo "$1 index=$UV_DEFAULT_INDEX" >> "{tmp_path}/calls"')
     return folder
 
@@ -109,7 +110,7 @@ def test_deploy_without_a_location_lists_them(tmp_path: Path, words: tuple[str, 
 
 
 def test_images_without_git_fail_before_any_build(tmp_path: Path) -> None:
-    """Under the tag that moves, a deploy would change the runs that are going."""
+    """An image without an immutable version would change runs in progress at a deploy."""
     for name in ("bash", "sh", "chmod", "dirname", "date", "make"):
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
