@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default as policy
@@ -296,7 +296,7 @@ class Unreliable:
 
     def send(self, message: Message) -> None:
         if self.down:
-            raise DeliveryError("nobody there")
+            raise DeliveryError("no connection")
         self.sent.append(message)
 
 
@@ -346,8 +346,8 @@ def test_location_that_does_not_load_is_reported_once() -> None:
     state = State(polled_at=0)
     for now in range(1_000, 9_000, 15):
         state.add([problem("location x", 0, 0, kind="location")], ["webhook"], now)
-    (told,) = state.outbox["webhook"]
-    assert told.first == 1_000
+    (reported,) = state.outbox["webhook"]
+    assert reported.first == 1_000
 
 
 def test_many_problems_are_one_message_of_limited_length() -> None:
@@ -453,6 +453,13 @@ def test_webhook_gets_no_netrc_and_no_redirect(
     with pytest.raises(DeliveryError, match="HTTP 307"):
         Webhook().send(Message([problem("run 1")], "http://ui"))
     assert len(webhook.authorizations) == 2
+
+
+def test_state_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.json"
+    outbox = {"webhook": [asdict(problem("run 1"))]}
+    path.write_text(json.dumps({"looked": 5.0, "told": {"run 1": 4.0}, "outbox": outbox}))
+    assert State.load(path, 9) == State(5.0, {"run 1": 4.0}, {"webhook": [problem("run 1")]})
 
 
 def test_only_its_owner_can_read_the_state_of_alerts(tmp_path: Path) -> None:

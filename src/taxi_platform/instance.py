@@ -199,7 +199,7 @@ class Instance:
 
     def _start_process(self, name: str, *command: str, cwd: Path = ROOT) -> None:
         with self.log(name).open("wb") as log:
-            # In a session of its own: Ctrl-C reaches this process only, which stops the others.
+            # In a new session: Ctrl-C reaches this process only, which then stops the others.
             self.processes[name] = subprocess.Popen(
                 command, env=self._env, cwd=cwd, stdout=log, stderr=log, start_new_session=True
             )

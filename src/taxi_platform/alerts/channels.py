@@ -40,7 +40,7 @@ class Channel(Protocol):
 
 @dataclass(frozen=True)
 class Webhook:
-    """A POST of JSON. The address is a secret: whoever knows it may write there."""
+    """A POST of JSON. The address is a secret: with it, anyone can post there."""
 
     name: str = "webhook"
 
