@@ -31,6 +31,7 @@ pytestmark = pytest.mark.browser
 
 MONTHS = MonthRange.between("2023-01", "2023-03")
 ANSWERED = 90_000  # milliseconds, of which a machine that is busy may need some
+NOT_LOOKING = "The platform is not looking for requests at the moment"
 CLIENTS, SENT = 5, 20  # bench/ measures 200 requests
 
 
@@ -60,7 +61,7 @@ class Site:
             "TAXI_ZONES_URL": str(self.base / "source" / "misc" / "taxi_zones.csv"),
             "TAXI_START_DATE": MONTHS.first.isoformat(),
             "TAXI_END_DATE": MONTHS.end.isoformat(),
-            "DAGSTER_URL": f"http://127.0.0.1:{self.dagster_port}",
+            "DAGSTER_PUBLIC_URL": f"http://127.0.0.1:{self.dagster_port}",
         }
 
     def start_dagster(self) -> Instance:
@@ -96,7 +97,7 @@ class Site:
             tags=[{"key": "dagster/code_location", "value": "adhoc_reports"}],
         )["runsOrError"]["results"]
         tags = (tag for run in found for tag in run["tags"])
-        return Counter(tag["value"] for tag in tags if tag["key"] == "request")
+        return Counter(tag["value"] for tag in tags if tag["key"] == "dagster/partition")
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         pipeline = Pipeline(site.start_dagster(), Console(quiet=True))
         pipeline.wait_for_locations()
         pipeline.ingest(MONTHS)
-        wait_for(lambda: len(site.api("available").get("months", [])) == 3, "the data to be told")
+        wait_for(
+            lambda: len(site.api("available").get("months", [])) == 3,
+            "the catalog of loaded months",
+        )
         yield site
     finally:
         site.stop_dagster()
@@ -252,7 +256,10 @@ def test_days_of_a_month_that_is_not_there_cannot_be_sent(site: Site, page: Page
     fill_in(page, "Manhattan", "2023-01-10", "2023-03-02")
     send(page)
     last_day = page.get_by_label("Last day")
-    assert last_day.evaluate("field => field.validationMessage") == "There are no trips of 2023-02."
+    assert (
+        last_day.evaluate("field => field.validationMessage")
+        == "Not loaded: 2023-02. Choose other days."
+    )
     assert page.url == f"{site.url}/"
     fill_in(page, "Manhattan", "2023-03-01", "2023-03-02")
     assert last_day.evaluate("field => field.validity.valid")
@@ -345,16 +352,17 @@ def test_one_day_is_shown_as_bars(site: Site, page: Page) -> None:
 def test_a_page_that_waits_tells_of_trouble_and_of_its_end(site: Site, page: Page) -> None:
     question = {"borough": "Bronx", "start_date": "2023-01-01", "end_date": "2023-01-03"}
     site.stop_dagster()
+    _let_a_minute_pass(site)
     try:
         requests.post(f"{site.url}/api/requests", json={**question, "name": "w"}, timeout=30)
         page.route("**/api/reports/w", lambda route: route.abort())
         page.goto(f"{site.url}/reports/w")
         expect(page.locator("#live")).to_have_text(
-            "The portal does not answer. This page continues when it is back.", timeout=30_000
+            "The portal cannot be reached. This page updates when it is back.", timeout=30_000
         )
         page.unroute("**/api/reports/w")
         expect(page.locator("#live")).to_be_empty(timeout=30_000)
-        expect(page.locator("main .notice")).to_contain_text("Dagster, which makes the reports")
+        expect(page.locator("main .notice")).to_contain_text(NOT_LOOKING)
     finally:
         site.start_dagster()
     page.evaluate("window.sameRegion = document.getElementById('live')")
@@ -367,7 +375,7 @@ def test_a_rejected_request_is_found_with_its_reason(site: Site, page: Page) -> 
     folder = site.data / "requests"
     folder.mkdir(exist_ok=True)
     (folder / "atlantis.json").write_text('{"borough": "Atlantis"}')
-    wait_for((site.data / "outputs" / "atlantis.error.json").exists, "the report on the file")
+    wait_for((site.data / "outputs" / "atlantis.json").exists, "the outcome of the file")
     page.goto(f"{site.url}/reports")
     page.get_by_label("Rejected only").check()
     page.get_by_role("button", name="Find").click()
@@ -387,9 +395,10 @@ def test_a_zone_that_is_not_there_fails_in_plain_words(site: Site, page: Page) -
 
 def test_with_dagster_stopped_a_request_is_kept_and_answered_later(site: Site, page: Page) -> None:
     site.stop_dagster()
+    _let_a_minute_pass(site)
     try:
         page.goto(site.url)
-        expect(page.locator(".notice")).to_contain_text("Dagster, which makes the reports")
+        expect(page.locator(".notice")).to_contain_text(NOT_LOOKING)
         fill_in(page, "Bronx", "2023-01-10", "2023-01-20", "kept")
         send(page)
         page.wait_for_url(f"{site.url}/reports/kept")
@@ -581,7 +590,7 @@ def test_an_instance_starts_the_portal_where_it_is_asked_to(tmp_path: Path) -> N
         assert instance.portal_url
         page = requests.get(instance.portal_url, timeout=30).text
         assert "No data is loaded yet" in page
-        assert "does not answer" not in page
+        assert NOT_LOOKING in page  # the instance has no daemon
         assert "Uvicorn running" in instance.log_tail("portal")
 
 
@@ -591,17 +600,22 @@ def _report(site: Site) -> None:
     wait_for(lambda: site.api("reports/seen")["state"] == "done", "a report")
 
 
+def _let_a_minute_pass(site: Site) -> None:
+    """Set back the time at which the sensor looked for requests last."""
+    (site.data / "outputs" / "catalog" / "intake.json").write_text(
+        json.dumps({"checked": "2023-01-01T12:03:00Z"})
+    )
+
+
 def _write_failure(site: Site, name: str) -> None:
     """Leave what a run that fails would leave, as the platform's own code does."""
     (reporting,) = (each for each in locations() if each.name == "adhoc_reports")
     script = f"""
-from adhoc_reports.lib import intake
-from adhoc_reports.lib.failure import record_failure
+from adhoc_reports.lib.generation import Generation
+from adhoc_reports.lib.store import ReportStore
 from taxi_shared.storage import DataRoot
-root = DataRoot.at({str(site.data)!r})
-(file,) = (each for each in intake.list_requests(root.requests) if each.name == "{name}.json")
-(outcome,) = intake.read(root.requests, [file])
-with record_failure(root, outcome.request, outcome.file.run_key, "a-run"):
+store = ReportStore(DataRoot.at({str(site.data)!r}))
+with Generation.of(store, {name!r}, None, "a-run").recorded():
     raise OSError(28, "No space left on device")
 """
     done = subprocess.run(
