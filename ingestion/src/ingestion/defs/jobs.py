@@ -37,7 +37,7 @@ def job_assets(service: Service) -> dg.AssetSelection:
     No load can report a month that never arrives, or whether its source can be reached later.
     """
     return dg.AssetSelection.assets(
-        service.file_asset, service.table_asset, *service.same_job
+        service.file_asset, service.table_asset, *service.other_assets
     ) - dg.AssetSelection.checks(
         dg.AssetCheckKey(service.table_asset, UP_TO_DATE),
         dg.AssetCheckKey(service.file_asset, SOURCE_REACHABLE),
@@ -49,7 +49,7 @@ update_jobs = [
         service.job_name,
         selection=job_assets(service),
         description=f"Fetches and loads months of {service.name} trips"
-        f"{''.join(f', and {key.to_user_string()}' for key in service.same_job)}.",
+        f"{''.join(f', and {key.to_user_string()}' for key in service.other_assets)}.",
     )
     for service in SERVICES
 ]

@@ -4,7 +4,7 @@ Some are about the months of the run, others about every month in the lake: a wa
 month should not disappear when another is loaded.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -112,7 +112,7 @@ def columns_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
         asset=asset,
         blocking=True,
         description="The columns in the lake, and their types, are those that the table's "
-        "description has. Nothing follows from a file that has others.",
+        "description has. A file with other columns does not replace the one in the lake.",
     )
 
 
@@ -134,7 +134,7 @@ def check_specs(service: Service) -> list[dg.AssetCheckSpec]:
             asset=asset,
             blocking=True,
             description="A month has as many rows as its file. Where it would not, or could not be "
-            "loaded at all, the lake keeps what it had.",
+            "loaded at all, the lake keeps its previous rows.",
         ),
         dg.AssetCheckSpec(
             PLAUSIBLE_MONTHS,
@@ -144,12 +144,12 @@ def check_specs(service: Service) -> list[dg.AssetCheckSpec]:
             f"{checks.LEAST_OF_REPLACED:.0%} as many as the month in the lake that it replaces, or "
             f"{checks.LEAST_OF_OTHERS:.0%} of those of other months, and at most "
             f"{checks.MOST_STRAYS_AT_ALL:.0%} of its pickups are outside the month. Otherwise the "
-            "lake keeps what it had, unless a person accepts the file.",
+            "lake keeps its previous rows, unless a person accepts the file.",
         ),
         dg.AssetCheckSpec(
             EVERY_COLUMN_DESCRIBED,
             asset=asset,
-            description="No file at hand has a column that the platform does not describe. A new "
+            description="No stored file has a column that the platform does not describe. A new "
             "column does not stop the load.",
         ),
         *(
@@ -164,23 +164,14 @@ def check_results(
     database: LakeDatabase, service: Service, report: TripReport
 ) -> Iterator[dg.AssetCheckResult]:
     """The results of the selected checks, once the months of a run are reported."""
-    selected = {key.name: key for key in report.context.selected_asset_check_keys}
-    if not selected:
-        return
-    days = service.table.days
-    with database.get_connection(tables=[days] if days else []) as con:  # with what was loaded
-        by_name = _run_findings(report.months)
-        by_name[EVERY_COLUMN_DESCRIBED] = _unknown_columns(con, service, database.lake)
-        counts = checks.counts_by_month(con, days) if days else {}
-    for check in COUNT_CHECKS:
-        found = (check.finding(month, counts) for month in sorted(counts))
-        by_name[check.name] = [finding for finding in found if finding]
-    for name in sorted(selected):
-        yield _result(selected[name], by_name[name])
+    selected = report.context.selected_asset_check_keys
+    if selected:
+        yield from _results(selected, _run_findings(report.months))
+        yield from _results(selected, _lake_findings(database, service))
 
 
 def _run_findings(months: Sequence[MonthResult]) -> dict[str, list[str]]:
-    """What the checks of a run's own months have found."""
+    """What is wrong with the months of the run, by check."""
     errors = [month.error for month in months]
     return {
         ROWS_AS_PUBLISHED: [
@@ -190,6 +181,22 @@ def _run_findings(months: Sequence[MonthResult]) -> dict[str, list[str]]:
         ],
         PLAUSIBLE_MONTHS: [str(error) for error in errors if isinstance(error, Implausible)],
         COLUMNS_AS_DESCRIBED: [str(error) for error in errors if isinstance(error, SchemaMismatch)],
+    }
+
+
+def _lake_findings(database: LakeDatabase, service: Service) -> dict[str, list[str]]:
+    """What is unusual about any month in the lake, by check."""
+    days = service.table.days
+    with database.get_connection(tables=[days] if days else []) as con:
+        unknown = _unknown_columns(con, service, database.lake)
+        counts = checks.counts_by_month(con, days) if days else {}
+    found = {
+        check.name: [check.finding(month, counts) for month in sorted(counts)]
+        for check in COUNT_CHECKS
+    }
+    return {
+        EVERY_COLUMN_DESCRIBED: unknown,
+        **{name: [each for each in findings if each] for name, findings in found.items()},
     }
 
 
@@ -207,6 +214,14 @@ def _unknown_columns(con: duckdb.DuckDBPyConnection, service: Service, lake: Lak
             continue  # reported when that month was loaded
     unknown = {month: columns for month, columns in found.items() if columns}
     return [unknown_columns_message(unknown)] if unknown else []
+
+
+def _results(
+    selected: Set[dg.AssetCheckKey], findings: Mapping[str, Sequence[str]]
+) -> Iterator[dg.AssetCheckResult]:
+    for key in sorted(selected):
+        if key.name in findings:
+            yield _result(key, findings[key.name])
 
 
 def _result(key: dg.AssetCheckKey, found: Sequence[str]) -> dg.AssetCheckResult:

@@ -45,7 +45,7 @@ YELLOW = Service(
     table=TRIPS,
     first_month="2009-01",
     job_prefix="trip",
-    same_job=(keys.TAXI_ZONES_FILE, keys.TAXI_ZONES),
+    other_assets=(keys.TAXI_ZONES_FILE, keys.TAXI_ZONES),
 )
 GREEN = Service(
     name="green",

@@ -20,7 +20,7 @@ class Service:
     table:       the table of the lake
     first_month: the month of the first file that TLC has published, as in `2009-01`
     job_prefix:  as in `trip_update_job`, `trip_update_schedule` and `trip_publication_sensor`
-    same_job:    other assets that the job materializes
+    other_assets: assets that its job materializes too, as in `taxi_zones`
     """
 
     name: str
@@ -28,7 +28,7 @@ class Service:
     table: Table
     first_month: str
     job_prefix: str
-    same_job: tuple[dg.AssetKey, ...] = ()
+    other_assets: tuple[dg.AssetKey, ...] = ()
 
     @property
     def table_asset(self) -> dg.AssetKey:
