@@ -33,11 +33,25 @@ from taxi_shared.storage import DataRoot
 # time they stand for anything: importing the packages takes longer than the rest of the start, and
 # few processes draw a map.
 if TYPE_CHECKING:
-    from geopandas import GeoDataFrame as GeoDataFrame
-    from matplotlib.figure import Figure as Figure
-    from pandas import DataFrame as DataFrame
+    from geopandas import GeoDataFrame
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 else:
     DataFrame = GeoDataFrame = Figure = Any
+
+__all__ = [
+    "WGS_84",
+    "DataFrame",
+    "Figure",
+    "FileIOManager",
+    "GeoDataFrame",
+    "GeoJsonIOManager",
+    "PartitionedCsvIOManager",
+    "PngIOManager",
+    "assemble",
+    "concatenate",
+    "split_by_partition",
+]
 
 WGS_84 = "EPSG:4326"  # longitude and latitude in degrees
 GEOJSON_MEMBERS = {"type", "features", "bbox", "crs"}
