@@ -1,4 +1,4 @@
-"""Secrets in addresses are not shown, and a secret goes to its own server alone."""
+"""Secrets in addresses are not shown, and are sent to their own server only."""
 
 import pytest
 
@@ -27,7 +27,7 @@ from taxi_shared.addresses import (
         ("data/me:pass@here", "data/me:pass@here"),
     ],
 )
-def test_text_is_shown_without_secrets_of_addresses(text, shown):
+def test_secrets_in_addresses_are_removed(text: str, shown: str) -> None:
     assert without_secrets(text) == shown
     assert without_secrets(shown) == shown
 
@@ -51,7 +51,7 @@ def test_text_is_shown_without_secrets_of_addresses(text, shown):
         ("/srv/tlc/x", False),
     ],
 )
-def test_address_is_below_by_origin_and_path_segment(address, below):
+def test_address_is_below_by_origin_and_path_segment(address: str, below: bool) -> None:
     assert is_below(address, "https://mirror.example.org/tlc/") == below
 
 
@@ -68,7 +68,7 @@ def test_address_is_below_by_origin_and_path_segment(address, below):
         ("http://localhost@evil", False),
     ],
 )
-def test_only_https_and_loopback_are_confidential(address, confidential):
+def test_only_https_and_loopback_are_confidential(address: str, confidential: bool) -> None:
     assert is_confidential(address) == confidential
 
 
@@ -81,5 +81,5 @@ def test_only_https_and_loopback_are_confidential(address, confidential):
         ({"no_proxy": "*"}, "*"),
     ],
 )
-def test_loopback_joins_the_hosts_without_proxy(environment, hosts):
+def test_loopback_is_added_to_no_proxy(environment: dict[str, str], hosts: str) -> None:
     assert without_proxy_for_loopback(environment) == {"no_proxy": hosts, "NO_PROXY": hosts}

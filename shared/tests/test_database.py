@@ -1,6 +1,7 @@
 """The `database` resource reaches the data root and nothing else."""
 
 import shutil
+from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -9,6 +10,7 @@ import pytest
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Rows
 from taxi_shared.tables import TABLES, TRIPS
+from taxi_testing.object_store import S3Server
 
 CALLERS = {
     "allow_unsigned_extensions": True,
@@ -21,10 +23,10 @@ CALLERS = {
 
 
 @pytest.fixture(params=["folder", "S3"])
-def root(request, tmp_path):
-    return (
-        str(tmp_path / "data") if request.param == "folder" else request.getfixturevalue("s3_root")
-    )
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a data root in a folder or on S3."""
+    folder = str(tmp_path / "data")
+    return folder if request.param == "folder" else str(request.getfixturevalue("s3_root"))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def root(request, tmp_path):
         "SET lock_configuration = false",
     ],
 )
-def test_connection_reaches_nothing_but_its_data_root(root, statement):
+def test_connection_is_confined_to_its_data_root(root: str, statement: str) -> None:
     database = LakeDatabase(data_root=root, connection_config=CALLERS)
     with database.get_connection(tables=[]) as con, pytest.raises(duckdb.Error) as refused:
         con.execute(statement)
@@ -54,7 +56,7 @@ def test_connection_reaches_nothing_but_its_data_root(root, statement):
     )
 
 
-def test_files_beside_the_data_root_are_out_of_reach(tmp_path):
+def test_files_beside_the_data_root_are_unreachable(tmp_path: Path) -> None:
     (tmp_path / "data-of-another").mkdir()
     for path in ("data-of-another/x.parquet", "data/../x.parquet"):
         database, target = LakeDatabase(data_root=str(tmp_path / "data")), str(tmp_path / path)
@@ -65,12 +67,12 @@ def test_files_beside_the_data_root_are_out_of_reach(tmp_path):
             con.execute("COPY (SELECT 1) TO $path", {"path": target})
 
 
-def test_callers_options_hold_unless_they_would_unlock(tmp_path):
+def test_options_cannot_unlock_a_connection(tmp_path: Path) -> None:
     database = LakeDatabase(data_root=str(tmp_path), connection_config=CALLERS)
     with database.get_connection(tables=[], options={"threads": 3}) as con:
         names = [*CALLERS, "threads", "max_temp_directory_size"]
         found = {
-            name: con.execute("SELECT current_setting($name)", {"name": name}).fetchone()[0]
+            name: con.execute("SELECT current_setting($name)", {"name": name}).fetchall()[0][0]
             for name in names
         }
     assert found["threads"] == 3
@@ -79,15 +81,15 @@ def test_callers_options_hold_unless_they_would_unlock(tmp_path):
 
 
 @pytest.mark.parametrize("field", LakeDatabase.model_fields)
-def test_config_of_a_run_sets_no_field(tmp_path, field):
-    used = []
+def test_run_config_cannot_set_a_resource(tmp_path: Path, field: str) -> None:
+    used: list[str] = []
 
     @dg.asset
     def user(database: LakeDatabase) -> None:
         used.append(database.data_root)
 
     other = {"connection_config": {"threads": 1}}.get(field, str(tmp_path / "other"))
-    # Dagster wants every field without a default again where one is given.
+    # Dagster requires every field without a default if one is given.
     config = {"data_root": str(tmp_path / "other"), field: other}
     result = dg.materialize(
         [user],
@@ -99,9 +101,11 @@ def test_config_of_a_run_sets_no_field(tmp_path, field):
     assert used == []
 
 
-def test_config_of_an_op_names_no_environment_variable(tmp_path, monkeypatch):
+def test_run_config_cannot_read_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("A_SECRET", "s3cr3t")
-    seen = []
+    seen: list[str] = []
 
     class Named(dg.Config):
         name: str
@@ -121,7 +125,7 @@ def test_config_of_an_op_names_no_environment_variable(tmp_path, monkeypatch):
     assert seen == ["plain"]
 
 
-def test_published_file_opens_for_people_as_before(tmp_path):
+def test_published_file_opens_in_any_duckdb(tmp_path: Path) -> None:
     database = LakeDatabase(data_root=str(tmp_path))
     with database.get_connection() as con:
         for table in TABLES:
@@ -133,6 +137,7 @@ def test_published_file_opens_for_people_as_before(tmp_path):
 
 
 def write_month(address: str, vendor: int) -> LakeDatabase:
+    """Write a month of one trip."""
     database = LakeDatabase(data_root=address)
     with database.get_connection(tables=[]) as con:
         query = "SELECT $vendor::INTEGER AS vendor_id"
@@ -141,7 +146,7 @@ def write_month(address: str, vendor: int) -> LakeDatabase:
 
 
 def check_chain(address: str) -> None:
-    """Write a month, read it, and read it by the published file, which anyone's DuckDB opens."""
+    """Write a month, read it, and read it through the published file in another DuckDB."""
     database = write_month(address, 1)
     columns = {"vendor_id", "partition_date"}
     with database.get_connection(tables=[TRIPS]) as con:
@@ -165,13 +170,15 @@ def check_chain(address: str) -> None:
         "h#%20&=bl ank'\"ü{a,b}$;~`|<>^!@:+() ",
     ],
 )
-def test_folder_of_any_name_is_a_data_root(tmp_path, name):
+def test_folder_of_any_name_is_a_data_root(tmp_path: Path, name: str) -> None:
     write_month(str(tmp_path / "abc"), 2)
     for neighbour in ("a", "qx", "stXr"):  # which a pattern would find
         shutil.copytree(tmp_path / "abc", tmp_path / neighbour)
     check_chain(f"{tmp_path}/{name}")
 
 
-def test_bucket_and_prefix_of_odd_characters_are_data_roots(s3_root, object_store):
+def test_bucket_and_prefix_of_odd_characters_are_data_roots(
+    s3_root: str, object_store: S3Server
+) -> None:
     check_chain(object_store.new_bucket())
     check_chain(f"{s3_root}/#%20+='ü{{}}~$|;,<>^!@:() end/vendor_id=7/")

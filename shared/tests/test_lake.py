@@ -1,6 +1,7 @@
-"""Tables of the lake: a file a partition, replaced as a whole, read without opening all."""
+"""Tables of the lake: a file per partition, replaced as a whole."""
 
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -14,14 +15,15 @@ JANUARY, FEBRUARY = "2023-01-01", "2023-02-01"
 
 
 @pytest.fixture(params=["folder", "S3"])
-def database(request, tmp_path):
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> LakeDatabase:
+    """A database over an empty folder or S3."""
     if request.param == "folder":
         return LakeDatabase(data_root=str(tmp_path))
     return LakeDatabase(data_root=request.getfixturevalue("s3_root"))
 
 
 def write_days(database: LakeDatabase, partition: str, *days: str) -> None:
-    """Trips, one a day, as the file of a month."""
+    """Write one trip per day as the file of a month."""
     with database.get_connection() as con:
         for table, columns in ((TRIPS, "pickup_date"), (TRIP_DAYS, "pickup_date, 1 AS num_trips")):
             database.lake.write(
@@ -36,13 +38,16 @@ def write_days(database: LakeDatabase, partition: str, *days: str) -> None:
             )
 
 
-def days(database: LakeDatabase, *bounds: date) -> list[tuple[str, str]]:
-    with database.get_connection(bounds or None) as con:
+def days(
+    database: LakeDatabase, pickup_dates: tuple[date, date] | None = None
+) -> list[tuple[str, str]]:
+    """The partition and the pickup date of each trip."""
+    with database.get_connection(pickup_dates) as con:
         rows = con.execute("SELECT partition_date, pickup_date FROM trips ORDER BY ALL").fetchall()
     return [(str(partition), str(day)) for partition, day in rows]
 
 
-def test_an_empty_lake_has_every_table_with_its_columns(database):
+def test_empty_lake_has_every_table_with_its_columns(database: LakeDatabase) -> None:
     with database.get_connection() as con:
         for table in TABLES:
             described = con.execute(f"DESCRIBE {table.name}").fetchall()
@@ -51,20 +56,20 @@ def test_an_empty_lake_has_every_table_with_its_columns(database):
             ]
 
 
-def test_writing_a_partition_again_replaces_it(database):
+def test_writing_a_partition_again_replaces_it(database: LakeDatabase) -> None:
     write_days(database, JANUARY, "2023-01-05", "2023-01-06")
     write_days(database, FEBRUARY, "2023-02-05")
     write_days(database, JANUARY, "2023-01-07")
     assert days(database) == [(JANUARY, "2023-01-07"), (FEBRUARY, "2023-02-05")]
 
 
-def test_a_stray_is_found_in_the_file_that_holds_it_and_others_stay_closed(database):
+def test_stray_trip_is_found_without_opening_other_files(database: LakeDatabase) -> None:
     write_days(database, JANUARY, "2023-01-05")
     write_days(database, FEBRUARY, "2023-01-31", "2023-02-05")
     write_days(database, "2023-03-01", "2023-03-05")
-    # The file of March is no longer readable: whoever opens it fails.
+    # The file of March is damaged: opening it fails.
     database.lake.file(TRIPS, "2023-03-01").write_bytes(b"PAR1")
-    found = days(database, date(2023, 1, 29), date(2023, 2, 5))
+    found = days(database, (date(2023, 1, 29), date(2023, 2, 5)))
     assert found == [(FEBRUARY, "2023-01-31"), (FEBRUARY, "2023-02-05")]
     with pytest.raises(duckdb.Error):
         days(database)
@@ -72,7 +77,7 @@ def test_a_stray_is_found_in_the_file_that_holds_it_and_others_stay_closed(datab
         assert con.execute("SELECT count(*) FROM trip_days").fetchall() == [(4,)]
 
 
-def test_a_write_that_fails_leaves_the_partition_as_it_was(database):
+def test_failed_write_keeps_the_partition(database: LakeDatabase) -> None:
     write_days(database, JANUARY, "2023-01-05")
     with database.get_connection() as con, pytest.raises(duckdb.Error):
         database.lake.write(con, TRIPS, Rows("SELECT CAST('x' AS DATE) AS pickup_date"), JANUARY)
@@ -82,7 +87,9 @@ def test_a_write_that_fails_leaves_the_partition_as_it_was(database):
 
 
 @pytest.mark.parametrize("partitions", [(JANUARY, FEBRUARY), (FEBRUARY, JANUARY)])
-def test_a_file_from_before_a_column_was_described_is_read_beside_later_ones(database, partitions):
+def test_file_without_a_new_column_is_read_with_nulls(
+    database: LakeDatabase, partitions: tuple[str, str]
+) -> None:
     earlier, later = partitions
     with database.get_connection() as con:
         database.lake.write(con, TRIPS, Rows("SELECT 1 AS vendor_id"), earlier)
@@ -100,14 +107,14 @@ def test_a_file_from_before_a_column_was_described_is_read_beside_later_ones(dat
         assert con.execute(everything).fetchall() == [(1, None), (2, "app")]
 
 
-def test_fingerprint_stays_with_its_file(database):
+def test_fingerprint_stays_with_its_file(database: LakeDatabase) -> None:
     write_days(database, JANUARY, "2023-01-05")
     with database.get_connection() as con:
         assert database.lake.fingerprint(con, TRIPS, JANUARY) == "made by hand"
         assert database.lake.fingerprint(con, TRIPS, FEBRUARY) == ""
 
 
-def test_damaged_file_has_no_fingerprint_and_no_rows(tmp_path):
+def test_damaged_file_has_no_fingerprint_and_no_rows(tmp_path: Path) -> None:
     database = LakeDatabase(data_root=str(tmp_path))
     write_days(database, JANUARY, "2023-01-05")
     database.lake.file(TRIPS, JANUARY).write_bytes(b"PAR1")
@@ -117,7 +124,7 @@ def test_damaged_file_has_no_fingerprint_and_no_rows(tmp_path):
         assert database.lake.rows(con, TRIP_DAYS, JANUARY) == 1
 
 
-def test_view_over_a_damaged_file_names_it(tmp_path):
+def test_view_over_a_damaged_file_names_it(tmp_path: Path) -> None:
     database = LakeDatabase(data_root=str(tmp_path))
     write_days(database, JANUARY, "2023-01-05")
     write_days(database, FEBRUARY, "2023-02-05")
@@ -127,7 +134,7 @@ def test_view_over_a_damaged_file_names_it(tmp_path):
         pass
 
 
-def test_the_published_file_has_views_of_what_is_there(database):
+def test_published_file_has_views_of_existing_tables(database: LakeDatabase) -> None:
     write_days(database, JANUARY, "2023-01-05")
     path = database.publish()
     with duckdb.connect() as con:
@@ -138,7 +145,9 @@ def test_the_published_file_has_views_of_what_is_there(database):
     assert views == {"trips", "trip_days"}
 
 
-def test_the_published_file_may_be_anywhere(database, tmp_path, monkeypatch):
+def test_published_file_may_be_outside_the_data_root(
+    database: LakeDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_days(database, JANUARY, "2023-01-05")
     monkeypatch.setenv("DUCKDB_DATABASE", str(tmp_path / "for people.duckdb"))
     with duckdb.connect(str(database.publish()), read_only=True) as con:
@@ -147,8 +156,8 @@ def test_the_published_file_may_be_anywhere(database, tmp_path, monkeypatch):
     assert (tmp_path / "for people.duckdb").is_file()
 
 
-def replace_with_two_days(database: LakeDatabase, refusal: str = "") -> None:
-    """Replace January by two trips on two days, unless there is a refusal."""
+def replace_with_two_days(database: LakeDatabase, error: str = "") -> None:
+    """Replace January by two trips on two days, or raise ValueError with a text before the end."""
     trips = "SELECT UNNEST(['2023-01-06', '2023-01-07'])::DATE AS pickup_date"
     with (
         database.get_connection() as con,
@@ -157,17 +166,19 @@ def replace_with_two_days(database: LakeDatabase, refusal: str = "") -> None:
         assert new.write(con, TRIPS, Rows(trips)) == 2
         assert new.write(con, TRIP_DAYS, Rows(f"SELECT *, 1 AS num_trips FROM ({trips})")) == 2
         assert rows_of_tables(database) == [1, 1]
-        if refusal:
-            raise ValueError(refusal)
+        if error:
+            raise ValueError(error)
 
 
 def rows_of_tables(database: LakeDatabase) -> list[int]:
+    """The number of trips, and of their days."""
     with database.get_connection() as con:
         query = "SELECT (SELECT count(*) FROM trips), (SELECT count(*) FROM trip_days)"
-        return list(con.execute(query).fetchone())
+        ((trips, trip_days),) = con.execute(query).fetchall()
+    return [trips, trip_days]
 
 
-def test_tables_of_a_partition_appear_together(database):
+def test_tables_of_a_partition_appear_together(database: LakeDatabase) -> None:
     write_days(database, JANUARY, "2023-01-05")
     with pytest.raises(ValueError, match="refused"):
         replace_with_two_days(database, "refused")
@@ -193,7 +204,7 @@ FOLDERS = [
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_data_root_in_any_folder_keeps_its_columns(tmp_path, folder):
+def test_data_root_in_any_folder_keeps_its_columns(tmp_path: Path, folder: str) -> None:
     database = LakeDatabase(data_root=str(tmp_path / folder / "data"))
     query = "SELECT 2 AS vendor_id, DATE '2023-01-05' AS pickup_date"
     with database.get_connection() as con:
@@ -210,7 +221,7 @@ def test_data_root_in_any_folder_keeps_its_columns(tmp_path, folder):
         assert con.execute("SELECT count(*) FROM trips").fetchone() == (3,)
 
 
-def test_root_on_s3_keeps_its_columns(s3_root):
+def test_root_on_s3_keeps_its_columns(s3_root: str) -> None:
     database = LakeDatabase(data_root=f"{s3_root}/vendor_id=7/partition_date=2001-01-01")
     with database.get_connection(tables=[]) as con:
         database.lake.write(con, TRIPS, Rows("SELECT 2 AS vendor_id"), JANUARY)
@@ -218,7 +229,7 @@ def test_root_on_s3_keeps_its_columns(s3_root):
         assert con.execute("FROM trips").fetchall() == [(2, date(2023, 1, 1))]
 
 
-def test_partition_in_a_query_leaves_other_files_closed(tmp_path):
+def test_filter_on_partition_opens_no_other_files(tmp_path: Path) -> None:
     database = LakeDatabase(data_root=str(tmp_path))
     with database.get_connection() as con:
         for month in (JANUARY, FEBRUARY, "2023-03-01"):
@@ -233,7 +244,7 @@ def test_partition_in_a_query_leaves_other_files_closed(tmp_path):
             assert f"Scanning Files: {files}/3" in con.execute(query).fetchall()[0][1]
 
 
-def test_every_column_says_what_it_holds_and_has_one_name():
+def test_every_column_has_a_description_and_one_name() -> None:
     for table in TABLES:
         names = [column.name for column in table.all_columns]
         assert len(names) == len(set(names))
@@ -241,13 +252,13 @@ def test_every_column_says_what_it_holds_and_has_one_name():
     assert ZONES.dagster_schema().columns[0].name == "zone_id"
 
 
-def test_a_column_is_asked_of_the_months_that_have_it():
+def test_column_is_required_in_its_months_only() -> None:
     fee = Column("fee", "DOUBLE", "A fee.", ("fee",), first="2011-01", last="2018-12")
     months = ("2010-12", "2011-01", "2018-12", "2019-01")
     assert [fee.is_published_in(month) for month in months] == [False, True, True, False]
 
 
-def test_the_version_of_a_partition_changes_when_its_file_is_replaced_and_otherwise_not(database):
+def test_version_changes_with_the_file_only(database: LakeDatabase) -> None:
     assert database.lake.versions(TRIP_DAYS) == {}
     write_days(database, JANUARY, "2023-01-05")
     write_days(database, FEBRUARY, "2023-02-05")
@@ -259,7 +270,7 @@ def test_the_version_of_a_partition_changes_when_its_file_is_replaced_and_otherw
     assert after[FEBRUARY] != before[FEBRUARY]
 
 
-def test_publishers_name_those_of_the_partitions(database):
+def test_publishers_are_those_of_the_partitions(database: LakeDatabase) -> None:
     lake = database.lake
     with database.get_connection() as con:
         for month, publisher in ((JANUARY, "TLC"), (FEBRUARY, "a mirror"), ("2023-03-01", "")):

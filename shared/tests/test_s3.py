@@ -1,4 +1,4 @@
-"""S3 that does not serve is explained, and one that does serves every reader whole tables."""
+"""Errors of S3 say what to do, keys are renewed, and readers see whole tables."""
 
 import errno
 import json
@@ -10,25 +10,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 from botocore.session import Session
 
-from taxi_shared import s3
+from taxi_shared import s3, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Rows
 from taxi_shared.s3 import S3Error
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIPS
+from taxi_testing.object_store import S3Server
 
 JANUARY = "2023-01-01"
 
 
 def use(root: str) -> None:
-    """What every run does first."""
+    """Open a connection, as every run does first."""
     with LakeDatabase(data_root=root).get_connection():
         pass
 
@@ -42,9 +43,9 @@ def use(root: str) -> None:
         ("AWS_PROFILE", "nobody", "the configuration of AWS has no such profile: check"),
     ],
 )
-def test_what_is_wrong_is_said_with_the_variable_to_set(
-    s3_root, monkeypatch, variable, value, reason
-):
+def test_error_names_the_variable_to_correct(
+    s3_root: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reason: str
+) -> None:
     use(s3_root)
     monkeypatch.setenv(variable, value)
     s3.clear_caches()
@@ -52,7 +53,9 @@ def test_what_is_wrong_is_said_with_the_variable_to_set(
         use(s3_root)
 
 
-def test_keys_that_are_not_there_are_asked_for(s3_root, monkeypatch, tmp_path):
+def test_missing_keys_are_named(
+    s3_root: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -62,7 +65,7 @@ def test_keys_that_are_not_there_are_asked_for(s3_root, monkeypatch, tmp_path):
         use(s3_root)
 
 
-def test_a_bucket_that_has_vanished_does_not_pass_for_an_empty_lake(s3_root, object_store):
+def test_missing_bucket_is_not_an_empty_lake(s3_root: str, object_store: S3Server) -> None:
     bucket = object_store.new_bucket()
     root = f"{bucket}/data"
     use(root)
@@ -76,7 +79,7 @@ def test_a_bucket_that_has_vanished_does_not_pass_for_an_empty_lake(s3_root, obj
             attempt()
 
 
-def test_amazons_own_s3_wants_a_region(monkeypatch, tmp_path):
+def test_amazons_s3_requires_a_region(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
@@ -86,28 +89,31 @@ def test_amazons_own_s3_wants_a_region(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
-def test_duckdb_is_told_of_amazons_server_and_region(monkeypatch, variable):
+def test_duckdb_gets_amazons_server_and_region(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
     monkeypatch.setenv(variable, "eu-west-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
     s3.clear_caches()
     with duckdb.connect() as con:
         s3.attach(con)
-        (told,) = con.execute("SELECT secret_string FROM duckdb_secrets()").fetchone()
-    assert "endpoint=s3.eu-west-1.amazonaws.com" in told
-    assert {"key_id=an-id", "region=eu-west-1", "url_style=vhost"} <= set(told.split(";"))
-    assert "a-secret" not in told
+        ((secret,),) = con.execute("SELECT secret_string FROM duckdb_secrets()").fetchall()
+    assert "endpoint=s3.eu-west-1.amazonaws.com" in secret
+    assert {"key_id=an-id", "region=eu-west-1", "url_style=vhost"} <= set(secret.split(";"))
+    assert "a-secret" not in secret
 
 
-def test_a_reader_never_sees_half_a_partition(s3_root):
-    """Months of 100,000 equal rows, replaced again and again under readers.
+def test_reader_never_sees_half_a_partition(s3_root: str) -> None:
+    """Replace months of 100,000 equal rows while others read.
 
-    One whose file is replaced while it reads may fail: DuckDB says so, now and then in bytes of the
-    file that are no text.
+    A reader whose file is replaced may fail: DuckDB's error sometimes quotes bytes of the file that
+    are not UTF-8.
     """
     database = LakeDatabase(data_root=s3_root)
     lake, rows = database.lake, 100_000
-    done, seen = threading.Event(), set()
+    done = threading.Event()
+    seen: set[tuple[int, int, int]] = set()
 
     def write(con: duckdb.DuckDBPyConnection, value: int) -> None:
         query = f"SELECT $value AS vendor_id, hash(range) AS pickup_longitude FROM range({rows})"
@@ -117,7 +123,7 @@ def test_a_reader_never_sees_half_a_partition(s3_root):
         while not done.is_set():
             query = "SELECT min(vendor_id), max(vendor_id), count(pickup_longitude) FROM trips"
             with suppress(duckdb.Error, UnicodeDecodeError), database.get_connection() as con:
-                seen.add(con.execute(query).fetchone())
+                seen.update(con.execute(query).fetchall())
 
     with database.get_connection() as con:
         write(con, 0)
@@ -134,7 +140,7 @@ def test_a_reader_never_sees_half_a_partition(s3_root):
     assert len(seen) > 1
 
 
-def test_a_reader_whose_partition_is_replaced_midway_is_told_and_gets_no_mixture(s3_root):
+def test_reader_fails_if_its_file_is_replaced_midway(s3_root: str) -> None:
     database = LakeDatabase(data_root=s3_root)
 
     def write(value: int) -> None:
@@ -145,14 +151,14 @@ def test_a_reader_whose_partition_is_replaced_midway_is_told_and_gets_no_mixture
     write(1)
     with database.get_connection(options={"threads": 1}) as con:
         con.execute("SELECT vendor_id, pickup_longitude FROM trips")
-        assert con.fetchone()[0] == 1
+        assert con.fetchmany(1)[0][0] == 1
         write(2)
         with pytest.raises(duckdb.Error, match="likely means the remote file has changed"):
             con.fetchall()
 
 
 class SecretsManager(BaseHTTPRequestHandler):
-    """The one answer of AWS Secrets Manager that is asked for."""
+    """AWS Secrets Manager, as far as GetSecretValue."""
 
     secrets: dict[str, str]
 
@@ -165,12 +171,13 @@ class SecretsManager(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
 
+    """The secrets of a Secrets Manager, by name."""
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
 @pytest.fixture
-def secrets(monkeypatch) -> Iterator[dict[str, str]]:
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     SecretsManager.secrets = {}
     server = ThreadingHTTPServer(("127.0.0.1", 0), SecretsManager)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -181,8 +188,10 @@ def secrets(monkeypatch) -> Iterator[dict[str, str]]:
     server.server_close()
 
 
-def test_keys_may_be_in_secrets_manager(s3_root, object_store, secrets, monkeypatch):
-    """Whoever may read the secret has no keys of the bucket."""
+def test_keys_may_be_in_secrets_manager(
+    s3_root: str, object_store: S3Server, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys in the environment may read the secret, and not the bucket."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "may read secrets")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "only")
     monkeypatch.setenv("TAXI_S3_SECRET", "taxi/s3")
@@ -206,9 +215,13 @@ def test_keys_may_be_in_secrets_manager(s3_root, object_store, secrets, monkeypa
         ('{"user": "me"}', "is another secret; expected JSON with AWS_ACCESS_KEY_ID and"),
     ],
 )
-def test_a_secret_that_is_not_there_or_another_is_named(
-    s3_root, secrets, monkeypatch, secret, reason
-):
+def test_missing_or_other_secret_is_named(
+    s3_root: str,
+    secrets: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    secret: str | None,
+    reason: str,
+) -> None:
     monkeypatch.setenv("TAXI_S3_SECRET", "taxi/s3")
     if secret:
         secrets["taxi/s3"] = secret
@@ -218,7 +231,9 @@ def test_a_secret_that_is_not_there_or_another_is_named(
     assert "a password" not in str(raised.value)
 
 
-def test_endpoint_may_end_with_a_slash(s3_root, object_store, monkeypatch):
+def test_endpoint_may_end_with_a_slash(
+    s3_root: str, object_store: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"{object_store.endpoint}/")
     s3.clear_caches()
     database = LakeDatabase(data_root=s3_root)
@@ -226,15 +241,21 @@ def test_endpoint_may_end_with_a_slash(s3_root, object_store, monkeypatch):
     assert list(database.lake.versions(TRIPS)) == [JANUARY]
 
 
-def test_endpoint_with_a_path_is_refused_by_name(s3_root, object_store, monkeypatch):
+def test_endpoint_with_a_path_is_refused_by_name(
+    s3_root: str, object_store: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"{object_store.endpoint}/minio")
     s3.clear_caches()
-    for attempt in (lambda: use(s3_root), DataRoot.at(s3_root).check):
-        with pytest.raises(S3Error, match=r"AWS_ENDPOINT_URL .*/minio'; expected scheme, host and"):
-            attempt()
+    expected = r"AWS_ENDPOINT_URL .*/minio'; expected scheme, host and"
+    with pytest.raises(S3Error, match=expected):
+        use(s3_root)
+    with pytest.raises(S3Error, match=expected):
+        DataRoot.at(s3_root).check()
 
 
-def test_server_on_this_machine_is_reached_without_the_proxy(s3_root, monkeypatch):
+def test_server_on_this_machine_is_reached_without_the_proxy(
+    s3_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing answers
     for name in ("no_proxy", "NO_PROXY"):
@@ -247,16 +268,21 @@ def test_server_on_this_machine_is_reached_without_the_proxy(s3_root, monkeypatc
 
 
 def write_month(database: LakeDatabase, month: str) -> None:
+    """Write a month of one trip."""
     with database.get_connection(tables=[]) as con:
         database.lake.write(con, TRIPS, Rows("SELECT 1 AS vendor_id"), month)
 
 
 @pytest.mark.parametrize("error", [PermissionError("no"), OSError(errno.ENOSYS, "no such request")])
-def test_uploads_that_cannot_be_listed_are_a_warning(caplog, error):
+def test_uploads_that_cannot_be_listed_are_a_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise error
 
-    folder = SimpleNamespace(path="bucket/data/raw", fs=SimpleNamespace(call_s3=refuse))
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    folder = storage.path_at("s3://bucket/data/raw")
+    monkeypatch.setattr(folder.fs, "call_s3", refuse)
     assert s3.abort_uploads(folder, datetime.now(UTC)) == []
     assert "allow s3:ListBucketMultipartUploads, or let a rule of the bucket" in caplog.text
 
@@ -278,7 +304,8 @@ class Role:
 
 
 @pytest.fixture
-def role(object_store) -> Role:
+def role(object_store: S3Server) -> Role:
+    """A user of the server who may do everything on S3."""
     iam = Session().create_client(
         "iam",
         region_name="us-east-1",
@@ -297,7 +324,7 @@ def role(object_store) -> Role:
 
 
 def check_renewal(root: str, rotate: Callable[[], None]) -> None:
-    """A connection and a root that are open while the keys end and new ones come."""
+    """Use a connection and a root that are open while keys expire and are replaced."""
     database = LakeDatabase(data_root=root)
     lake = database.lake
     with database.get_connection(tables=[]) as con:
@@ -312,8 +339,10 @@ def check_renewal(root: str, rotate: Callable[[], None]) -> None:
     assert list(lake.versions(TRIPS)) == [JANUARY, "2023-02-01"]
 
 
-def test_temporary_keys_are_renewed_in_an_open_connection(s3_root, role, monkeypatch, tmp_path):
-    """By a program that gives keys which end in a minute: botocore asks it before every use."""
+def test_temporary_keys_are_renewed_in_an_open_connection(
+    s3_root: str, role: Role, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Take keys from a program that says they expire in a minute; botocore asks before each use."""
     keys, config = tmp_path / "keys.json", tmp_path / "config"
 
     def rotate() -> None:
@@ -331,7 +360,9 @@ def test_temporary_keys_are_renewed_in_an_open_connection(s3_root, role, monkeyp
     check_renewal(s3_root, rotate)
 
 
-def test_keys_in_secrets_manager_are_read_again(s3_root, role, secrets, monkeypatch):
+def test_keys_in_secrets_manager_are_read_again(
+    s3_root: str, role: Role, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def rotate() -> None:
         role.rotate()
         values = {"AWS_ACCESS_KEY_ID": role.key_id, "AWS_SECRET_ACCESS_KEY": role.secret}
@@ -344,9 +375,9 @@ def test_keys_in_secrets_manager_are_read_again(s3_root, role, secrets, monkeypa
     check_renewal(s3_root, rotate)
 
 
-def test_keys_are_used_on_while_secrets_manager_is_down(
-    s3_root, object_store, secrets, monkeypatch
-):
+def test_keys_stay_in_use_while_secrets_manager_is_down(
+    s3_root: str, object_store: S3Server, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = {
         "AWS_ACCESS_KEY_ID": object_store.key_id,
         "AWS_SECRET_ACCESS_KEY": object_store.secret,
@@ -362,7 +393,7 @@ def test_keys_are_used_on_while_secrets_manager_is_down(
     assert list(database.lake.versions(TRIPS)) == [JANUARY, "2023-02-01"]
 
 
-def test_many_threads_may_renew_the_keys_of_a_connection(s3_root):
+def test_many_threads_may_renew_a_connections_keys(s3_root: str) -> None:
     database = LakeDatabase(data_root=s3_root)
     with database.get_connection(tables=[]) as con, ThreadPoolExecutor(8) as threads:
         cursors = [con.cursor() for _ in range(8)]

@@ -1,5 +1,6 @@
-"""Secrets come from the environment first, and never into a message."""
+"""Secrets come from the environment first, and are in no message."""
 
+import json
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,14 +13,14 @@ from taxi_shared.secrets import SecretError, secret
 
 
 @pytest.fixture
-def manager(monkeypatch):
-    """What AWS Secrets Manager has under the name `taxi-platform`."""
+def manager(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The secret `taxi-platform` of AWS Secrets Manager."""
     boto3 = pytest.importorskip("boto3")
     stored = {"SecretString": '{"TLC_SOURCE_TOKEN": "from AWS"}'}
 
     class Client:
-        def get_secret_value(self, SecretId):
-            assert SecretId == "taxi-platform"
+        def get_secret_value(self, **request: str) -> dict[str, str]:
+            assert request == {"SecretId": "taxi-platform"}
             return stored
 
     monkeypatch.setattr(boto3, "client", lambda service, **options: Client())
@@ -27,22 +28,28 @@ def manager(monkeypatch):
     return stored
 
 
-def test_the_environment_comes_first(manager, monkeypatch):
+def test_environment_comes_first(manager: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert secret("source_token") == "from AWS"
     monkeypatch.setenv("TLC_SOURCE_TOKEN", "from the environment")
     assert secret("source_token") == "from the environment"
 
 
-def test_a_secret_that_nobody_has_is_empty(manager, monkeypatch):
+def test_missing_secret_is_empty(manager: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert secret("alert_webhook") == ""
     monkeypatch.delenv("TAXI_SECRETS")
     assert secret("source_token") == ""
 
 
+def test_secret_in_the_environment_needs_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_SECRETS", "unreachable")
+    monkeypatch.setenv("TLC_SOURCE_TOKEN", "from the environment")
+    assert secret("source_token") == "from the environment"
+
+
 @pytest.mark.parametrize(
     "text", ["hunter2", '["hunter2"]', '{"TLC_SOURCE_TOKEN": {"value": "hunter2"}}']
 )
-def test_a_secret_of_another_form_is_refused_without_its_value(manager, text):
+def test_malformed_secret_is_refused_without_its_value(manager: dict[str, str], text: str) -> None:
     manager["SecretString"] = text
     with pytest.raises(SecretError, match="taxi-platform: expected a JSON object") as refused:
         secret("source_token")
@@ -50,7 +57,7 @@ def test_a_secret_of_another_form_is_refused_without_its_value(manager, text):
     assert refused.value.__cause__ is None
 
 
-def test_where_secrets_manager_cannot_be_reached_the_setting_is_named(monkeypatch):
+def test_unreachable_secrets_manager_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAXI_SECRETS", "taxi-platform")
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -59,9 +66,10 @@ def test_where_secrets_manager_cannot_be_reached_the_setting_is_named(monkeypatc
         secret("source_token")
 
 
-def test_keys_of_a_secret_get_no_token_of_other_keys(monkeypatch):
-    """s3fs and DuckDB both find AWS_SESSION_TOKEN, which belongs to the keys beside it."""
-    signed = []
+def test_keys_of_a_secret_get_no_other_session_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS_SESSION_TOKEN belongs to the keys of the environment; s3fs and DuckDB both read it."""
+    keys = json.dumps({"AWS_ACCESS_KEY_ID": "theirs", "AWS_SECRET_ACCESS_KEY": "theirs"})
+    signed: list[tuple[str, str | None]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -71,7 +79,13 @@ def test_keys_of_a_secret_get_no_token_of_other_keys(monkeypatch):
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_HEAD = do_GET
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_POST(self) -> None:  # GetSecretValue, of AWS Secrets Manager
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"SecretString": keys}).encode())
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -88,7 +102,6 @@ def test_keys_of_a_secret_get_no_token_of_other_keys(monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     s3.clear_caches()
-    monkeypatch.setattr(s3, "_keys_in", lambda secret_id: s3.Keys("theirs", "theirs", ""))
     with suppress(OSError):
         storage.read_bytes(storage.path_at("s3://bucket/a"))
     by_s3fs = len(signed)
@@ -100,3 +113,4 @@ def test_keys_of_a_secret_get_no_token_of_other_keys(monkeypatch):
     server.server_close()
     assert 0 < by_s3fs < len(signed)
     assert set(signed) == {("theirs", None)}
+    s3.clear_caches()

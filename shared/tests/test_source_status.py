@@ -1,6 +1,7 @@
-"""The state of the sources: one document per service, read as it was written or not at all."""
+"""The status of the sources: one document per service, read if it is intact."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -13,16 +14,16 @@ STATUS = SourceStatus(
     state="pending",
     since=datetime(2023, 5, 5, 14, 2, tzinfo=UTC),
     next_check=datetime(2023, 5, 5, 20, 2, tzinfo=UTC),
-    message="2023-04 is not published yet; next look at 20:02 UTC.",
+    message="2023-04 is not published yet; next check at 20:02 UTC.",
 )
 
 
 @pytest.fixture
-def root(tmp_path) -> DataRoot:
+def root(tmp_path: Path) -> DataRoot:
     return DataRoot.at(str(tmp_path))
 
 
-def test_each_service_has_its_own_status(root, tmp_path):
+def test_each_service_has_its_own_status(root: DataRoot, tmp_path: Path) -> None:
     green = STATUS.model_copy(update={"service": "green", "state": "current"})
     STATUS.save(root)
     assert source_status.load(root) == {"yellow": STATUS}
@@ -31,7 +32,7 @@ def test_each_service_has_its_own_status(root, tmp_path):
     assert sorted(p.name for p in (tmp_path / "outputs").iterdir()) == ["source_status"]
 
 
-def test_status_is_kept_on_s3(s3_root):
+def test_status_is_stored_on_s3(s3_root: str) -> None:
     root = DataRoot.at(s3_root)
     assert source_status.load(root) == {}
     STATUS.save(root)
@@ -51,13 +52,20 @@ def test_status_is_kept_on_s3(s3_root):
     ],
     ids=["empty", "list", "not text", "cut", "unknown state", "another service", "too large"],
 )
-def test_unreadable_document_is_no_status(root, tmp_path, content):
+def test_unreadable_document_is_no_status(root: DataRoot, tmp_path: Path, content: bytes) -> None:
     STATUS.save(root)
     (tmp_path / "outputs" / "source_status" / "yellow.json").write_bytes(content)
     assert source_status.load(root) == {}
 
 
-def test_link_in_place_of_the_document_is_not_followed(root, tmp_path):
+def test_document_of_an_earlier_release_is_read(root: DataRoot, tmp_path: Path) -> None:
+    STATUS.save(root)
+    file = tmp_path / "outputs" / "source_status" / "yellow.json"
+    file.write_text(file.read_text().replace("next_check", "next_look"))
+    assert source_status.load(root) == {"yellow": STATUS}
+
+
+def test_symbolic_link_is_not_followed(root: DataRoot, tmp_path: Path) -> None:
     STATUS.save(root)
     file = tmp_path / "outputs" / "source_status" / "yellow.json"
     file.rename(tmp_path / "elsewhere.json")
@@ -65,7 +73,7 @@ def test_link_in_place_of_the_document_is_not_followed(root, tmp_path):
     assert source_status.load(root) == {}
 
 
-def test_moment_names_the_day_where_it_is_another():
+def test_time_on_another_day_has_the_day() -> None:
     now = datetime(2023, 5, 5, 14, 3, tzinfo=UTC)
     assert source_status.format_time(datetime(2023, 5, 5, 20, 2, tzinfo=UTC), now) == "20:02 UTC"
     assert (

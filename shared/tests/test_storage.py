@@ -1,4 +1,4 @@
-"""A file is there whole, or as it was before."""
+"""Files are written as a whole or stay as they were; addresses are checked."""
 
 import errno
 import os
@@ -15,10 +15,12 @@ from upath import UPath
 
 from taxi_shared import storage
 from taxi_shared.storage import DataRoot
+from taxi_testing.object_store import S3Server
 
 
 @pytest.fixture(params=["folder", "S3"])
-def folder(request, tmp_path):
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> UPath:
+    """An empty folder, on this machine or on S3."""
     return storage.path_at(
         str(tmp_path) if request.param == "folder" else request.getfixturevalue("s3_root")
     )
@@ -28,7 +30,7 @@ def names(folder: UPath) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def test_a_file_that_is_written_replaces_the_old_one(folder):
+def test_written_file_replaces_the_old_one(folder: UPath) -> None:
     for text in ("one", "two"):
         storage.write_text(folder / "deep" / "file.txt", text)
         assert (folder / "deep" / "file.txt").read_text() == text
@@ -36,7 +38,7 @@ def test_a_file_that_is_written_replaces_the_old_one(folder):
 
 
 @pytest.mark.parametrize("size", [0, 3, 60_000_000])  # the last is uploaded to S3 in parts
-def test_a_stream_that_fails_leaves_the_old_file_and_no_trace(folder, size):
+def test_failed_stream_keeps_the_old_file(folder: UPath, size: int) -> None:
     path = folder / "file.bin"
 
     def write(fill: bytes, fail: bool) -> None:
@@ -53,7 +55,7 @@ def test_a_stream_that_fails_leaves_the_old_file_and_no_trace(folder, size):
     assert names(folder) == ["file.bin"]
 
 
-def test_a_reader_never_sees_half_a_file(folder):
+def test_reader_never_sees_half_a_file(folder: UPath) -> None:
     path = folder / "file.bin"
     contents = [bytes([n]) * 200_000 for n in range(20)]
     storage.write_bytes(path, contents[0])
@@ -73,7 +75,7 @@ def test_a_reader_never_sees_half_a_file(folder):
     assert len(seen) > 1
 
 
-def test_the_version_of_a_file_changes_when_it_is_replaced(folder):
+def test_version_changes_when_a_file_is_replaced(folder: UPath) -> None:
     for name in ("a.txt", "deep/b.txt"):
         storage.write_text(folder / "x" / name, "one")
     before = storage.versions_below(folder / "x")
@@ -84,20 +86,20 @@ def test_the_version_of_a_file_changes_when_it_is_replaced(folder):
     assert after[folder / "x/deep/b.txt"] == before[folder / "x/deep/b.txt"]
 
 
-def test_what_is_being_written_is_not_listed(folder):
+def test_partial_file_is_not_listed(folder: UPath) -> None:
     with storage.atomic_path(folder / "x" / "file.txt") as partial:
         storage.write_text(storage.path_at(partial), "half")
         assert storage.versions_below(folder / "x") == {}
     assert list(storage.versions_below(folder / "x")) == [folder / "x/file.txt"]
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path):
+def test_partial_names_are_hidden_and_unique(tmp_path: Path) -> None:
     path = UPath(tmp_path / "file.txt")
     assert storage.partial_path(path) != storage.partial_path(path)
     assert storage.partial_path(path).name.startswith(".")
 
 
-def test_the_parts_of_a_data_root_are_below_it(tmp_path):
+def test_folders_of_a_data_root_are_below_it(tmp_path: Path) -> None:
     root = DataRoot.at(str(tmp_path))
     parts = [root.raw, root.staging, root.outputs, root.requests]
     assert [Path(str(part)).relative_to(tmp_path).name for part in parts] == [
@@ -108,18 +110,18 @@ def test_the_parts_of_a_data_root_are_below_it(tmp_path):
     ]
 
 
-def test_a_bucket_is_a_data_root_as_well():
+def test_bucket_is_a_data_root() -> None:
     for address in ("s3://bucket/prefix", "s3://bucket/prefix/"):
         assert str(DataRoot.at(address).raw) == "s3://bucket/prefix/raw"
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3:///", "gs://bucket", "https://example.com/data"])
-def test_an_address_that_is_no_place_of_files_is_named(address):
+def test_address_that_is_no_place_of_files_is_named(address: str) -> None:
     with pytest.raises(ValueError, match=f"'{address}' is no place of files; expected a folder"):
         DataRoot.at(address)
 
 
-def test_of_many_that_make_a_file_at_once_one_succeeds(folder):
+def test_one_of_many_concurrent_writers_succeeds(folder: UPath) -> None:
     path = folder / "requests" / "a.json"
     with ThreadPoolExecutor(20) as writers:
         made = list(writers.map(lambda n: storage.write_new(path, str(n).encode()), range(100)))
@@ -128,7 +130,7 @@ def test_of_many_that_make_a_file_at_once_one_succeeds(folder):
     assert names(path.parent) == ["a.json"]
 
 
-def test_a_new_file_has_one_version_from_the_moment_it_is_seen(tmp_path):
+def test_refused_write_keeps_the_version(tmp_path: Path) -> None:
     path = UPath(tmp_path) / "a.json"
     assert storage.write_new(path, b"{}")
     seen = storage.version_of(path.fs.info(path.path))
@@ -143,49 +145,49 @@ def test_a_new_file_has_one_version_from_the_moment_it_is_seen(tmp_path):
         *((f"/data/a{c}b", c) for c in "\\\n"),
     ],
 )
-def test_character_that_a_reader_misreads_is_refused(address, found):
+def test_ambiguous_character_is_refused(address: str, found: str) -> None:
     with pytest.raises(ValueError, match=r"^TAXI_DATA_ROOT is ") as refused:
         DataRoot.at(address)
     assert f"contains {found!r}; expected an address without " in str(refused.value)
 
 
 @pytest.mark.parametrize("prefix", ["a//b", "a/./b", "a/../b", "/a"])
-def test_prefix_with_empty_or_dotted_parts_is_refused(prefix):
+def test_prefix_with_empty_or_dotted_parts_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match=r"TAXI_DATA_ROOT is .*without empty parts and without"):
         DataRoot.at(f"s3://bucket/{prefix}")
 
 
-def test_refused_address_names_the_setting_it_is_of():
+def test_refused_address_names_its_setting() -> None:
     with pytest.raises(ValueError, match=r"^DUCKDB_DATABASE is .*contains '&'"):
         storage.path_at("s3://bucket/a&b.duckdb", "DUCKDB_DATABASE")
 
 
-def test_file_address_is_the_folder_of_its_path(tmp_path):
+def test_file_url_is_the_folder_of_its_path(tmp_path: Path) -> None:
     root = DataRoot.at(f"file://{tmp_path}/a%20b")
     storage.write_text(root.raw / "x.txt", "here")
     assert (tmp_path / "a b" / "raw" / "x.txt").read_text() == "here"
     assert list(storage.versions_below(root.raw)) == [UPath(tmp_path / "a b" / "raw" / "x.txt")]
 
 
-def test_data_root_that_is_a_file_is_refused(tmp_path):
+def test_data_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(ValueError, match=r"TAXI_DATA_ROOT is '.*/data', a file; expected a folder"):
         DataRoot.at(str(tmp_path / "data"))
 
 
-def test_folder_below_a_file_is_named_before_a_load(tmp_path):
+def test_check_names_a_folder_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"TAXI_DATA_ROOT is .*/file is not a folder that this"):
         DataRoot.at(str(tmp_path / "file" / "data")).check()
     DataRoot.at(str(tmp_path / "new" / "data")).check()
 
 
-def test_folder_that_cannot_be_written_is_named():
+def test_check_names_a_folder_that_is_not_writable() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o555)
+        Path(folder).chmod(0o555)
         root, user = DataRoot.at(f"{folder}/data"), os.geteuid()
         try:
-            if user == 0:  # who may write everywhere
+            if user == 0:  # root may write everywhere
                 os.seteuid(65534)
             with pytest.raises(ValueError, match=f"{folder} is not a folder that this user can"):
                 root.check()
@@ -193,7 +195,7 @@ def test_folder_that_cannot_be_written_is_named():
             os.seteuid(user)
 
 
-def test_removing_a_file_leaves_its_neighbours(folder):
+def test_removing_a_file_leaves_its_neighbours(folder: UPath) -> None:
     for name in ("a*.json", "ab.json", "a[b].json"):
         storage.write_text(folder / name, "{}")
     storage.remove(folder / "a*.json")
@@ -204,7 +206,7 @@ def test_removing_a_file_leaves_its_neighbours(folder):
 
 
 @pytest.fixture
-def full_disk(tmp_path, monkeypatch) -> UPath:
+def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UPath:
     """A path whose partial file is on a device that is always full."""
     partial = tmp_path / "partial"
     partial.symlink_to("/dev/full")
@@ -212,8 +214,8 @@ def full_disk(tmp_path, monkeypatch) -> UPath:
     return UPath(tmp_path / "file.bin")
 
 
-def test_full_disk_is_named_and_leaves_the_old_file(full_disk):
-    Path(full_disk).write_bytes(b"old")
+def test_full_disk_is_named_and_keeps_the_old_file(full_disk: UPath) -> None:
+    Path(str(full_disk)).write_bytes(b"old")
     with pytest.raises(OSError, match="No space left") as raised:
         storage.write_bytes(full_disk, b"new")
     assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(full_disk))
@@ -221,7 +223,7 @@ def test_full_disk_is_named_and_leaves_the_old_file(full_disk):
     assert full_disk.read_bytes() == b"old"
 
 
-def test_full_disk_under_duckdb_is_an_error_of_the_disk(full_disk):
+def test_full_disk_under_duckdb_is_an_error_of_the_disk(full_disk: UPath) -> None:
     with (
         pytest.raises(OSError, match="No space left on device") as raised,
         storage.atomic_path(full_disk) as partial,
@@ -233,20 +235,21 @@ def test_full_disk_under_duckdb_is_an_error_of_the_disk(full_disk):
 
 
 @pytest.fixture
-def temporary(tmp_path, monkeypatch) -> Path:
-    """A temporary directory of the test's own: other processes use that of the machine."""
-    folder = tmp_path / "temporary"
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty temporary directory: other processes use that of the machine."""
+    folder: Path = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
-def make_old(path: Path) -> None:
+def make_old(path: Path | UPath) -> None:
+    """Set the time of a file to two days ago."""
     two_days_ago = time.time() - 2 * 86_400
-    os.utime(path, (two_days_ago, two_days_ago), follow_symlinks=False)
+    os.utime(str(path), (two_days_ago, two_days_ago), follow_symlinks=False)
 
 
-def test_sweep_removes_old_partial_files_alone(tmp_path, temporary):
+def test_sweep_removes_old_partial_files_only(tmp_path: Path, temporary: Path) -> None:
     root = DataRoot.at(str(tmp_path / "data"))
     folders = [root.raw, root.staging / "trips/partition_date=2023-01-01", root.outputs]
     old = [storage.partial_path(folder / "x.parquet") for folder in (*folders, root.requests)]
@@ -258,7 +261,7 @@ def test_sweep_removes_old_partial_files_alone(tmp_path, temporary):
     ]
     for path in (*old, *kept):
         storage.write_text(path, "half")
-        make_old(Path(path))
+        make_old(path)
     alive = storage.partial_path(root.raw / "x.parquet")
     storage.write_text(alive, "half")
     assert sorted(storage.sweep(root)) == sorted(map(str, old))
@@ -266,7 +269,7 @@ def test_sweep_removes_old_partial_files_alone(tmp_path, temporary):
     assert all(path.exists() for path in (*kept, alive))
 
 
-def test_sweep_removes_spill_folders_unused_for_a_day(tmp_path, temporary):
+def test_sweep_removes_spill_folders_unused_for_a_day(tmp_path: Path, temporary: Path) -> None:
     old, in_use = temporary / "taxi-duckdb-old", temporary / "taxi-duckdb-in-use"
     another, link = temporary / "another", temporary / "taxi-duckdb-link"
     for folder in (old, in_use, another):
@@ -279,7 +282,9 @@ def test_sweep_removes_spill_folders_unused_for_a_day(tmp_path, temporary):
     assert sorted(temporary.iterdir()) == [another, in_use, link]
 
 
-def test_sweep_removes_what_was_left_on_s3(s3_root, object_store, temporary):
+def test_sweep_removes_leftovers_on_s3(
+    s3_root: str, object_store: S3Server, temporary: Path
+) -> None:
     root, client = DataRoot.at(s3_root), object_store.client()
     bucket, _, prefix = root.base.path.partition("/")
     half = storage.partial_path(root.staging / "trips" / "x.parquet")
@@ -287,7 +292,7 @@ def test_sweep_removes_what_was_left_on_s3(s3_root, object_store, temporary):
         storage.write_text(path, "x")
     for key in (f"{prefix}/raw/big", f"{prefix}-of-another/raw/big"):
         client.create_multipart_upload(Bucket=bucket, Key=key)
-    assert storage.sweep(root) == []  # all of it is from today
+    assert storage.sweep(root) == []  # all leftovers are from today
     assert sorted(storage.sweep(root, timedelta(days=-1))) == sorted(
         [str(half), f"{root.raw}/big (an upload)"]
     )

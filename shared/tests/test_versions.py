@@ -1,4 +1,4 @@
-"""A version changes with what an asset's content follows from, and with nothing else."""
+"""A version changes with what an asset's content depends on, and with nothing else."""
 
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -21,9 +21,11 @@ def other():
 
 
 def module(file: Path, source: str) -> ModuleType:
-    """A module of that source."""
+    """Import a module of that source."""
     file.write_text(source)
     spec = spec_from_file_location(file.stem, file)
+    assert spec
+    assert spec.loader
     found = module_from_spec(spec)
     spec.loader.exec_module(found)
     return found
@@ -32,11 +34,11 @@ def module(file: Path, source: str) -> ModuleType:
 @pytest.mark.parametrize(
     ("query", "same"),
     [
-        ("-- One row a zone.\nSELECT a,\n       b\nFROM trips", True),
+        ("-- One row per zone.\nSELECT a,\n       b\nFROM trips", True),
         ("SELECT a, b FROM trips WHERE a > 0", False),
     ],
 )
-def test_sql_counts_without_comments_and_layout(query, same):
+def test_comments_and_layout_of_sql_do_not_count(query: str, same: bool) -> None:
     assert (code_version(query) == code_version("SELECT a, b FROM trips")) == same
 
 
@@ -52,7 +54,7 @@ def test_sql_counts_without_comments_and_layout(query, same):
         ("SELECT a /* one */ FROM t", "SELECT a / * FROM t", False),
     ],
 )
-def test_what_is_in_quotes_is_no_comment_and_no_layout(one, other, same):
+def test_quoted_text_counts_as_it_is(one: str, other: str, same: bool) -> None:
     assert (code_version(one) == code_version(other)) == same
 
 
@@ -64,7 +66,7 @@ def test_what_is_in_quotes_is_no_comment_and_no_layout(one, other, same):
         ("LIMIT = 3\ndef f(x):\n    return -x\n", False),
     ],
 )
-def test_a_module_counts_without_comments_and_docstrings(tmp_path, source, same):
+def test_comments_and_docstrings_do_not_count(tmp_path: Path, source: str, same: bool) -> None:
     plain = module(tmp_path / "plain.py", "LIMIT = 3\ndef f(x):\n    return x\n")
     other = module(tmp_path / "other.py", source)
     assert (code_version(other) == code_version(plain)) == same
@@ -79,7 +81,9 @@ def test_a_module_counts_without_comments_and_docstrings(tmp_path, source, same)
         ("sum(rows)", "max(rows)", False),
     ],
 )
-def test_a_function_counts_without_its_decorators_and_its_neighbours(tmp_path, old, new, same):
+def test_decorators_and_other_functions_do_not_count(
+    tmp_path: Path, old: str, new: str, same: bool
+) -> None:
     before, after = tmp_path / "before.py", tmp_path / "after.py"
     before.write_text(FUNCTION)
     after.write_text(FUNCTION.replace(old, new))
@@ -87,18 +91,18 @@ def test_a_function_counts_without_its_decorators_and_its_neighbours(tmp_path, o
     assert (versions[0] == versions[1]) == same
 
 
-def test_what_is_not_there_is_named(tmp_path):
+def test_missing_function_is_named(tmp_path: Path) -> None:
     file = tmp_path / "module.py"
     file.write_text(FUNCTION)
     with pytest.raises(ValueError, match=r"module\.py has no totals"):
         source_of(str(file), "totals")
 
 
-def test_equal_content_has_an_equal_version():
+def test_equal_content_has_an_equal_version() -> None:
     assert data_version("a") == data_version(b"a") != data_version("b")
 
 
-def test_constants_of_a_module_count_by_name(tmp_path):
+def test_constants_count_by_name(tmp_path: Path) -> None:
     file = tmp_path / "module.py"
     file.write_text('BOROUGH = "Manhattan"\nOTHER: int = 1\n')
     before = code_version(source_of(str(file), "BOROUGH", "OTHER"))

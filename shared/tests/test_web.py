@@ -1,11 +1,11 @@
-"""The hosts that servers answer to."""
+"""The hosts of a setting."""
 
 import pytest
 
 from taxi_shared.web import LOOPBACK_HOSTS, allowed_hosts, origins
 
 
-def test_names_and_origins_are_taken_from_a_setting():
+def test_setting_has_names_and_origins() -> None:
     hosts = allowed_hosts(" Reports.example.com:8443, https://Intranet.example.com/ ,")
     assert hosts == ("reports.example.com", "https://intranet.example.com", *LOOPBACK_HOSTS)
     assert origins(hosts) == ("https://intranet.example.com",)
@@ -19,7 +19,7 @@ def test_names_and_origins_are_taken_from_a_setting():
         ("https://a.example:8443", "https://a.example:8443"),
     ],
 )
-def test_usual_port_of_an_origin_is_left_out_as_browsers_do(entry, origin):
+def test_default_port_of_an_origin_is_removed(entry: str, origin: str) -> None:
     assert origins(allowed_hosts(entry)) == (origin,)
 
 
@@ -27,7 +27,7 @@ def test_usual_port_of_an_origin_is_left_out_as_browsers_do(entry, origin):
     "entry",
     ["https://a.example/taxi", "ftp://a.example", "https://", "a/b", "https://me@a.example"],
 )
-def test_entry_that_is_no_server_is_named(entry):
+def test_entry_that_is_no_server_is_named(entry: str) -> None:
     with pytest.raises(ValueError, match=f"'{entry}' is not a server's address"):
         allowed_hosts(entry)
 
@@ -35,6 +35,6 @@ def test_entry_that_is_no_server_is_named(entry):
 @pytest.mark.parametrize(
     "entry", ["*", "https://*.example.com", "https://x y", "https://x:99999", "https://[::1", "x:0"]
 )
-def test_entry_that_no_browser_sends_is_refused(entry):
+def test_entry_no_browser_sends_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="expected a name such as"):
         allowed_hosts(entry)
