@@ -54,7 +54,7 @@ deploy: ## Test, build and swap one location of the compose project: LOCATION=an
 
 # An environment's own tests, with what they cover of the project's code.
 PYTEST := .venv/bin/python -m pytest -q
-COVER := --cov=src --cov="$(CURDIR)/shared/src" --cov-config="$(CURDIR)/pyproject.toml" --cov-report=
+COVER := --cov=src --cov="$(CURDIR)/shared/src" --cov-config="$(CURDIR)/pyproject.toml" --cov-report= --cov-fail-under=0
 
 test: setup ## Tests of every location and of what they share; coverage by branches, 90 % at least
 	@rm -f .coverage .coverage.*
