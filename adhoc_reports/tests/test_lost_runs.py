@@ -77,6 +77,13 @@ def test_run_that_died_early_leaves_other_outcomes(
     assert outcome_of(run(run_key), before, content) is None
 
 
+def test_request_deleted_before_its_run_leaves_a_rejection() -> None:
+    lost = outcome_of(run("jan before 77"), None, None)
+    assert lost
+    assert (lost.status, lost.request) == (Status.REJECTED, None)
+    assert lost.reason == "The request was deleted before its run began."
+
+
 @pytest.mark.parametrize(
     ("job", "assets", "report"),
     [

@@ -511,6 +511,21 @@ def test_killed_run_is_recorded_as_failed(intake: Intake) -> None:
     assert intake.requested() == []
 
 
+def test_request_deleted_before_its_run_is_withdrawn(intake: Intake) -> None:
+    intake.put("jan.json")
+    intake.put("bad.json", "{}")
+    (request,) = intake.tick().run_requests or ()
+    tags = {"dagster/run_key": request.run_key or ""}
+    run = start_run(intake, "jan", dg.DagsterRunStatus.STARTED, **tags)
+    intake.remove("jan.json")
+    intake.tick()
+    assert intake.partitions == ["jan"]
+    end_run(intake, run, "Steps failed: ['adhoc_request'].")
+    intake.tick()
+    assert intake.partitions == []
+    assert intake.outputs() == ["bad.json"]
+
+
 def test_run_that_dagster_retries_is_not_recorded(intake: Intake) -> None:
     intake.put("jan.json")
     intake.tick()

@@ -98,7 +98,9 @@ def _answered_twice(ours: Platform) -> int:
             tags: [{key: "dagster/code_location", value: "adhoc_reports"}]}) { ... on Runs {
             results { status tags { key value } } } } }"""
     )["runsOrError"]["results"]
-    names = Counter(tag["value"] for run in runs for tag in run["tags"] if tag["key"] == "request")
+    names = Counter(
+        tag["value"] for run in runs for tag in run["tags"] if tag["key"] == "dagster/partition"
+    )
     expected = WARM_UP + ONE_BY_ONE + AT_ONCE
     failed = [run for run in runs if run["status"] != "SUCCESS"]
     if failed:

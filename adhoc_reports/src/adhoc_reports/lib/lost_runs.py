@@ -31,15 +31,20 @@ def record(store: "ReportStore", run: "dg.DagsterRun", errors: Sequence[str]) ->
         return
     content = store.read_request(f"{name}{SUFFIX}")
     lost = outcome_of(run, store.read_outcome(name), content)
-    if lost:
+    if lost and not lost.reason:
         reason = {"reason": explain_error(errors), "details": errors[-1]}
-        store.write_outcome(name, lost.model_copy(update=reason))
+        lost = lost.model_copy(update=reason)
+    if lost:
+        store.write_outcome(name, lost)
 
 
 def outcome_of(
     run: "dg.DagsterRun", before: Outcome | None, content: Content | None
 ) -> Outcome | None:
-    """The outcome of a lost run, without a reason; None where there is nothing to write.
+    """The outcome of a lost run, mostly without a reason; None where there is nothing to write.
+
+    Where the request was deleted before its run began, it is a rejection without a file: the sensor
+    removes that with the partition.
 
     before:  the outcome as it is stored
     content: of the request's file; None where it is gone
@@ -52,10 +57,20 @@ def outcome_of(
             update={"status": Status.FAILED, "run_id": run.run_id, "updated": utc_now()}
         )
     # The run ended before it wrote anything.
-    if content is None or content.question is None:
-        return None
     name = report_of(run)
     run_key = run.tags.get("dagster/run_key", "")
+    if content is None and before is None and run_key:
+        return Outcome(
+            status=Status.REJECTED,
+            filename=f"{name}{SUFFIX}",
+            content_hash="",
+            request=None,
+            reason="The request was deleted before its run began.",
+            updated=utc_now(),
+            run_id=run.run_id,
+        )
+    if content is None or content.question is None:
+        return None
     is_of_the_file = not run_key or run_key.startswith(f"{name} {content.content_hash} ")
     if not is_of_the_file or (before and before.content_hash == content.content_hash):
         return None
