@@ -12,6 +12,7 @@ from adhoc_reports.lib import catalog
 from adhoc_reports.lib.catalog import IntakeStatus
 from adhoc_reports.lib.outcome import Status
 from taxi_shared import storage
+from taxi_shared.source_status import format_time
 from taxi_shared.storage import DataRoot
 
 from .support import FORM, NAME, QUESTION, Portal, new_portal, portal_at, text
@@ -118,7 +119,8 @@ def test_silent_sensor_is_said_and_requests_are_kept(local: Portal) -> None:
     look_for_requests(local, 50)
     assert "Note:" not in text(local.client.get("/"))
     checked = look_for_requests(local, 70)
-    sentence = f"{SILENT} (last at {checked:%H:%M} UTC). Requests are kept, and answered when"
+    last = format_time(checked, datetime.now(UTC))
+    sentence = f"{SILENT} (last at {last}). Requests are kept, and answered when it is back."
     for path in ("/", "/reports"):
         assert sentence in text(local.client.get(path))
     sent = local.client.post("/", data=FORM)

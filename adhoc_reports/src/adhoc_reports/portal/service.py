@@ -26,7 +26,7 @@ from adhoc_reports.lib.store import (
 )
 from adhoc_reports.portal.cache import CachedValue, StaleCache
 from taxi_shared import source_status
-from taxi_shared.source_status import SourceStatus
+from taxi_shared.source_status import SourceStatus, format_time
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -297,7 +297,7 @@ def notices(snapshot: Snapshot, now: datetime) -> list[str]:
     """Sentences on what keeps requests from being answered; mostly none."""
     checked = snapshot.checked
     if (now - checked).total_seconds() > SENSOR_SILENT_SECONDS:
-        last = f" (last at {checked:%H:%M} UTC)" if checked > LONG_AGO else ""
+        last = f" (last at {format_time(checked, now)})" if checked > LONG_AGO else ""
         return [
             f"The platform is not looking for requests at the moment{last}. Requests are kept, "
             "and answered when it is back."
