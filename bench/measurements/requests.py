@@ -1,7 +1,6 @@
 """Requests: from a file in the folder to its chart on disk, one by one and fifty at once."""
 
 import json
-import os
 import random
 import time
 from collections import Counter
@@ -27,7 +26,7 @@ PAUSE_SECONDS = 5.0
 def one_by_one_and_at_once(bench: Bench) -> dict[str, Any]:
     """On a warm instance over three months: 20 one after the other, then 50 in the same moment."""
     data = lake(bench, FEW_MONTHS)
-    chance = random.Random(1)
+    chance = random.Random(1)  # noqa: S311 - pauses, not secrets
     with platform(bench.work / "home", data) as ours:
         for folder in ("requests", "outputs"):
             (data / folder).mkdir(exist_ok=True)
@@ -74,7 +73,7 @@ def _answer(ours: Platform, names: Sequence[str]) -> list[float]:
         (folder / f".{name}.tmp").write_text(json.dumps(request))
     begin = time.perf_counter()
     for name in names:
-        os.replace(folder / f".{name}.tmp", folder / f"{name}.json")
+        (folder / f".{name}.tmp").replace(folder / f"{name}.json")
     seconds: list[float] = []
 
     def all_there() -> bool:
