@@ -76,8 +76,9 @@ def _steps(ours: Platform, repeat: int, times: dict[str, Any]) -> None:
     week, memory_week = ours.run(
         "analytics", "weekly_update_job", tags={PARTITION: WEEK[0].isoformat()}
     )
+    report = f"bench_{repeat}"
+    ours.instance.graphql.add_partition("adhoc_reports", "reports", report)
     config = {
-        "filename": f"bench_{repeat}.json",
         "borough": "Manhattan",
         "start_date": WEEK[0].isoformat(),
         "end_date": WEEK[1].isoformat(),
@@ -85,6 +86,7 @@ def _steps(ours: Platform, repeat: int, times: dict[str, Any]) -> None:
     request, memory_request = ours.run(
         "adhoc_reports",
         "adhoc_request_job",
+        tags={PARTITION: report},
         run_config={"ops": {"adhoc_request": {"config": config}}},
     )
     everything, memory_all = ours.run(
@@ -97,8 +99,9 @@ def _steps(ours: Platform, repeat: int, times: dict[str, Any]) -> None:
 
 
 def _week(database: LakeDatabase) -> Rows:
-    with database.get_connection(pickup_dates=WEEK) as con:
-        return con.execute(WEEK_SQL.read_text(), {"start": WEEK[0], "end": WEEK[1]}).fetchall()
+    values = {"start_date": WEEK[0], "end_date": WEEK[1]}
+    with database.get_connection(WEEK) as con:
+        return con.execute(WEEK_SQL.read_text(), values).fetchall()
 
 
 def _request(database: LakeDatabase) -> Rows:
