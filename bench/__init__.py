@@ -1,5 +1,5 @@
-"""What the platform's orchestration costs, measured beside a bare script and the usual set-up.
+"""Benchmarks of the platform against a bare script and the usual set-up.
 
-`python -m bench` from the project's root. Nothing here is imported by the platform, and no test
+Run `python -m bench` in the project's root. The platform imports nothing from here, and no test
 depends on a time measured here.
 """

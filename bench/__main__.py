@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, keep the results, write the report."""
+"""`python -m bench`: measure, store the results, write the report."""
 
 import shutil
 import signal
@@ -12,10 +12,10 @@ import click
 
 from bench import report
 from bench.measurements import MEASUREMENTS
-from bench.processes import forget_foreign_settings
+from bench.processes import remove_settings
 from bench.results import Results, load
 from bench.runs import BenchError
-from bench.scale import USUAL_ROWS, Bench, NotEnoughDisk
+from bench.scale import STANDARD_ROWS, Bench, NotEnoughDisk
 from taxi_platform.graphql import GraphQLError
 from taxi_platform.instance import InstanceError
 from taxi_platform.pipeline import PipelineError
@@ -25,26 +25,26 @@ HERE = Path(__file__).parent
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--full", is_flag=True, help="36 months instead of six.")
-@click.option("--rows", default=USUAL_ROWS, show_default=True, help="Trips a month of the sample.")
+@click.option("--rows", default=STANDARD_ROWS, show_default=True, help="Trips per month.")
 @click.option(
     "--only",
     multiple=True,
     type=click.Choice(list(MEASUREMENTS)),
-    help="This measurement alone, into the newest results; may be repeated.",
+    help="Run this measurement only, and add it to the newest results; repeatable.",
 )
 @click.option(
     "--work",
     default=HERE / ".work",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of sample and lakes, on the disk to measure.  [default: bench/.work]",
+    help="Folder for the sample and lakes, on the disk to measure.  [default: bench/.work]",
 )
 def main(full: bool, rows: int, only: tuple[str, ...], work: Path) -> None:
-    """Measure the platform beside a bare script and the usual set-up."""
+    """Measure the platform against a bare script and the usual set-up."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
-    forget_foreign_settings()
+    remove_settings()
     bench = Bench(work.resolve(), rows, full)
-    # Other sizes are for trying the bench out: their numbers stay out of the published report.
+    # Other sizes only try out the benchmarks: their results stay out of the published report.
     home = HERE if bench.is_standard else bench.work
     try:
         bench.check_disk()
@@ -55,16 +55,16 @@ def main(full: bool, rows: int, only: tuple[str, ...], work: Path) -> None:
     try:
         status = 1 if _measure(bench, results, only) else 0
     except KeyboardInterrupt:
-        bench.say("stopped; what had been measured is kept")
+        bench.log("stopped; finished measurements are stored")
         status = 130
     if results.measurements:
         report.update(home / "README.md", results)
-        bench.say(f"{results.path}\n  {home / 'README.md'}")
+        bench.log(f"{results.path}\n  {home / 'README.md'}")
     sys.exit(status)
 
 
 def _measure(bench: Bench, results: Results, only: tuple[str, ...]) -> list[str]:
-    """Every measurement in turn; one that fails is reported and leaves the others alone."""
+    """Run the measurements; returns the names of those that failed, after all others have run."""
     failures = []
     begin = time.monotonic()
     for name in only or MEASUREMENTS:
@@ -76,12 +76,12 @@ def _measure(bench: Bench, results: Results, only: tuple[str, ...]) -> list[str]
             failures.append(name)
             bench.console.print(f"[red]✗[/] {name}: {error}", highlight=False, soft_wrap=True)
         finally:
-            _tidy(bench)
+            _remove_leftovers(bench)
     return failures
 
 
-def _tidy(bench: Bench) -> None:
-    """Remove what no later run uses: everything but the sample and the lakes."""
+def _remove_leftovers(bench: Bench) -> None:
+    """Remove what no later run uses: all but the sample, the lakes and the results."""
     for folder in bench.work.iterdir():
         if folder.is_dir() and folder.name not in ("sample", "lakes", "results", "charts"):
             shutil.rmtree(folder, ignore_errors=True)

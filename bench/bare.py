@@ -1,8 +1,8 @@
 """The first rival: a script without Dagster that downloads months and writes the same Parquet.
 
-No retries, no checks, no hashes, no counts of odd rows, no record of what was done, DuckDB's own
-settings for memory and threads. It downloads four files at a time, like the platform, while DuckDB
-writes the months that have arrived.
+It has no retries, checks, hashes, data quality counts or run history, and DuckDB's default memory
+and threads. It downloads four files at a time, like the platform, while DuckDB writes the months
+that have arrived.
 """
 
 import sys
@@ -18,7 +18,7 @@ LATER_COLUMNS = ("cbd_congestion_fee", "request_source")
 
 
 def main(source: str, target: Path, months: list[str]) -> None:
-    """Load months (`2023-01`) from a publisher into `raw/` and `staging/trips/` of a folder."""
+    """Load months (`2023-01`) from a source into `raw/` and `staging/trips/` of a folder."""
     (target / "raw").mkdir(parents=True)
     with duckdb.connect() as con, ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
         downloads = {pool.submit(download, source, target, month): month for month in months}
@@ -38,7 +38,7 @@ def download(source: str, target: Path, month: str) -> Path:
 
 
 def load(con: duckdb.DuckDBPyConnection, file: Path, target: Path, month: str) -> None:
-    """Write a month's file into `staging/trips/`, with the columns and types of the platform."""
+    """Write a month's file to `staging/trips/`, with the columns and types of the platform."""
     folder = target / "staging" / "trips" / f"partition_date={month}-01"
     folder.mkdir(parents=True)
     available = {

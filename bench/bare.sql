@@ -1,6 +1,6 @@
--- A month of TLC's yellow trips as the platform's lake has them.
+-- A month of TLC's yellow trips with the columns and types of the platform's lake.
 -- Grain: one row per trip, in the order of the file. Only later months have the columns in braces.
--- TLC's names of columns are in mixed case.
+-- TLC's column names are in mixed case.
 -- noqa: disable=capitalisation.identifiers
 SELECT
     CAST(VendorID AS INTEGER) AS vendor_id,

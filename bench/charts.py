@@ -1,4 +1,4 @@
-"""The charts of a report, as PNG."""
+"""The charts of the report, as PNG."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,18 +32,18 @@ STYLE: Any = {
 
 
 def draw(results: Results, folder: Path) -> list[tuple[str, Path]]:
-    """Draw what has been measured; captions and paths."""
+    """Draw a chart per group of measurements in the results; returns captions and paths."""
     mode, measured = results.about["mode"], results.measurements
     days = sorted({measurement["at"][:10] for measurement in measured.values()})
     when = " to ".join(dict.fromkeys((days[0], days[-1])))
-    label = f"{mode} run, {results.about['rows']:,} rows a month, {when}"
+    label = f"{mode} run, {results.about['rows']:,} rows per month, {when}"
     drawn: list[tuple[str, Path]] = []
     folder.mkdir(parents=True, exist_ok=True)
     for name, caption, needed, figure_of in CHARTS:
         if all(need in measured for need in needed):
             with plt.rc_context(STYLE):
                 figure = figure_of(measured)
-                # As a label of the figure it is given room of its own below the axes.
+                # The layout reserves room for a label of the figure, below the axes.
                 figure.supxlabel(label, x=0.995, ha="right", fontsize=7.5, color=BARE)
                 path = folder / f"{mode}-{name}.png"
                 figure.savefig(path, dpi=130, metadata={"Software": "matplotlib"})
@@ -59,10 +59,11 @@ def _ingest(measured: dict[str, Any]) -> Figure:
         ("this platform, a run", ingest["months"], ingest["ours"]["from_launch"], OURS),
     ]
     if usual["months"] != ingest["months"]:
-        bars += [
-            ("bare script", usual["months"], usual["bare"]["seconds"], BARE),
-            ("this platform, a run", usual["months"], usual["ours_run"]["from_launch"], OURS),
-        ]
+        if "bare" in usual:
+            bars.append(("bare script", usual["months"], usual["bare"]["seconds"], BARE))
+        bars.append(
+            ("this platform, a run", usual["months"], usual["ours_run"]["from_launch"], OURS)
+        )
     for who, key, color in (
         ("this platform", "ours_backfill", OURS),
         ("usual set-up", "usual", USUAL),
@@ -81,7 +82,7 @@ def _ingest(measured: dict[str, Any]) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.tick_params(axis="y", length=0)
-    axes.set(title="From the publisher into the table", xlabel="seconds; strokes are single runs")
+    axes.set(title="From the publisher to the table", xlabel="seconds; each stroke is a run")
     return figure
 
 
@@ -95,8 +96,8 @@ def _growth(measured: dict[str, Any]) -> Figure:
     ):
         points = measured[name]["points"]
         x = [p["months"] if unit == "months" else p["rows"] / 1e6 for p in points]
-        panels.curve(grid[0][column], x, [p["from_start"] for p in points], fit=True)
-        panels.curve(grid[1][column], x, [p["largest_mb"] for p in points], fit=False)
+        panels.plot_growth(grid[0][column], x, [p["from_start"] for p in points], fit=True)
+        panels.plot_growth(grid[1][column], x, [p["largest_mb"] for p in points], fit=False)
         grid[0][column].set(title=title, ylabel="seconds, start to end")
         grid[1][column].set(xlabel=unit, ylabel="peak memory, MB")
         grid[1][column].axhline(700, color=USUAL, linewidth=1, linestyle="--")
@@ -111,7 +112,7 @@ def _growth(measured: dict[str, Any]) -> Figure:
 def _requests(measured: dict[str, Any]) -> Figure:
     requests = measured["requests"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.4), layout="constrained")
-    panels.staircase(left, requests["single"])
+    panels.plot_completions(left, requests["single"])
     for target, name in ((4, "p50 target"), (7, "p95 target")):
         left.axvline(target, color=USUAL, linewidth=1, linestyle="--")
         left.annotate(
@@ -124,18 +125,23 @@ def _requests(measured: dict[str, Any]) -> Figure:
         ylabel="requests answered",
         xlim=(0, max(8.5, 1.05 * max(requests["single"]))),
     )
-    panels.staircase(right, requests["at_once"])
-    right.set(title="All at once", xlabel="seconds since they were dropped", xlim=(0, None))
+    panels.plot_completions(right, requests["at_once"])
+    right.set(title="All at once", xlabel="seconds since they were written", xlim=(0, None))
     return figure
 
 
 CHARTS: tuple[tuple[str, str, tuple[str, ...], Callable[[dict[str, Any]], Figure]], ...] = (
     (
         "ingest",
-        "Seconds from the publisher into the table, beside the rivals",
+        "Seconds from the publisher to the table, and those of the rivals",
         ("ingest", "usual"),
         _ingest,
     ),
-    ("growth", "Time and memory by months and by rows", ("growth_months", "growth_rows"), _growth),
+    (
+        "growth",
+        "Time and memory by months and by rows per month",
+        ("growth_months", "growth_rows"),
+        _growth,
+    ),
     ("requests", "Seconds from a request to its chart", ("requests",), _requests),
 )

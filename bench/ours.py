@@ -1,4 +1,4 @@
-"""The platform under measurement: an instance on folders of the bench's own, and its runs."""
+"""The measured platform: an instance on the benchmarks' own folders, and its runs."""
 
 import os
 import shutil
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.processes import Memory, descendant, peak_memory, process_tree
-from bench.runs import RunTimes, finished, partition_range, wait_for_daemons
-from bench.scale import Bench, fresh, partition_keys, size_of
-from bench.server import served
+from bench.processes import Memory, find_descendant, peak_memory, process_tree
+from bench.runs import RunTimes, partition_range, wait_for_daemons, wait_for_run
+from bench.scale import Bench, empty_folder, partition_keys, size_of
+from bench.server import serve_files
 from taxi_platform.graphql import JobSubset
 from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline
@@ -24,7 +24,7 @@ ZONES = JobSubset("trip_update_job", ("taxi_zones_file", "taxi_zones"))
 
 @dataclass(frozen=True)
 class Platform:
-    """A running instance, the root of its data, and each location's code server."""
+    """A running instance, its data root, and the process id of each location's code server."""
 
     instance: Instance
     data: Path
@@ -38,25 +38,25 @@ class Platform:
         tags: Mapping[str, str] | None = None,
         run_config: Mapping[str, object] | None = None,
     ) -> tuple[RunTimes, Memory]:
-        """A run, waited for, with its times and the peak of its memory."""
+        """Launch a run and wait for it; returns its times and its peak memory."""
         graphql = self.instance.graphql
         with self.memory_of_runs(location) as memory:
             run_id = graphql.launch(location, job, tags=tags, run_config=run_config)
-            times = finished(graphql, run_id)
+            times = wait_for_run(graphql, run_id)
         return times, memory
 
     def ingest(self, months: int) -> tuple[RunTimes, Memory]:
-        """One run that fetches and loads the first so many months."""
+        """Fetch and load the first `months` months in one run."""
         tags = partition_range(partition_keys(months))
         return self.run("ingestion", TRIPS, tags=tags)
 
     def memory_of_runs(self, location: str) -> AbstractContextManager[Memory]:
-        """The peak of what runs of a location take while the block runs."""
+        """Measure the peak memory of a location's runs while the block runs."""
         return peak_memory(self.servers[location], only_new=True)
 
 
 @contextmanager
-def platform(
+def start_platform(
     home: Path,
     data: Path,
     publisher: str | None = None,
@@ -64,49 +64,53 @@ def platform(
     daemon: bool = True,
     **environment: str,
 ) -> Iterator[Platform]:
-    """The platform on a data root, all locations loaded; Dagster's databases begin empty.
+    """Run the platform with an empty Dagster instance, and wait until all locations are loaded.
 
-    `publisher` is the address that files are fetched from, for runs that fetch; `environment` are
-    further settings.
+    Args:
+        home: DAGSTER_HOME, which is emptied
+        data: the data root
+        publisher: URL of the source; needed by runs that fetch
+        daemon: run the daemon
+        environment: more environment variables
     """
     settings = {
         "TAXI_DATA_ROOT": str(data),
-        "TAXI_FOLLOW_TLC": "off",  # only the bench starts what is measured
+        "TAXI_FOLLOW_TLC": "off",  # no runs but the measured ones
         **environment,
     }
     if publisher:
         settings["TLC_SOURCE_URL"] = publisher
         settings["TAXI_ZONES_URL"] = f"{publisher}/misc/taxi_zones.csv"
     others = process_tree(os.getpid())
-    with Instance(fresh(home), environment=settings, daemon=daemon) as instance:
+    with Instance(empty_folder(home), environment=settings, daemon=daemon) as instance:
         Pipeline(instance, Console(quiet=True)).wait_for_locations()
         if daemon:
             wait_for_daemons(instance.graphql)
         servers = {
-            location.name: descendant("--location-name", location.name, but=others)
+            location.name: find_descendant("--location-name", location.name, but=others)
             for location in locations()
         }
         yield Platform(instance, data, servers)
 
 
-def lake(bench: Bench, months: int) -> Path:
-    """A data root whose lake holds so many months and the zones; made where it is not there yet.
+def make_lake(bench: Bench, months: int) -> Path:
+    """A data root whose lake has the first `months` months and the zones, without raw files.
 
-    The raw files are not kept.
+    It is created once and then used again.
     """
     data = bench.work / "lakes" / f"{bench.rows}x{months}"
-    mark = data / "complete"
-    if mark.exists() and len(list((data / "staging" / "trips").iterdir())) == months:
+    complete = data / "complete"
+    if complete.exists() and len(list((data / "staging" / "trips").iterdir())) == months:
         return data
-    bench.say(f"a lake of {months} months")
+    bench.log(f"creating a lake of {months} months")
     with (
-        served(bench.make_sample(months)) as publisher,
-        platform(bench.work / "home", fresh(data), publisher, daemon=False) as ours,
+        serve_files(bench.make_sample(months)) as publisher,
+        start_platform(bench.work / "home", empty_folder(data), publisher, daemon=False) as ours,
     ):
         ours.ingest(months)
         ours.run("ingestion", ZONES, tags=_first_month())
     shutil.rmtree(data / "raw")
-    mark.touch()
+    complete.touch()
     return data
 
 
@@ -115,6 +119,6 @@ def _first_month() -> dict[str, str]:
 
 
 def lake_and_raw_bytes(data: Path) -> tuple[int, int]:
-    """Bytes of the Parquet files of trips in the lake, and of the raw files that they came from."""
+    """Bytes of the trips' Parquet files in the lake, and of the raw files."""
     staging = data / "staging"
     return size_of(staging / "trips") + size_of(staging / "trip_days"), size_of(data / "raw")

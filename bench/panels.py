@@ -1,4 +1,4 @@
-"""Parts of charts: how values are drawn, and in which colours."""
+"""The panels of charts, and their colours."""
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -9,8 +9,8 @@ from bench.scale import median
 OURS, BARE, USUAL, INK, PALE = "#1f5fa8", "#7a8794", "#c9762b", "#2b2f33", "#c9ced3"
 
 
-def curve(axes: Axes, x: list[float], values: list[list[float]], *, fit: bool) -> None:
-    """Every value over its place, medians named; the line of least squares, or one through them."""
+def plot_growth(axes: Axes, x: list[float], values: list[list[float]], *, fit: bool) -> None:
+    """Plot all values with their medians, and a line through them: least squares if `fit`."""
     middle = [median(v) for v in values]
     if fit:
         slope, start = line(x, middle)
@@ -31,8 +31,8 @@ def curve(axes: Axes, x: list[float], values: list[list[float]], *, fit: bool) -
     axes.margins(0.12)
 
 
-def staircase(axes: Axes, seconds: list[float]) -> None:
-    """How many were done after so many seconds."""
+def plot_completions(axes: Axes, seconds: list[float]) -> None:
+    """Plot how many requests are done over time."""
     ordered = sorted(seconds)
     axes.step([0, *ordered], range(len(ordered) + 1), where="post", color=OURS, linewidth=1.8)
     axes.plot(ordered, range(1, len(ordered) + 1), "o", color=OURS, markersize=3.5)

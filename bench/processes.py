@@ -1,4 +1,4 @@
-"""Processes: how they are started and ended, and the memory that a tree of them takes."""
+"""Start and stop processes, and measure the memory of a tree of them."""
 
 import os
 import signal
@@ -14,15 +14,13 @@ from taxi_platform.workspace import ROOT
 
 SAMPLE_SECONDS = 0.2
 STOP_SECONDS = 20
-# Python without the platform's own start of every process.
-STOCK_PYTHON = {"PYTHONPATH": str(Path(__file__).with_name("stock"))}
-# Settings of the machine or of the calling make that would change what is measured.
-FOREIGN = ("TAXI_", "TLC_", "DUCKDB_", "DAGSTER_", "AWS_", "MAKE", "MFLAGS", "PORT", "PYTHONDONT")
+# Environment variables of the machine or of the calling make that would change the measurements.
+SETTINGS = ("TAXI_", "TLC_", "DUCKDB_", "DAGSTER_", "AWS_", "MAKE", "MFLAGS", "PORT", "PYTHONDONT")
 
 
-def forget_foreign_settings() -> None:
-    """Take from this process's environment what would change the measured ones."""
-    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+def remove_settings() -> None:
+    """Remove variables from the environment that would change the measurements."""
+    for name in [name for name in os.environ if name.startswith(SETTINGS)]:
         del os.environ[name]
 
 
@@ -33,13 +31,13 @@ def start(
     cwd: Path = ROOT,
     output: IO[bytes] | Literal["stdout", "stderr"] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a process in its own process group, so that all of it can be ended.
+    """Start a process in its own process group, so that it can be stopped with its children.
 
     Args:
         command: program and arguments
         env: variables in addition to those of this process
         cwd: its working directory
-        output: a file for all output, or the stream that becomes a pipe; else stdout is dropped and
+        output: a file for all output, or the stream to pipe; by default stdout is discarded and
             stderr shown
     """
     file = output if output and not isinstance(output, str) else None
@@ -54,8 +52,8 @@ def start(
 
 
 @contextmanager
-def ended(process: subprocess.Popen[bytes], by: int = signal.SIGTERM) -> Iterator[None]:
-    """End a process by a signal when the block is left, and kill what is left of its tree."""
+def stopping(process: subprocess.Popen[bytes], by: int = signal.SIGTERM) -> Iterator[None]:
+    """Send a process a signal when the block ends, and kill what is left of its tree."""
     try:
         yield
     finally:
@@ -71,54 +69,53 @@ def ended(process: subprocess.Popen[bytes], by: int = signal.SIGTERM) -> Iterato
 
 
 def process_tree(root: int) -> list[int]:
-    """The ids of a process and of all its descendants; none where it has ended.
+    """The ids of a process and of all its descendants; empty if it has ended.
 
-    It asks the kernel for children, a twentieth of a millisecond a thread: a look at every process
-    of the machine would take as much of a core as some of what is measured.
+    It reads `children` of each thread, which takes 0.05 ms: reading every process of the machine
+    would take as much of a core as some of the measured processes.
     """
     found, todo = [], [root] if Path(f"/proc/{root}").exists() else []
     while todo:
         found.append(pid := todo.pop())
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the process has just ended
             for thread in Path(f"/proc/{pid}/task").iterdir():
                 children = (thread / "children").read_text()
                 todo += map(int, children.split())
     return found
 
 
-def descendant(*arguments: str, but: Collection[int] = ()) -> int:
-    """The first process below this one whose command line has these arguments in a row."""
+def find_descendant(*arguments: str, but: Collection[int] = ()) -> int:
+    """The first descendant of this process whose command line has these consecutive arguments."""
     wanted = "\0".join(arguments)
     for pid in sorted(set(process_tree(os.getpid())) - set(but)):
         with suppress(OSError):
             if wanted in Path(f"/proc/{pid}/cmdline").read_text():
                 return pid
-    raise LookupError(f"no process was started with {' '.join(arguments)}")
+    raise LookupError(f"no process has the arguments {' '.join(arguments)}")
 
 
 @dataclass
 class Memory:
-    """Peaks in MB (10^6 bytes): of the largest single process, and of all together."""
+    """Peaks in MB (10^6 bytes): of the largest process, and of the sum of all processes."""
 
     largest: float = 0.0
-    together: float = 0.0
+    total: float = 0.0
 
 
 @contextmanager
 def peak_memory(root: int, *, only_new: bool) -> Iterator[Memory]:
-    """Watch the memory below a process while the block runs.
+    """Measure the memory of a process and its descendants while the block runs.
 
-    With `only_new`, processes that are there at the start do not count: below a code server, what
-    comes after is a run.
+    With `only_new`, only processes that start later count: below a code server these are runs.
     """
     peak, stop = Memory(), threading.Event()
     old = set(process_tree(root)) if only_new else set()
 
     def watch() -> None:
         while not stop.wait(SAMPLE_SECONDS):
-            sizes = [_sizes(pid) for pid in process_tree(root) if pid not in old]
+            sizes = [_memory_of(pid) for pid in process_tree(root) if pid not in old]
             peak.largest = max([peak.largest, *(highest for highest, _ in sizes)])
-            peak.together = max(peak.together, sum(now for _, now in sizes))
+            peak.total = max(peak.total, sum(now for _, now in sizes))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -129,8 +126,8 @@ def peak_memory(root: int, *, only_new: bool) -> Iterator[Memory]:
         watcher.join()
 
 
-def _sizes(pid: int) -> tuple[float, float]:
-    """The highest resident size so far and the present one, in MB."""
+def _memory_of(pid: int) -> tuple[float, float]:
+    """The peak and the current resident size of a process, in MB."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         kilobytes = {
@@ -139,5 +136,5 @@ def _sizes(pid: int) -> tuple[float, float]:
             if name in ("VmHWM", "VmRSS")
         }
         return kilobytes["VmHWM"] * 1.024e-3, kilobytes["VmRSS"] * 1.024e-3
-    except (OSError, KeyError):  # it has just ended
+    except (OSError, KeyError):  # the process has just ended
         return 0.0, 0.0

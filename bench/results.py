@@ -1,4 +1,4 @@
-"""The results' file: every value that was measured, and on what."""
+"""The results file: all measured values, and the machine and versions."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.scale import USUAL_ROWS, Bench
+from bench.scale import STANDARD_ROWS, Bench
 
 PACKAGES = ("dagster", "duckdb", "pandas", "pyarrow", "requests")
 
 
 @dataclass
 class Results:
-    """One bench run: what it ran on, and its measurements by name."""
+    """The results of a run: its mode, machine and versions, and its measurements by name."""
 
     path: Path
     about: dict[str, Any]
@@ -24,12 +24,12 @@ class Results:
 
     @property
     def is_standard(self) -> bool:
-        """Whether months had the size that the targets are about."""
-        return bool(self.about["rows"] == USUAL_ROWS)
+        """Whether the months had the standard number of rows, which the targets refer to."""
+        return bool(self.about["rows"] == STANDARD_ROWS)
 
     @classmethod
     def begin(cls, bench: Bench, folder: Path, *, merge: bool) -> "Results":
-        """An empty file of today, or, with `merge`, the newest of the same scale."""
+        """Empty results of today; with `merge`, the newest of the same mode and rows, if any."""
         if merge:
             for path in sorted(folder.glob("*.json"), reverse=True):
                 found = cls.read(path)
@@ -52,12 +52,12 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> "Results":
-        """The results of a file."""
+        """Read a results file."""
         content = json.loads(path.read_text())
         return cls(path, content["about"], content["measurements"])
 
     def add(self, name: str, load_before: list[float], measured: dict[str, Any]) -> None:
-        """Keep a measurement, in the file at once."""
+        """Add a measurement, and write the file."""
         when = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
         self.measurements[name] = {"at": when, "load_before": load_before, **measured}
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ class Results:
 
 
 def load() -> list[float]:
-    """Processes that ran or waited to, on average over 1, 5 and 15 minutes."""
+    """The load average over 1, 5 and 15 minutes."""
     return [round(value, 2) for value in os.getloadavg()]
 
 

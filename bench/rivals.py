@@ -1,4 +1,4 @@
-"""The two rivals, run as whole processes: the bare script, and the usual set-up's instance."""
+"""The two rivals, each in its own processes: the bare script, and the usual set-up."""
 
 import sys
 import time
@@ -8,23 +8,23 @@ from pathlib import Path
 
 import duckdb
 
-from bench.processes import STOCK_PYTHON, Memory, ended, peak_memory, start
+from bench.processes import Memory, peak_memory, start, stopping
 from bench.runs import BenchError, wait_for_daemons, wait_until
-from bench.scale import fresh, month_range
+from bench.scale import empty_folder, month_range
 from taxi_platform.graphql import GraphQL
 from taxi_platform.instance import free_port
 
 START_SECONDS = 180
 
 
-def run_bare(target: Path, publisher: str, months: int) -> tuple[float, Memory]:
-    """The bare script from its start to its end: seconds and memory."""
-    fresh(target)
+def run_bare_script(target: Path, publisher: str, months: int) -> tuple[float, Memory]:
+    """Run the bare script; returns the seconds from its start to its end, and its memory."""
+    empty_folder(target)
     names = [f"{month:%Y-%m}" for month in month_range(months).months]
     command = [sys.executable, "-m", "bench.bare", publisher, str(target), *names]
     begin = time.perf_counter()
-    script = start(command, env=STOCK_PYTHON, output="stderr")
-    with ended(script), peak_memory(script.pid, only_new=False) as memory:
+    script = start(command, output="stderr")
+    with stopping(script), peak_memory(script.pid, only_new=False) as memory:
         _, errors = script.communicate()
         seconds = time.perf_counter() - begin
     if script.returncode:
@@ -33,12 +33,12 @@ def run_bare(target: Path, publisher: str, months: int) -> tuple[float, Memory]:
 
 
 @contextmanager
-def usual_setup(folder: Path, publisher: str) -> Iterator[tuple[GraphQL, int]]:
-    """The usual set-up, started by `dagster dev` on an empty folder: its API and its process."""
-    fresh(folder)
+def start_usual_setup(folder: Path, publisher: str) -> Iterator[tuple[GraphQL, int]]:
+    """Run the usual set-up by `dagster dev` in an empty folder; yields its API and process id."""
+    empty_folder(folder)
     (folder / "home").mkdir()
     (folder / "data" / "raw").mkdir(parents=True)
-    # Dagster's defaults, but for reports to its makers.
+    # Dagster's defaults, without telemetry.
     (folder / "home" / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     port = free_port()
     command = [sys.executable, "-m", "dagster", "dev", "-m", "bench.usual.definitions"]
@@ -47,7 +47,6 @@ def usual_setup(folder: Path, publisher: str) -> Iterator[tuple[GraphQL, int]]:
         process = start(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             env={
-                **STOCK_PYTHON,
                 "DAGSTER_HOME": str(folder / "home"),
                 "TLC_SOURCE_URL": publisher,
                 "TAXI_DATA_ROOT": str(folder / "data"),
@@ -55,7 +54,7 @@ def usual_setup(folder: Path, publisher: str) -> Iterator[tuple[GraphQL, int]]:
             },
             output=log,
         )
-        with ended(process):
+        with stopping(process):
             graphql = GraphQL(f"http://127.0.0.1:{port}")
 
             def is_loaded() -> bool:
@@ -68,17 +67,17 @@ def usual_setup(folder: Path, publisher: str) -> Iterator[tuple[GraphQL, int]]:
             yield graphql, process.pid
 
 
-def usual_rows(folder: Path) -> int:
-    """Rows in the usual set-up's table."""
+def count_usual_rows(folder: Path) -> int:
+    """Count the rows in the usual set-up's table."""
     with duckdb.connect(str(folder / "data" / "data.duckdb"), read_only=True) as con:
         (rows,) = con.execute("SELECT count(*) FROM trips").fetchone() or (0,)
     return int(rows)
 
 
-def differences(ours: Path, bare: Path) -> list[str]:
-    """How the Parquet of two data roots differs, a line a month; nothing where it is the same.
+def find_differences(ours: Path, bare: Path) -> list[str]:
+    """Compare the Parquet of two data roots; returns a line per month that differs.
 
-    Columns, types, and a hash over every row with its place in the file are compared.
+    It compares columns, types, sums, and a hash of all rows with their positions in the file.
     """
     found = []
     with duckdb.connect() as con:

@@ -1,6 +1,6 @@
-"""Runs and backfills of an instance: launched and timed by its GraphQL API.
+"""Launch and time runs and backfills of an instance by its GraphQL API.
 
-Times are those that Dagster recorded, in seconds since 1970, and so independent of polling.
+Times are those that Dagster recorded, in seconds since 1970, so they do not depend on polling.
 """
 
 import time
@@ -17,12 +17,12 @@ BACKFILL = "dagster/backfill"
 
 
 class BenchError(Exception):
-    """Something that is measured did not work, so its time means nothing."""
+    """A measured operation failed, so its time means nothing."""
 
 
 @dataclass(frozen=True)
 class RunTimes:
-    """When a run was asked for, when its process began its work, when it ended; and each step."""
+    """When a run was launched, when it started and ended, and the seconds of each step."""
 
     run_id: str
     status: str
@@ -43,14 +43,14 @@ class RunTimes:
 
 
 def partition_range(keys: Sequence[str]) -> dict[str, str]:
-    """The tags of one run for all partitions from the first to the last."""
+    """The tags of one run for all partitions from the first key to the last."""
     return range_tags(keys[0], keys[-1])
 
 
 def wait_until(
     what: str, seconds: float, condition: Callable[[], bool], poll: float = POLL_SECONDS
 ) -> None:
-    """Raises BenchError if a condition does not hold after so many seconds."""
+    """Wait until a condition holds. Raises BenchError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -59,19 +59,19 @@ def wait_until(
 
 
 def wait_for_daemons(graphql: GraphQL) -> None:
-    """Until all daemons that an instance needs have told that they work."""
+    """Wait until all required daemons of an instance are healthy."""
 
-    def work() -> bool:
+    def are_healthy() -> bool:
         daemons = graphql.ask(
             "{ instance { daemonHealth { allDaemonStatuses { required healthy } } } }"
         )["instance"]["daemonHealth"]["allDaemonStatuses"]
         return all(daemon["healthy"] for daemon in daemons if daemon["required"])
 
-    wait_until("the start of the daemons", DAEMON_START_SECONDS, work)
+    wait_until("the start of the daemons", DAEMON_START_SECONDS, are_healthy)
 
 
-def finished(graphql: GraphQL, run_id: str, seconds: float = 7200) -> RunTimes:
-    """Wait for a run's end. Raises BenchError unless it succeeded."""
+def wait_for_run(graphql: GraphQL, run_id: str, seconds: float = 7200) -> RunTimes:
+    """Wait until a run has ended. Raises BenchError unless it succeeded."""
     wait_until(f"run {run_id}", seconds, lambda: graphql.run_status(run_id) in FINISHED, 2.0)
     times = run_times(graphql, run_id)
     if times.status != "SUCCESS":
@@ -80,7 +80,7 @@ def finished(graphql: GraphQL, run_id: str, seconds: float = 7200) -> RunTimes:
 
 
 def run_times(graphql: GraphQL, run_id: str) -> RunTimes:
-    """The recorded times of a run that has ended."""
+    """The times that Dagster recorded for a run."""
     run = graphql.ask(
         """query ($id: ID!) { runOrError(runId: $id) { ... on Run {
             status creationTime
@@ -106,7 +106,7 @@ def run_times(graphql: GraphQL, run_id: str) -> RunTimes:
 
 @dataclass(frozen=True)
 class Backfill:
-    """A backfill that has ended: when it was asked for and marked complete, and its runs."""
+    """A backfill that has ended: when it was requested and marked complete, and its runs."""
 
     requested: float
     completed: float
@@ -124,15 +124,15 @@ class Backfill:
         return self.completed - self.requested
 
     @property
-    def of_the_runs(self) -> float:
+    def in_runs(self) -> float:
         """Seconds from the start of the first run to the end of the last."""
         return max(run.ended for run in self.runs) - min(run.started for run in self.runs)
 
 
-def backfill(
+def run_backfill(
     graphql: GraphQL, assets: Sequence[str], partitions: Sequence[str], seconds: float = 3600
 ) -> Backfill:
-    """Ask for a backfill as the UI does, and wait until the daemon has marked it complete."""
+    """Request a backfill as the UI does, and wait until the daemon has marked it complete."""
     requested = time.time()
     answer = graphql.ask(
         """mutation ($params: LaunchBackfillParams!) {
@@ -146,7 +146,7 @@ def backfill(
         },
     )["launchPartitionBackfill"]
     if "backfillId" not in answer:
-        raise BenchError(f"the backfill cannot be launched: {answer}")
+        raise BenchError(f"the backfill of {', '.join(assets)} was not launched: {answer}")
     found: dict[str, str] = {}
 
     def is_over() -> bool:

@@ -1,4 +1,4 @@
-"""The publisher: a folder of files over loopback HTTP, as TLC's CDN answers, in its own process."""
+"""The publisher: serves a folder on loopback like TLC's CDN, in its own process."""
 
 import os
 import sys
@@ -8,27 +8,27 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from bench.processes import ended, start
+from bench.processes import start, stopping
 
 
 class Files(BaseHTTPRequestHandler):
-    """GET and HEAD with Content-Length and ETag; bodies go by sendfile."""
+    """Answers GET and HEAD with Content-Length and ETag; sends bodies by sendfile."""
 
     protocol_version = "HTTP/1.1"
     root: Path
 
     def do_GET(self) -> None:
         """Answer with the file."""
-        self._answer(with_body=True)
+        self._send_file(with_body=True)
 
     def do_HEAD(self) -> None:
         """Answer with the headers of the file."""
-        self._answer(with_body=False)
+        self._send_file(with_body=False)
 
-    def _answer(self, *, with_body: bool) -> None:
+    def _send_file(self, *, with_body: bool) -> None:
         path = (self.root / self.path.lstrip("/")).resolve()
         if not (path.is_relative_to(self.root) and path.is_file()):
-            # TLC's CDN says "forbidden" of a file that is not there.
+            # TLC's CDN answers 403 for missing files.
             self._head(HTTPStatus.FORBIDDEN, 0)
             return
         with path.open("rb") as file:
@@ -50,15 +50,15 @@ class Files(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Log nothing: the time of a line per request would be measured, too."""
+        """Log nothing: its time would count as time of the measured process."""
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder while the block runs; gives its address."""
+def serve_files(folder: Path) -> Iterator[str]:
+    """Serve a folder while the block runs; yields its URL."""
     command = [sys.executable, "-m", "bench.server", str(folder)]
     server = start(command, output="stdout")
-    with ended(server):
+    with stopping(server):
         assert server.stdout is not None
         address = server.stdout.readline().decode().strip()
         if not address:
@@ -67,7 +67,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Serve the folder that the first argument names, and print the address."""
+    """Serve the folder in the first argument, and print the URL."""
     Files.root = Path(sys.argv[1]).resolve()
     with ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
         sys.stdout.write(f"http://127.0.0.1:{server.server_address[1]}\n")

@@ -1,21 +1,22 @@
-"""The targets, and what the measurements say to each."""
+"""The targets, and the measured values for each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from bench.readings import loading, waiting
-from bench.readings.row import Measured, Row
+from bench.rows import loading, waiting
+from bench.rows.row import Measured, Row
 
 
 def rows(measured: Measured, *, full: bool, standard: bool) -> Iterator[Row]:
-    """A row for each target that has been measured; without a verdict where the run is too small.
+    """The rows of all measurements; without a verdict if the run is too small for the target.
 
-    `full` is whether there were 36 months, `standard` whether they had their usual size.
+    full:     whether there were 36 months
+    standard: whether the months had the standard number of rows
     """
     for name, row_of in ROWS:
         if name in measured:
             for row in row_of(measured):
-                applies = standard and (full or row.what.startswith(ALSO_QUICK))
+                applies = standard and (full or row.measure.startswith(ALSO_QUICK))
                 yield row if applies else replace(row, met=None)
 
 
@@ -31,7 +32,7 @@ ROWS: tuple[tuple[str, Callable[[Measured], Iterator[Row]]], ...] = (
     ("dev", waiting.dev),
     ("imports", waiting.imports),
 )
-# Rows whose targets a quick run answers as well as a full one.
+# Rows whose targets a quick run can answer.
 ALSO_QUICK = (
     "Usual",
     "Report portal",

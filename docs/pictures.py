@@ -1,8 +1,8 @@
-"""Makes the pictures of the README and the docs: `make demo` data, seen in the real UI.
+"""Takes the pictures of the README and the docs from a real instance with the data of `make demo`.
 
     .venv/bin/python docs/pictures.py
 
-Needs Chromium (`apt-get install chromium`) and what `make demo EXIT=1` leaves behind.
+Needs Chromium (`apt-get install chromium`) and the data of `make demo EXIT=1`.
 """
 
 import shutil
@@ -17,10 +17,11 @@ from taxi_platform.instance import Instance, free_port
 from taxi_platform.workspace import ROOT
 
 PICTURES = ROOT / "docs" / "pictures"
-OUTPUTS = ("manhattan_map.png", f"{demo.REQUEST}.png")
+OUTPUTS = ("manhattan_map.png", f"{demo.REPORT}.png")
 
 
 def main() -> None:
+    """Run the demo, and take all pictures."""
     data = ROOT / "data" / "demo"
     demo.make_sample(data, 300_000, Console())
     with tempfile.TemporaryDirectory() as home:
@@ -35,8 +36,7 @@ def main() -> None:
                 partitions(page, instance.url)
                 checks(page, instance.url)
                 plots(page, instance.url)
-                assert instance.portal_url
-                portal(browser, instance.portal_url, data)
+                portal(browser, str(instance.portal_url), data)
                 browser.close()
     for name in OUTPUTS:
         shutil.copyfile(data / "outputs" / name, PICTURES / name)
@@ -44,7 +44,9 @@ def main() -> None:
 
 def lineage(page: Page, url: str) -> None:
     """The assets of all locations in one graph."""
-    page.set_viewport_size({"width": 2300, "height": 1240})  # wide enough to show what is in a node
+    page.set_viewport_size(
+        {"width": 2300, "height": 1240}
+    )  # wide enough to show the texts of nodes
     page.goto(f"{url}/asset-groups")
     page.get_by_text("Hide navigation").click()
     page.wait_for_timeout(6000)
@@ -55,28 +57,28 @@ def lineage(page: Page, url: str) -> None:
 
 
 def locations(page: Page, url: str) -> None:
-    """Deployment > Code locations."""
+    """The page Deployment > Code locations."""
     page.goto(f"{url}/locations")
     page.wait_for_timeout(3000)
     page.screenshot(path=PICTURES / "locations.png")
 
 
 def partitions(page: Page, url: str) -> None:
-    """The months of an asset."""
+    """The partitions of an asset, by month."""
     page.goto(f"{url}/assets/taxi_trips?view=partitions")
     page.wait_for_timeout(4000)
     page.screenshot(path=PICTURES / "partitions.png")
 
 
 def checks(page: Page, url: str) -> None:
-    """What is checked of an asset's months."""
+    """The checks of an asset."""
     page.goto(f"{url}/assets/taxi_trips?view=checks")
     page.wait_for_timeout(4000)
     page.screenshot(path=PICTURES / "checks.png")
 
 
 def plots(page: Page, url: str) -> None:
-    """What is told of each month, as curves over the months."""
+    """The plots of an asset's metadata over its partitions."""
     page.set_viewport_size({"width": 1500, "height": 800})
     page.goto(f"{url}/assets/taxi_trips?view=overview")
     page.get_by_text("Plots", exact=True).click()
@@ -87,7 +89,7 @@ def plots(page: Page, url: str) -> None:
 
 
 def portal(browser: Browser, url: str, data: Path) -> None:
-    """The report portal: asking, a report, finding one, and a report on a phone set to dark."""
+    """The report portal: the form, a report, all reports, and a report on a phone in dark mode."""
     page = browser.new_page(viewport={"width": 1100, "height": 860})
     for area in ("Queens/JFK Airport", "Brooklyn", "New York City"):
         page.goto(url)
@@ -108,7 +110,7 @@ def portal(browser: Browser, url: str, data: Path) -> None:
     page.wait_for_timeout(15_000)
     page.goto(f"{url}/reports")
     page.screenshot(path=PICTURES / "portal_find.png", full_page=True)
-    for file in (rejected, data / "outputs" / "by hand.error.json"):
+    for file in (rejected, data / "outputs" / "by hand.json"):
         file.unlink(missing_ok=True)
     phone = browser.new_context(
         viewport={"width": 390, "height": 860}, color_scheme="dark", device_scale_factor=2
@@ -120,11 +122,11 @@ def portal(browser: Browser, url: str, data: Path) -> None:
 
 
 def _size_until(page: Page, last: str) -> FloatRect:
-    """The part of a page from its top to the end of an element; the window is made as high."""
-    box = page.locator(last).bounding_box()
-    assert box
-    assert page.viewport_size
-    width, height = page.viewport_size["width"], round(box["y"] + box["height"]) + 12
+    """Resize the window to the end of an element; returns the area from the top of the page."""
+    box, window = page.locator(last).bounding_box(), page.viewport_size
+    if box is None or window is None:
+        raise LookupError(f"{last} is not visible on {page.url}")
+    width, height = window["width"], round(box["y"] + box["height"]) + 12
     page.set_viewport_size({"width": width, "height": height})
     return {"x": 0, "y": 0, "width": width, "height": height}
 

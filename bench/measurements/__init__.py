@@ -1,6 +1,6 @@
-"""What is measured, in the order in which it is: a function a measurement, by its name.
+"""The measurements by name, in the order in which they run.
 
-Each gives what goes into the results' file: plain numbers, lists of every single value.
+Each function returns plain numbers and lists of all values, for the results file.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from bench.scale import Bench
 Result = dict[str, Any]
 
 MEASUREMENTS: dict[str, Callable[[Bench], Result]] = {
-    "imports": start_up.imports,
-    "dev": start_up.dev,
-    "growth_months": growth.months,
-    "growth_rows": growth.rows,
-    "points": points.beside_zones,
-    "weeks": lake.weeks,
-    "lake": lake.few_and_many,
-    "requests": requests.one_by_one_and_at_once,
-    "portal": portal.pages,
-    "ingest": ingest.beside_bare,
-    "usual": usual.beside_ours,
+    "imports": start_up.measure_imports,
+    "dev": start_up.measure_dev,
+    "growth_months": growth.measure_months,
+    "growth_rows": growth.measure_rows,
+    "points": points.measure_points,
+    "weeks": lake.measure_weeks,
+    "lake": lake.measure_one_week,
+    "requests": requests.measure_requests,
+    "portal": portal.measure_pages,
+    "ingest": ingest.measure_ingest,
+    "usual": usual.measure_usual_setup,
 }

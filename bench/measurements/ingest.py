@@ -1,51 +1,53 @@
-"""Months from the publisher into the lake: the platform's run beside the bare script."""
+"""Months from the publisher to the lake: a run of the platform against the bare script."""
 
 import shutil
 from typing import Any
 
-from bench.ours import lake_and_raw_bytes, platform
-from bench.rivals import differences, run_bare
+from bench.ours import lake_and_raw_bytes, start_platform
+from bench.rivals import find_differences, run_bare_script
 from bench.runs import BenchError
-from bench.scale import Bench, fresh
-from bench.server import served
+from bench.scale import Bench, empty_folder
+from bench.server import serve_files
 
 REPEATS = 3
 
 
-def beside_bare(bench: Bench) -> dict[str, Any]:
-    """All months of this mode, the two in turn.
+def measure_ingest(bench: Bench) -> dict[str, Any]:
+    """Load all months of this mode, alternating between the two.
 
-    The platform is not running while the script is: its idle daemon would slow the script.
+    The platform does not run during the script: its idle daemon would slow the script.
     """
-    months = bench.many
+    months = bench.months
     result: dict[str, Any] = {
         "months": months,
         "rows": months * bench.rows,
-        "ours": {"from_launch": [], "from_start": [], "largest_mb": [], "together_mb": []},
+        "ours": {"from_launch": [], "from_start": [], "largest_mb": [], "total_mb": []},
         "bare": {"seconds": [], "largest_mb": []},
     }
     ours_data, bare_data = bench.work / "ours", bench.work / "bare"
-    with served(bench.make_sample(months)) as publisher:
+    with serve_files(bench.make_sample(months)) as publisher:
         for repeat in range(REPEATS):
-            with platform(bench.work / "home", fresh(ours_data), publisher) as ours:
+            with start_platform(bench.work / "home", empty_folder(ours_data), publisher) as ours:
                 times, memory = ours.ingest(months)
             for name, value in (
                 ("from_launch", times.from_launch),
                 ("from_start", times.from_start),
                 ("largest_mb", memory.largest),
-                ("together_mb", memory.together),
+                ("total_mb", memory.total),
             ):
                 result["ours"][name].append(round(value, 3))
-            seconds, bare_memory = run_bare(bare_data, publisher, months)
+            seconds, bare_memory = run_bare_script(bare_data, publisher, months)
             result["bare"]["seconds"].append(round(seconds, 3))
             result["bare"]["largest_mb"].append(round(bare_memory.largest, 1))
-            bench.say(
+            bench.log(
                 f"{months} months, {repeat + 1} of {REPEATS}: ours {times.from_launch:.1f} s "
                 f"({times.from_start:.1f} s without the start), bare script {seconds:.1f} s"
             )
-    differing = differences(ours_data, bare_data)
+    differing = find_differences(ours_data, bare_data)
     if differing:
-        raise BenchError("the lake and the bare script's Parquet differ:\n" + "\n".join(differing))
+        raise BenchError(
+            "the lake differs from the bare script's Parquet:\n" + "\n".join(differing)
+        )
     result["lake_bytes"], result["raw_bytes"] = lake_and_raw_bytes(ours_data)
     shutil.rmtree(ours_data)
     shutil.rmtree(bare_data)

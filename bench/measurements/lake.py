@@ -1,12 +1,12 @@
-"""What work on one week costs when the lake is large, and all weeks at once."""
+"""One week in a small and in a large lake, and all weeks in one backfill."""
 
 import time
 from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from bench.ours import Platform, lake, platform
-from bench.runs import PARTITION, BenchError, backfill
+from bench.ours import Platform, make_lake, start_platform
+from bench.runs import PARTITION, BenchError, run_backfill
 from bench.scale import FEW_MONTHS, Bench, month_range
 from taxi_platform.graphql import JobSubset
 from taxi_platform.workspace import ROOT
@@ -22,57 +22,57 @@ WEEK_SQL = ROOT / "analytics/src/analytics/sql/trips_by_week.sql"
 REQUEST_SQL = ROOT / "adhoc_reports/src/adhoc_reports/sql/adhoc_request.sql"
 
 
-def few_and_many(bench: Bench) -> dict[str, Any]:
-    """One week's figures, a request about one week, and zone counts over everything.
+def measure_one_week(bench: Bench) -> dict[str, Any]:
+    """Measure one week's figures, a report on one week, and the zone statistics of all months.
 
-    Two instances, one over a lake of three months, one over all months, are asked in turn; they
-    have no daemon, so that the one which waits does not disturb the other.
+    Two instances take turns, one with a lake of three months, one with all months. They have no
+    daemon, so that the idle one does not slow the other.
     """
-    sizes = {"few": FEW_MONTHS, "many": bench.many}
-    lakes = {name: lake(bench, months) for name, months in sizes.items()}
+    sizes = {"few": FEW_MONTHS, "many": bench.months}
+    lakes = {name: make_lake(bench, months) for name, months in sizes.items()}
     result: dict[str, Any] = {
         name: {"months": months, "week": [], "request": [], "all": [], "largest_mb": []}
         for name, months in sizes.items()
     }
     with (
-        platform(bench.work / "home-few", lakes["few"], daemon=False) as few,
-        platform(bench.work / "home-many", lakes["many"], daemon=False) as many,
+        start_platform(bench.work / "home-few", lakes["few"], daemon=False) as few,
+        start_platform(bench.work / "home-many", lakes["many"], daemon=False) as many,
     ):
         for repeat in range(REPEATS):
             for name, ours in (("few", few), ("many", many)):
-                _steps(ours, repeat, result[name])
-            bench.say(f"one week with {sizes['few']} and {sizes['many']} months, {repeat + 1} of 5")
+                _run_steps(ours, repeat, result[name])
+            bench.log(f"one week with {sizes['few']} and {sizes['many']} months, {repeat + 1} of 5")
     for key, query in QUERY.items():
         for data in lakes.values():
-            _seconds(query, LakeDatabase(data_root=str(data)))  # once to warm up
+            _time_query(query, LakeDatabase(data_root=str(data)))  # once to warm up
         times: dict[str, list[float]] = {"few": [], "many": []}
         for _ in range(QUERIES):
             for name, data in lakes.items():
-                times[name].append(_seconds(query, LakeDatabase(data_root=str(data))))
+                times[name].append(_time_query(query, LakeDatabase(data_root=str(data))))
         for name in lakes:
             result[name][key] = [round(seconds, 5) for seconds in times[name]]
     return result
 
 
-def weeks(bench: Bench) -> dict[str, Any]:
-    """All full weeks of the lake by one backfill, as a user requests it in the UI."""
-    keys = [week.isoformat() for week in month_range(bench.many).full_weeks]
+def measure_weeks(bench: Bench) -> dict[str, Any]:
+    """Measure a backfill of all full weeks of the lake, as a user requests it in the UI."""
+    keys = [week.isoformat() for week in month_range(bench.months).full_weeks]
     result: dict[str, Any] = {"weeks": len(keys), "in_run": [], "to_last_run": [], "largest_mb": []}
-    with platform(bench.work / "home", lake(bench, bench.many)) as ours:
+    with start_platform(bench.work / "home", make_lake(bench, bench.months)) as ours:
         for _ in range(BACKFILLS[bench.mode]):
             with ours.memory_of_runs("analytics") as memory:
-                done = backfill(ours.instance.graphql, ["trips_by_week"], keys)
+                done = run_backfill(ours.instance.graphql, ["trips_by_week"], keys)
             if done.status != "COMPLETED_SUCCESS":
-                raise BenchError(f"the backfill of {len(keys)} weeks: {done.status}")
+                raise BenchError(f"the backfill of {len(keys)} weeks ended as {done.status}")
             result["runs"] = len(done.runs)
-            result["in_run"].append(round(done.of_the_runs, 3))
+            result["in_run"].append(round(done.in_runs, 3))
             result["to_last_run"].append(round(done.to_last_run, 3))
             result["largest_mb"].append(round(memory.largest, 1))
-            bench.say(f"{len(keys)} weeks: {done.of_the_runs:.1f} s in {len(done.runs)} run(s)")
+            bench.log(f"{len(keys)} weeks: {done.in_runs:.1f} s in {len(done.runs)} run(s)")
     return result
 
 
-def _steps(ours: Platform, repeat: int, times: dict[str, Any]) -> None:
+def _run_steps(ours: Platform, repeat: int, times: dict[str, Any]) -> None:
     week, memory_week = ours.run(
         "analytics", "weekly_update_job", tags={PARTITION: WEEK[0].isoformat()}
     )
@@ -116,11 +116,11 @@ QUERY: dict[str, Callable[[LakeDatabase], Rows]] = {
 }
 
 
-def _seconds(query: Callable[[LakeDatabase], Rows], database: LakeDatabase) -> float:
-    """A query with the opening of its connection and views."""
+def _time_query(query: Callable[[LakeDatabase], Rows], database: LakeDatabase) -> float:
+    """Seconds of a query, including its connection and views."""
     begin = time.perf_counter()
-    found = query(database)
+    rows = query(database)
     seconds = time.perf_counter() - begin
-    if not found:
+    if not rows:
         raise BenchError(f"no trips of the week of {WEEK[0]} in {database.data_root}")
     return seconds

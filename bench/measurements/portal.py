@@ -1,4 +1,4 @@
-"""The report portal over 10,000 reports: how long its pages take while others use it."""
+"""The report portal with 10,000 reports: how long its pages take."""
 
 import http.client
 import json
@@ -13,9 +13,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from bench.processes import ended, start
+from bench.processes import start, stopping
 from bench.runs import BenchError, wait_until
-from bench.scale import Bench, fresh
+from bench.scale import Bench, empty_folder
 from taxi_platform.instance import free_port
 from taxi_platform.workspace import locations
 
@@ -23,9 +23,9 @@ REPORTS = 10_000
 REPEATS = 40
 CLIENTS = 4
 START_SECONDS = 60
-# Between two requests, so that some of them meet the scan of the files, once a second.
+# Between two requests, so that some of them meet the scan of the files once per second.
 PAUSE_SECONDS = 0.05
-# 200 characters of words that nearly every report contains: the slowest search there is.
+# 200 characters of words that nearly every report contains: the slowest search.
 _TEXT = "report_0.json zone, manhattan 2023-01-10 2023-01-"
 LONGEST_SEARCH = "+".join(
     dict.fromkeys(
@@ -46,9 +46,9 @@ PAGES = {
 }
 
 
-def pages(bench: Bench) -> dict[str, Any]:
-    """Time each page, one at a time, then `/healthz` while four clients ask; in milliseconds."""
-    data = fresh(bench.work / "portal")
+def measure_pages(bench: Bench) -> dict[str, Any]:
+    """Time each page alone, then `/healthz` while four clients load pages; in milliseconds."""
+    data = empty_folder(bench.work / "portal")
     _write_reports(data)
     with _portal(data) as port:
         # The first scan reads every file, which may take longer than a page waits.
@@ -57,11 +57,13 @@ def pages(bench: Bench) -> dict[str, Any]:
         for name, path in PAGES.items():
             with _health(port) as health:
                 alone[name] = [_milliseconds(port, path) for _ in range(REPEATS)]
-            bench.say(f"{name}: {_p95(alone[name])} ms p95; /healthz {_p95(health)} ms p95")
+            bench.log(f"{name}: {_p95(alone[name])} ms p95; /healthz {_p95(health)} ms p95")
         with _health(port) as health, ThreadPoolExecutor(CLIENTS) as clients:
             for name in [*PAGES] * 10:
                 clients.submit(_milliseconds, port, PAGES[name], 0)
-        bench.say(f"/healthz while {CLIENTS} clients ask: {_p95(health)} ms p95, {max(health)} max")
+        bench.log(
+            f"/healthz while {CLIENTS} clients load pages: {_p95(health)} ms p95, {max(health)} max"
+        )
     shutil.rmtree(data)
     return {"reports": REPORTS, "clients": CLIENTS, "pages": alone, "health": health}
 
@@ -94,26 +96,26 @@ def _answers(port: int, path: str) -> bool:
 
 @contextmanager
 def _health(port: int) -> Iterator[list[float]]:
-    """Time `/healthz` all the while the block runs; yields the milliseconds so far."""
+    """Time `/healthz` while the block runs; yields the list of milliseconds."""
     values: list[float] = []
     over = threading.Event()
 
-    def ask() -> None:
+    def poll() -> None:
         while not over.is_set():
             values.append(_milliseconds(port, "/healthz"))
 
-    asking = threading.Thread(target=ask)
-    asking.start()
+    poller = threading.Thread(target=poll)
+    poller.start()
     try:
         yield values
     finally:
         over.set()
-        asking.join()
+        poller.join()
 
 
 @contextmanager
 def _portal(data: Path) -> Iterator[int]:
-    """Run the portal over a data root, without Dagster; yields its port."""
+    """Run the portal on a data root, without Dagster; yields its port."""
     (reporting,) = (each for each in locations() if each.name == "adhoc_reports")
     port = free_port()
     process = start(
@@ -121,13 +123,13 @@ def _portal(data: Path) -> Iterator[int]:
         env={"TAXI_DATA_ROOT": str(data)},
     )
 
-    with ended(process):
+    with stopping(process):
         wait_until("the start of the portal", START_SECONDS, lambda: _answers(port, "/healthz"))
         yield port
 
 
 def _write_reports(data: Path) -> None:
-    """Write requests, of which nine in ten are answered and the others wait."""
+    """Write requests, of which nine in ten have a report and the others are pending."""
     (data / "requests").mkdir()
     (data / "outputs" / "catalog").mkdir(parents=True)
     month = {"month": "2023-01-01", "loaded": "2026-01-02T03:04:05Z", "trips": 3_000_000}
@@ -146,7 +148,7 @@ def _write_reports(data: Path) -> None:
 
 
 def _write_report(data: Path, number: int, report: dict[str, Any] | None) -> None:
-    """Write a request, and its outcome if there is a report."""
+    """Write a request, and its outcome if it has a report."""
     name = f"report_{number:05}"
     question = {
         "borough": "Manhattan",

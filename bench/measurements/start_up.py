@@ -1,14 +1,13 @@
-"""What starting costs: importing a location's definitions, and `make dev`."""
+"""Start-up: importing a location's definitions, and `make dev`."""
 
 import signal
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.processes import STOCK_PYTHON, ended, start
+from bench.processes import start, stopping
 from bench.runs import BenchError, wait_until
-from bench.scale import Bench, fresh
+from bench.scale import Bench, empty_folder
 from taxi_platform.graphql import GraphQL
 from taxi_platform.instance import free_port
 from taxi_platform.workspace import Location, locations
@@ -19,45 +18,50 @@ START_SECONDS = 180
 POLL_SECONDS = 0.1
 
 
-def imports(bench: Bench) -> dict[str, Any]:
-    """A fresh Python that imports a location, in turn with one that imports `dagster` alone.
+def measure_imports(bench: Bench) -> dict[str, Any]:
+    """Time processes that import a location's definitions, or `dagster` alone, alternating.
 
-    The latter is Python as it comes; with the platform's start of every process it is beside it.
+    Definitions import `taxi_shared.process`, which makes garbage collections rarer. So `dagster` is
+    timed with and without it.
     """
     result: dict[str, Any] = {}
     for location in locations():
-        times: dict[str, list[float]] = {"dagster": [], "definitions": [], "dagster_with_hook": []}
-        _import(location, "dagster", location.module)  # bytecode and disk cache
+        imported = {
+            "dagster": "dagster",
+            "dagster_with_gc_settings": "dagster, taxi_shared.process",
+            "definitions": location.module,
+        }
+        times: dict[str, list[float]] = {name: [] for name in imported}
+        _time_import(location, location.module)  # fills the caches of bytecode and disk
         for _ in range(IMPORTS):
-            times["dagster"].append(_import(location, "dagster", env=STOCK_PYTHON))
-            times["dagster_with_hook"].append(_import(location, "dagster"))
-            times["definitions"].append(_import(location, location.module))
+            for name, modules in imported.items():
+                times[name].append(_time_import(location, modules))
         result[location.name] = times
         best = {name: min(values) for name, values in times.items()}
-        bench.say(f"{location.name}: {best['definitions']:.2f} s, dagster {best['dagster']:.2f} s")
+        bench.log(f"{location.name}: {best['definitions']:.2f} s, dagster {best['dagster']:.2f} s")
     return result
 
 
-def _import(location: Location, *modules: str, env: Mapping[str, str] | None = None) -> float:
-    command = [str(location.python), "-c", f"import {', '.join(modules)}"]
+def _time_import(location: Location, modules: str) -> float:
+    command = [str(location.python), "-c", f"import {modules}"]
     begin = time.perf_counter()
-    python = start(command, env=env, cwd=location.folder, output="stderr")
-    with ended(python):
+    python = start(command, cwd=location.folder, output="stderr")
+    with stopping(python):
         _, errors = python.communicate()
         seconds = time.perf_counter() - begin
     if python.returncode:
-        raise BenchError(f"{location.name}: {', '.join(modules)} failed:\n{errors.decode()}")
+        raise BenchError(f"{location.name}: import {modules} failed:\n{errors.decode()}")
     return round(seconds, 4)
 
 
-def dev(bench: Bench) -> dict[str, Any]:
-    """`make dev` from the command until the API says that all three locations are loaded.
+def measure_dev(bench: Bench) -> dict[str, Any]:
+    """Time `make dev` from the command until the API reports all three locations as loaded.
 
-    Once before to warm up, then three times; it is ended by Ctrl-C's signal.
+    It runs once to warm up, then three times, and is stopped by SIGINT.
     """
-    home = fresh(bench.work / "home-dev")
+    home = empty_folder(bench.work / "home-dev")
     seconds = [_start_dev(home) for _ in range(1 + STARTS)]
-    bench.say(f"make dev: {', '.join(f'{value:.1f}' for value in seconds[1:])} s")
+    bench.log(f"make dev: {', '.join(f'{value:.1f}' for value in seconds[1:])} s")
     return {"warm_up": seconds[0], "seconds": seconds[1:]}
 
 
@@ -82,6 +86,6 @@ def _start_dev(home: Path) -> float:
         errors = graphql.location_errors()
         return set(errors) == names and set(errors.values()) == {None}
 
-    with ended(process, by=signal.SIGINT):
+    with stopping(process, by=signal.SIGINT):
         wait_until("make dev", START_SECONDS, is_loaded, POLL_SECONDS)
         return round(time.perf_counter() - begin, 3)

@@ -1,25 +1,25 @@
-"""Six months by the usual set-up, by the platform, and by the bare script.
+"""Six months with the usual set-up, the platform, and the bare script.
 
-Both platforms are asked for a backfill, ours also for one run. The bare script tells how many times
-faster than the usual set-up anything could be that writes this Parquet on this machine.
+Both platforms run a backfill, ours a single run as well. The bare script shows how many times as
+fast as the usual set-up a platform without any overhead would be on this machine.
 """
 
 import shutil
 from typing import Any
 
-from bench.ours import TRIPS, platform
+from bench.ours import TRIPS, start_platform
 from bench.processes import peak_memory
-from bench.rivals import run_bare, usual_rows, usual_setup
-from bench.runs import Backfill, BenchError, backfill
-from bench.scale import USUAL_MONTHS, Bench, fresh, partition_keys
-from bench.server import served
+from bench.rivals import count_usual_rows, run_bare_script, start_usual_setup
+from bench.runs import Backfill, BenchError, run_backfill
+from bench.scale import USUAL_MONTHS, Bench, empty_folder, partition_keys
+from bench.server import serve_files
 
 REPEATS = {"quick": 1, "full": 3}
-ENOUGH_SECONDS = 180  # what takes longer is not repeated
+ENOUGH_SECONDS = 180  # a longer backfill is not repeated
 
 
-def beside_ours(bench: Bench) -> dict[str, Any]:
-    """In turn, each started anew; from the request of a backfill to its end."""
+def measure_usual_setup(bench: Bench) -> dict[str, Any]:
+    """Measure the three in turn; the platforms start empty each time."""
     result: dict[str, Any] = {
         "months": USUAL_MONTHS,
         "rows": USUAL_MONTHS * bench.rows,
@@ -29,24 +29,26 @@ def beside_ours(bench: Bench) -> dict[str, Any]:
         "bare": {"seconds": []},
     }
     keys = partition_keys(USUAL_MONTHS)
-    with served(bench.make_sample(USUAL_MONTHS)) as publisher:
+    with serve_files(bench.make_sample(USUAL_MONTHS)) as publisher:
         for repeat in range(REPEATS[bench.mode]):
             folder = bench.work / "usual"
             with (
-                usual_setup(folder, publisher) as (graphql, process),
+                start_usual_setup(folder, publisher) as (graphql, process),
                 peak_memory(process, only_new=True) as memory,
             ):
-                done = backfill(graphql, TRIPS.assets, keys)
-            rows = usual_rows(folder)
+                done = run_backfill(graphql, TRIPS.assets, keys)
+            rows = count_usual_rows(folder)
             if rows != USUAL_MONTHS * bench.rows and done.status == "COMPLETED_SUCCESS":
-                raise BenchError(f"the usual set-up has {rows:,} rows")
+                raise BenchError(
+                    f"the usual set-up has {rows:,} rows, expected {USUAL_MONTHS * bench.rows:,}"
+                )
             result["usual"].append(
-                {**_times(done), "rows": rows, "together_mb": round(memory.together, 1)}
+                {**_times(done), "rows": rows, "total_mb": round(memory.total, 1)}
             )
-            _ours(bench, publisher, result)
-            seconds, _ = run_bare(bench.work / "bare", publisher, USUAL_MONTHS)
+            _run_ours(bench, publisher, result)
+            seconds, _ = run_bare_script(bench.work / "bare", publisher, USUAL_MONTHS)
             result["bare"]["seconds"].append(round(seconds, 3))
-            bench.say(
+            bench.log(
                 f"six months, {repeat + 1}: usual set-up {done.to_last_run:.1f} s "
                 f"({done.status}), ours {result['ours_run']['from_launch'][-1]:.1f} s, "
                 f"bare script {seconds:.1f} s"
@@ -58,15 +60,15 @@ def beside_ours(bench: Bench) -> dict[str, Any]:
     return result
 
 
-def _ours(bench: Bench, publisher: str, result: dict[str, Any]) -> None:
+def _run_ours(bench: Bench, publisher: str, result: dict[str, Any]) -> None:
     data = bench.work / "ours"
-    with platform(bench.work / "home", fresh(data), publisher) as ours:
+    with start_platform(bench.work / "home", empty_folder(data), publisher) as ours:
         times, _ = ours.ingest(USUAL_MONTHS)
         result["ours_run"]["from_launch"].append(round(times.from_launch, 3))
         result["ours_run"]["from_start"].append(round(times.from_start, 3))
-        # Without its files and its lake, the platform fetches and loads everything once more.
-        fresh(data)
-        done = backfill(ours.instance.graphql, TRIPS.assets, partition_keys(USUAL_MONTHS))
+        # Without its files and its lake, the platform fetches and loads all months again.
+        empty_folder(data)
+        done = run_backfill(ours.instance.graphql, TRIPS.assets, partition_keys(USUAL_MONTHS))
         result["ours_backfill"].append(_times(done))
     shutil.rmtree(data)
 
@@ -78,5 +80,5 @@ def _times(done: Backfill) -> dict[str, Any]:
         "failed_runs": sum(run.status != "SUCCESS" for run in done.runs),
         "to_last_run": round(done.to_last_run, 3),
         "to_completion": round(done.to_completion, 3),
-        "of_the_runs": round(done.of_the_runs, 3),
+        "in_runs": round(done.in_runs, 3),
     }

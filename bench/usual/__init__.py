@@ -1,1 +1,1 @@
-"""The second rival: the usual set-up, as courses on Dagster build it. See `definitions`."""
+"""The second rival: the usual set-up, as courses on Dagster teach it. See `definitions`."""

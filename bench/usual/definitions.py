@@ -1,9 +1,9 @@
-"""TLC's trips into DuckDB in the pattern of a Dagster course's finished project.
+"""Loads TLC's trips into DuckDB in the way that courses on Dagster teach.
 
-Monthly assets, one run a partition, a process a step; the file is fetched whole into memory and
-written; pandas reads it and names its columns; SQL creates the table if it is missing, deletes the
-partition's old rows and inserts the new ones. Executor, run queue, sensors and daemon are Dagster's
-defaults, and `dagster dev` starts it all.
+Assets are partitioned by month, with one run per partition and one process per step. The file is
+fetched into memory and written; pandas reads it and renames its columns; SQL creates the table if
+it is missing, deletes the partition's old rows and inserts the new ones. Executor, run queue,
+sensors and daemon are Dagster's defaults, started by `dagster dev`.
 """
 
 import os
@@ -30,7 +30,7 @@ NAMES = {
 
 
 def raw_file(month: str) -> Path:
-    """The path of a month's file."""
+    """The path of a month's raw file."""
     return DATA / "raw" / f"taxi_trips_{month}.parquet"
 
 

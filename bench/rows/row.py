@@ -1,4 +1,4 @@
-"""A row of the report's table, and how lists of values are written in it."""
+"""A row of the report's table, and how it shows lists of values."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,26 +10,26 @@ Measured = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: what was measured, the target, the value, what it is made of.
+    """A row of the table: the measure, its target, its value, and what that is computed from.
 
-    `met` is None where the target is about more than was measured, or there is none.
+    `met` is None if there is no target, or the run is too small to answer it.
     """
 
-    what: str
+    measure: str
     target: str
     value: str
-    made_of: str
+    details: str
     met: bool | None
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The smallest value that so large a share of all does not exceed."""
+    """The smallest value that is at least as large as a `share` of all values."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * round(share * 100) // 100) - 1)]
 
 
 def spread(values: list[float], digits: int = 1) -> str:
-    """Median, and in brackets the lowest and the highest."""
+    """The median, with the lowest, the highest and the number of values in brackets."""
     low, high = min(values), max(values)
     return (
         f"{median(values):.{digits}f} s ({low:.{digits}f} … {high:.{digits}f}, n = {len(values)})"

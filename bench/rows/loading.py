@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-from bench.readings.row import Measured, Row, spread
+from bench.rows.row import Measured, Row, spread
 from bench.scale import FEW_MONTHS, median
 
-# So much more memory for twelve times the months still counts as flat.
+# Memory counts as flat if twelve times the months take at most this many times as much.
 FLAT = 1.1
 
 
 def ingest(measured: Measured) -> Iterator[Row]:
-    """Beside the bare script; and the size of the lake."""
+    """The platform against the bare script; and the size of the lake."""
     m = measured["ingest"]
     bare = median(m["bare"]["seconds"])
     for text, key, target in (
@@ -36,26 +36,29 @@ def ingest(measured: Measured) -> Iterator[Row]:
 
 
 def usual(measured: Measured) -> Iterator[Row]:
-    """Beside the usual set-up."""
+    """The usual set-up against the platform and the bare script."""
     m = measured["usual"]
     run = m["ours_run"]
     backfills = {
-        name: {k: [b[k] for b in m[name]] for k in ("to_last_run", "of_the_runs")}
+        name: {k: [b[k] for b in m[name]] for k in ("to_last_run", "in_runs")}
         for name in ("usual", "ours_backfill")
     }
     usual = backfills["usual"]
+    bare = m.get("bare", {"seconds": []})  # not in the results of 2026-11-25
     failed = sum(b["failed_runs"] for b in m["usual"])
     note = f"; {failed} of its runs failed" if failed else ""
     for text, theirs, mine, target in (
         ("backfill request to last run's end ÷ our run, launch to end",
          usual["to_last_run"], run["from_launch"], ">= 10"),
         ("first run's start to last run's end ÷ our run, start to end",
-         usual["of_the_runs"], run["from_start"], ""),
+         usual["in_runs"], run["from_start"], ""),
         ("both as a backfill, request to last run's end",
          usual["to_last_run"], backfills["ours_backfill"]["to_last_run"], ""),
         ("backfill request to last run's end ÷ bare script",
-         usual["to_last_run"], m["bare"]["seconds"], ""),
+         usual["to_last_run"], bare["seconds"], ""),
     ):  # fmt: skip
+        if not mine:
+            continue
         ratio = median(theirs) / median(mine)
         yield Row(
             f"Usual set-up, {m['months']} months: {text}",
@@ -67,7 +70,7 @@ def usual(measured: Measured) -> Iterator[Row]:
 
 
 def points(measured: Measured) -> Iterator[Row]:
-    """A month with points beside one with zones."""
+    """A month with points against one with zones."""
     m = measured["points"]
     theirs, later = m["with_points"], m["with_zones"]
     ratio = median(theirs["from_start"]) / median(later["from_start"])
@@ -82,16 +85,16 @@ def points(measured: Measured) -> Iterator[Row]:
 
 
 def memory(measured: Measured) -> Iterator[Row]:
-    """The largest process of every kind of run."""
+    """The largest process of each kind of run."""
     points = measured["growth_months"]["points"]
-    peaks = {f"{p['months']} month(s)": max(p["largest_mb"]) for p in points}
+    peaks = {f"{p['months']} month{'s' * (p['months'] > 1)}": max(p["largest_mb"]) for p in points}
     few = next(p for p in points if p["months"] == FEW_MONTHS)
     growth = median(points[-1]["largest_mb"]) / median(few["largest_mb"])
     for name, key in (("weeks", "weeks"), ("requests", "requests")):
         if key in measured:
             peaks[name] = max(measured[key]["largest_mb"])
     if "lake" in measured:
-        peaks["one week, zones"] = max(
+        peaks["one week and zone statistics"] = max(
             max(measured["lake"][k]["largest_mb"]) for k in ("few", "many")
         )
     yield Row(

@@ -1,17 +1,17 @@
-"""What people wait for: requests, weeks, start-up."""
+"""Waiting times: requests, the portal, weeks, start-up."""
 
 from collections.abc import Iterator
 
-from bench.readings.row import Measured, Row, quantile, spread
+from bench.rows.row import Measured, Row, quantile, spread
 from bench.scale import median
 
 
 def requests(measured: Measured) -> Iterator[Row]:
-    """One by one, and all at once."""
+    """Requests one by one, and all at once."""
     m = measured["requests"]
     p50, p95 = quantile(m["single"], 0.5), quantile(m["single"], 0.95)
     yield Row(
-        f"Request file dropped → chart on disk, {len(m['single'])} one by one",
+        f"Request file written → chart on disk, {len(m['single'])} one by one",
         "p50 <= 4 s, p95 <= 7 s",
         f"p50 {p50:.1f} s, p95 {p95:.1f} s",
         f"{min(m['single']):.1f} … {max(m['single']):.1f} s",
@@ -19,21 +19,21 @@ def requests(measured: Measured) -> Iterator[Row]:
     )
     last = max(m["at_once"])
     yield Row(
-        f"{len(m['at_once']) + m['lost']} requests dropped at once",
-        "<= 90 s, none lost or doubled",
-        f"{last:.1f} s, {m['lost']} lost, {m['doubled']} doubled",
+        f"{len(m['at_once']) + m['lost']} requests written at once",
+        "<= 90 s, none lost or duplicated",
+        f"{last:.1f} s, {m['lost']} lost, {m['duplicated']} duplicated",
         f"first after {min(m['at_once']):.1f} s, half after {median(m['at_once']):.1f} s",
-        last <= 90 and not m["lost"] and not m["doubled"],
+        last <= 90 and not m["lost"] and not m["duplicated"],
     )
 
 
 def portal(measured: Measured) -> Iterator[Row]:
-    """Pages over many reports, and the portal's health meanwhile."""
+    """Pages with many reports, and the portal's health meanwhile."""
     m = measured["portal"]
     slowest = {page: quantile(values, 0.95) for page, values in m["pages"].items()}
     page = max(slowest, key=lambda name: slowest[name])
     yield Row(
-        f"Report portal over {m['reports']:,} reports: the slowest page",
+        f"Report portal with {m['reports']:,} reports: the slowest page",
         "p95 <= 100 ms",
         f"p95 {slowest[page]:.0f} ms",
         f"`{page}`; of {len(slowest)} pages, {len(m['pages'][page])} each",
@@ -41,7 +41,7 @@ def portal(measured: Measured) -> Iterator[Row]:
     )
     health = quantile(m["health"], 0.95)
     yield Row(
-        f"Report portal: `/healthz` while {m['clients']} clients ask for all pages",
+        f"Report portal: `/healthz` while {m['clients']} clients load all pages",
         "p95 <= 100 ms",
         f"p95 {health:.0f} ms",
         f"slowest {max(m['health']):.0f} ms, n = {len(m['health'])}",
@@ -50,7 +50,7 @@ def portal(measured: Measured) -> Iterator[Row]:
 
 
 def lake(measured: Measured) -> Iterator[Row]:
-    """One week in a small and in a large lake."""
+    """One week in a small and in a large lake, with and without Dagster."""
     few, many = measured["lake"]["few"], measured["lake"]["many"]
     for text, key in (
         ("One week's figures, step", "week"),
@@ -69,7 +69,7 @@ def lake(measured: Measured) -> Iterator[Row]:
 
 
 def weeks(measured: Measured) -> Iterator[Row]:
-    """All weeks at once."""
+    """All weeks in one backfill."""
     m = measured["weeks"]
     seconds = median(m["in_run"])
     yield Row(
@@ -94,7 +94,7 @@ def dev(measured: Measured) -> Iterator[Row]:
 
 
 def imports(measured: Measured) -> Iterator[Row]:
-    """Each location beside `dagster` alone."""
+    """Each location against `dagster` alone."""
     for location, times in measured["imports"].items():
         if isinstance(times, dict):
             ratio = median(times["definitions"]) / median(times["dagster"])
@@ -105,11 +105,11 @@ def imports(measured: Measured) -> Iterator[Row]:
                 f"{spread(times['definitions'], 2)} ÷ {spread(times['dagster'], 2)}",
                 ratio <= 1.2,
             )
-            hooked = times["dagster_with_hook"]
+            with_settings = times["dagster_with_gc_settings"]
             yield Row(
-                f"Import of `{location}.definitions` ÷ `import dagster`, both with our hook",
+                f"Import of `{location}.definitions` ÷ `import dagster`, both with our GC settings",
                 "",
-                f"{median(times['definitions']) / median(hooked):.2f}",
-                f"{spread(times['definitions'], 2)} ÷ {spread(hooked, 2)}",
+                f"{median(times['definitions']) / median(with_settings):.2f}",
+                f"{spread(times['definitions'], 2)} ÷ {spread(with_settings, 2)}",
                 None,
             )

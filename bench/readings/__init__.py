@@ -1,1 +1,0 @@
-"""What measurements say to the targets, as rows of the report's table."""

@@ -1,0 +1,1 @@
+"""The rows of the report's table: measured values and their targets."""
