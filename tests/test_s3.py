@@ -64,7 +64,7 @@ def through_the_whole_platform(home: Path, environment: dict[str, str]) -> None:
         pipeline.follow_automation(began, time.time())
         storage.write_text(root.requests / "queens.json", json.dumps(REQUEST))
         storage.write_text(root.requests / "bad.json", "{}")
-        for answer in ("queens.png", "bad.error.json"):
+        for answer in ("queens.png", "bad.json"):
             wait_for((root.outputs / answer).is_file, what=answer)
 
 
@@ -98,7 +98,7 @@ def test_all_results_on_s3_equal_those_in_a_folder(
     assert expected.keys() == found.keys()
     assert {*expected} >= {
         *("outputs/manhattan_map.png", "outputs/trips_by_week.csv", "outputs/queens.png"),
-        *("outputs/queens.csv", "outputs/bad.error.json", "staging/manhattan_stats.geojson"),
+        *("outputs/queens.csv", "outputs/bad.json", "staging/manhattan_stats.geojson"),
     }
     assert found == expected
     assert rows(s3_root) == rows(folder)
