@@ -166,10 +166,10 @@ class ReportEntry:
 
     @cached_property
     def text(self) -> str:
-        """What a search looks through besides the reason, in lower case."""
+        """What a search looks through, in lower case."""
         asks = self.question
         about = f"{asks.area} {asks.start_date} {asks.end_date}" if asks else ""
-        return f"{self.filename} {about}".casefold()
+        return f"{self.filename} {about} {self.reason}".casefold()
 
     def _is_answered_by(self, outcome: OutcomeSummary) -> bool:
         if self.file is None:
