@@ -172,6 +172,7 @@ class SecretsManager(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(answer).encode())
 
     """The secrets of a Secrets Manager, by name."""
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 

@@ -117,7 +117,7 @@ def test_bucket_is_a_data_root() -> None:
 
 @pytest.mark.parametrize("address", ["s3://", "s3:///", "gs://bucket", "https://example.com/data"])
 def test_address_that_is_no_place_of_files_is_named(address: str) -> None:
-    with pytest.raises(ValueError, match=f"'{address}' is no place of files; expected a folder"):
+    with pytest.raises(ValueError, match=f"'{address}' is not a place of files; expected a folder"):
         DataRoot.at(address)
 
 

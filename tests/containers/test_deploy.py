@@ -196,7 +196,7 @@ def test_deploy_cannot_drop_a_column_that_a_location_reads(
     renamed = tables.read_text().replace('"week_start"', '"week_begin"')
     with (
         changed(tables, renamed),
-        pytest.raises(DeployError, match=r"analytics relies on column trips\.week_start"),
+        pytest.raises(DeployError, match=r"analytics uses column trips\.week_start"),
     ):
         deploy(stack, monkeypatch, "ingestion")
     assert servers(stack) == before
