@@ -224,7 +224,10 @@ def test_every_run_is_tagged_with_its_code_location(
         (requests / "bronx.json").write_text(
             '{"borough": "Bronx", "start_date": "2023-01-10", "end_date": "2023-01-12"}'
         )
-        expected = {"each_minute", "adhoc_request_sensor", "analytics_automation_sensor"}
+        expected = {
+            *("each_minute", "adhoc_request_sensor"),
+            *("analytics_automation_sensor", "adhoc_reports_automation_sensor"),
+        }
 
         def starters() -> set[str]:
             tags = tags_of_runs(graphql).values()
