@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from adhoc_reports.lib.decisions import FILES_PER_TICK, MAX_UNFINISHED_RUNS, Decision, decide
-from adhoc_reports.lib.old_documents import OldDocument, OldError
+from adhoc_reports.lib.decisions import FILES_PER_TICK, MAX_UNFINISHED_RUNS, decide
+from adhoc_reports.lib.index import OutcomeSummary, ReportEntry, ReportIndex, resolve_names
 from adhoc_reports.lib.outcome import Status
 from adhoc_reports.lib.request import Question
 from adhoc_reports.lib.request_files import Content, RequestFile
-from adhoc_reports.lib.store import OutcomeSummary, ReportEntry, ReportIndex, resolve_names
 
 from .conftest import JANUARY
 
@@ -152,18 +151,6 @@ def test_answered_request_without_a_partition_is_registered() -> None:
     answered = entry("a", "x", answered="x")
     assert names(decide(index(answered), []).to_register) == ["a"]
     assert decide(index(answered), ["a"]).is_idle
-
-
-def test_old_name_gets_no_partition() -> None:
-    file = RequestFile("a:b.json", "1", 0.0, size=80)
-    old = replace(entry("a:b", "x", answered="x"), file=file)
-    assert decide(index(old), []).is_idle
-
-
-def test_nothing_is_due_while_old_documents_are_left() -> None:
-    old = OldDocument("b.error.json", 0.0, OldError(request="b.json", reason="no"))
-    decision = decide(replace(index(entry("a"), gone("c")), old_documents=[old]), ["c"])
-    assert decision == Decision(waiting=1)
 
 
 @pytest.mark.parametrize("second", ["Jan", "JAN"])

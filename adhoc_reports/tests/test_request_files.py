@@ -10,9 +10,9 @@ import pytest
 from upath import UPath
 
 from adhoc_reports.lib import request_files
+from adhoc_reports.lib.file_cache import Postponed
 from adhoc_reports.lib.request_files import (
     Content,
-    Postponed,
     RequestFile,
     list_requests,
     modified,

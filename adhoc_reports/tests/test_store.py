@@ -2,14 +2,16 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adhoc_reports.lib import request_files
+from adhoc_reports.lib.index import ReportEntry
 from adhoc_reports.lib.outcome import Coverage, Outcome, Report, Status, utc_now
-from adhoc_reports.lib.request import Question, Request
-from adhoc_reports.lib.store import ReportEntry, ReportStore, Submission
+from adhoc_reports.lib.request import InvalidRequest, Question
+from adhoc_reports.lib.store import ReportStore, Submission
 from taxi_shared import storage
 from taxi_shared.s3 import S3Error
 from taxi_shared.storage import DataRoot
@@ -17,8 +19,7 @@ from taxi_shared.storage import DataRoot
 from .conftest import JANUARY
 
 QUESTION = Question.model_validate(JANUARY)
-QUEENS = Request(filename="jan.json", **{**JANUARY, "borough": "Queens"})
-REQUEST = Request(filename="jan.json", **JANUARY)
+QUEENS = QUESTION.model_copy(update={"borough": "Queens"})
 REPORT = Report(
     generated=utc_now(),
     by_hour=((1,) * 7,) * 24,
@@ -41,8 +42,7 @@ def local(tmp_path: Path) -> ReportStore:
     return ReportStore(DataRoot.at(str(tmp_path)))
 
 
-def hash_of(request: Request) -> str:
-    return request_files.hash_content(request.to_json().encode())
+HASH = request_files.hash_content(QUESTION.to_json().encode())
 
 
 def write_outcome(
@@ -52,7 +52,7 @@ def write_outcome(
     outcome = Outcome(
         status=status,
         filename="jan.json",
-        content_hash=hash_of(REQUEST),
+        content_hash=HASH,
         request=QUESTION,
         reason="It failed." if status is Status.FAILED else "",
         updated=utc_now(),
@@ -67,7 +67,7 @@ def january(store: ReportStore) -> ReportEntry:
 
 
 def test_request_is_received_then_done(store: ReportStore) -> None:
-    assert store.submit(REQUEST) is Submission.NEW
+    assert store.submit("jan", QUESTION) is Submission.NEW
     entry = january(store)
     assert (entry.status, entry.is_due, entry.has_report) == (Status.RECEIVED, True, False)
     write_outcome(store, Status.GENERATING, None)
@@ -86,7 +86,7 @@ def test_scan_without_folders_is_empty(store: ReportStore) -> None:
 
 
 def test_entry_stays_the_same_object_until_a_file_changes(store: ReportStore) -> None:
-    store.submit(REQUEST)
+    store.submit("jan", QUESTION)
     write_outcome(store)
     first = january(store)
     assert january(store) is first
@@ -95,7 +95,7 @@ def test_entry_stays_the_same_object_until_a_file_changes(store: ReportStore) ->
 
 
 def test_changed_request_keeps_no_report_of_another_question(local: ReportStore) -> None:
-    local.submit(REQUEST)
+    local.submit("jan", QUESTION)
     write_outcome(local)
     storage.write_text(local.root.requests / "jan.json", QUEENS.to_json())
     entry = january(local)
@@ -103,15 +103,15 @@ def test_changed_request_keeps_no_report_of_another_question(local: ReportStore)
 
 
 def test_report_of_the_same_question_is_shown_meanwhile(local: ReportStore) -> None:
-    local.submit(REQUEST)
+    local.submit("jan", QUESTION)
     write_outcome(local)
-    assert local.resubmit(REQUEST, january(local).file) is Submission.NEW
+    assert local.resubmit(january(local), QUESTION) is Submission.NEW
     entry = january(local)
     assert (entry.status, entry.is_due, entry.has_report) == (Status.RECEIVED, True, True)
 
 
 def test_failed_request_says_why_and_keeps_the_report(local: ReportStore) -> None:
-    local.submit(REQUEST)
+    local.submit("jan", QUESTION)
     write_outcome(local, Status.FAILED)
     entry = january(local)
     assert (entry.status, entry.reason, entry.has_report) == (Status.FAILED, "It failed.", True)
@@ -134,7 +134,7 @@ def test_report_without_a_request_is_shown(local: ReportStore) -> None:
 
 def test_newest_request_comes_first(local: ReportStore) -> None:
     for number, name in enumerate(("a", "b", "c")):
-        local.submit(REQUEST.model_copy(update={"filename": f"{name}.json"}))
+        local.submit(name, QUESTION)
         os.utime(str(local.root.requests / f"{name}.json"), (number, number))
     index = local.scan()
     assert list(index.entries) == ["c", "b", "a"]
@@ -144,14 +144,14 @@ def test_newest_request_comes_first(local: ReportStore) -> None:
 
 @pytest.mark.parametrize("content", ["{half", "[]", "{}", '{"status": "done"}', "[" * 9_000])
 def test_damaged_outcome_counts_as_none(local: ReportStore, content: str) -> None:
-    local.submit(REQUEST)
+    local.submit("jan", QUESTION)
     storage.write_text(local.outcome_path("jan"), content)
     assert january(local).outcome is None
     assert local.read_outcome("jan") is None
 
 
 def test_links_and_folders_are_no_outcomes(local: ReportStore) -> None:
-    local.submit(REQUEST)
+    local.submit("jan", QUESTION)
     outputs = Path(str(local.root.outputs))
     (outputs / "jan.json").mkdir(parents=True)
     assert january(local).is_due
@@ -163,7 +163,7 @@ def test_links_and_folders_are_no_outcomes(local: ReportStore) -> None:
 def test_outcome_that_cannot_be_read_makes_nothing_due(
     local: ReportStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    local.submit(REQUEST)
+    local.submit("jan", QUESTION)
     write_outcome(local)
     read = storage.read_all_bounded
 
@@ -183,12 +183,11 @@ def test_outcome_that_cannot_be_read_makes_nothing_due(
 
 def test_scan_reads_a_bounded_number_of_files(local: ReportStore) -> None:
     for number in range(30):
-        request = REQUEST.model_copy(update={"filename": f"{number}.json"})
-        local.submit(request)
+        local.submit(str(number), QUESTION)
         outcome = Outcome(
             status=Status.DONE,
-            filename=request.filename,
-            content_hash=hash_of(request),
+            filename=f"{number}.json",
+            content_hash=HASH,
             request=QUESTION,
             updated=utc_now(),
             report=REPORT,
@@ -203,79 +202,81 @@ def test_scan_reads_a_bounded_number_of_files(local: ReportStore) -> None:
 
 
 def test_new_request_is_read_before_answered_ones(local: ReportStore) -> None:
-    local.submit(REQUEST)
+    local.submit("jan", QUESTION)
     write_outcome(local)
-    local.submit(REQUEST.model_copy(update={"filename": "new.json"}))
+    local.submit("new", QUESTION)
     index = ReportStore(local.root).scan(max_reads=1)
     assert index.entries["new"].is_due
     assert index.unread == 1
 
 
-def test_file_with_an_old_name_keeps_its_report(local: ReportStore) -> None:
-    old = Request(filename="a:b.json", **JANUARY)
-    Path(str(local.root.requests)).mkdir()
-    Path(f"{local.root.requests}/a:b.json").write_text(old.to_json())
+def test_report_of_a_name_refused_today_is_shown(local: ReportStore) -> None:
+    local.root.requests.mkdir()
+    local.root.outputs.mkdir()
+    Path(f"{local.root.requests}/a:b.json").write_text(QUESTION.to_json())
     outcome = Outcome(
         status=Status.DONE,
-        filename=old.filename,
-        content_hash=hash_of(old),
+        filename="a:b.json",
+        content_hash=HASH,
         request=QUESTION,
         updated=utc_now(),
         report=REPORT,
     )
-    Path(str(local.root.outputs)).mkdir()
     Path(f"{local.root.outputs}/a:b.json").write_text(outcome.model_dump_json())
-    (entry,) = local.scan().entries.values()
-    assert (entry.name, entry.status, entry.is_due) == ("a:b", Status.DONE, False)
-    Path(f"{local.root.requests}/a:b.json").write_text(QUEENS.to_json())
     entries = local.scan().entries
-    assert entries["a:b"].status is Status.DONE
+    assert (entries["a:b"].status, entries["a:b"].has_report) == (Status.DONE, True)
     (refused,) = (entry for name, entry in entries.items() if name != "a:b")
     assert "leave out :, which Windows does not allow" in refused.reason
 
 
 def test_request_is_submitted_once(store: ReportStore) -> None:
-    assert store.submit(REQUEST) is Submission.NEW
-    assert store.submit(REQUEST) is Submission.DUPLICATE
-    assert store.submit(QUEENS) is Submission.NAME_TAKEN
+    assert store.submit("jan", QUESTION) is Submission.NEW
+    assert store.submit("jan", QUESTION) is Submission.DUPLICATE
+    assert store.submit("jan", QUEENS) is Submission.NAME_TAKEN
     assert json.loads(storage.read_text(store.root.requests / "jan.json")) == JANUARY
+
+
+def test_name_that_leaves_the_folder_is_not_submitted(local: ReportStore) -> None:
+    for name in ("../x", "a/b", "s3::x", "trips_by_week"):
+        with pytest.raises(InvalidRequest, match="cannot be the name of a request"):
+            local.submit(name, QUESTION)
+    assert not local.root.requests.exists()
 
 
 def test_name_of_an_invalid_file_is_taken(local: ReportStore) -> None:
     storage.write_text(local.root.requests / "jan.json", "{}")
-    assert local.submit(REQUEST) is Submission.NAME_TAKEN
+    assert local.submit("jan", QUESTION) is Submission.NAME_TAKEN
 
 
 def test_report_without_a_request_holds_its_name(local: ReportStore) -> None:
     write_outcome(local)
-    assert local.submit(QUEENS) is Submission.NAME_TAKEN
-    assert local.submit(REQUEST) is Submission.DUPLICATE
+    assert local.submit("jan", QUEENS) is Submission.NAME_TAKEN
+    assert local.submit("jan", QUESTION) is Submission.DUPLICATE
     assert january(local).file  # written again, for a report that is kept up to date
     assert not january(local).is_due
 
 
 def test_resubmitted_request_is_due_every_time(store: ReportStore) -> None:
-    store.submit(REQUEST)
+    store.submit("jan", QUESTION)
     seen = set()
     for _ in range(3):
-        entry = january(store)
-        assert store.resubmit(REQUEST, entry.file) is Submission.NEW
+        assert store.resubmit(january(store), QUESTION) is Submission.NEW
         seen.add(january(store).content_hash)
     assert len(seen) == 3
 
 
 def test_resubmitted_request_whose_file_is_gone_is_due(local: ReportStore) -> None:
     write_outcome(local)
-    assert local.resubmit(REQUEST, None) is Submission.NEW
+    assert local.resubmit(january(local), QUESTION) is Submission.NEW
     assert january(local).is_due
 
 
 def test_request_that_has_changed_is_not_resubmitted(local: ReportStore) -> None:
-    local.submit(REQUEST)
-    before = january(local).file
+    local.submit("jan", QUESTION)
+    before = january(local)
     storage.write_text(local.root.requests / "jan.json", QUEENS.to_json())
-    assert local.resubmit(REQUEST, before) is Submission.CHANGED
-    assert local.resubmit(REQUEST, None) is Submission.CHANGED
+    assert local.resubmit(before, QUESTION) is Submission.CHANGED
+    assert local.resubmit(replace(before, file=None), QUESTION) is Submission.CHANGED
     assert json.loads(storage.read_text(local.root.requests / "jan.json"))["borough"] == "Queens"
 
 

@@ -31,7 +31,7 @@ def test_form_writes_a_request_file(portal: Portal) -> None:
     sent = portal.client.post("/", data=FORM)
     assert (sent.status_code, sent.headers["location"]) == (303, f"/reports/{NAME}")
     assert portal.requests() == {NAME: QUESTION}
-    assert read_request(f"{NAME}.json", portal.content(NAME)).name == NAME
+    assert read_request(f"{NAME}.json", portal.content(NAME)).borough == "Manhattan"
 
 
 def test_form_takes_a_zone_and_a_name(portal: Portal) -> None:

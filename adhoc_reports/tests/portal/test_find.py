@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from adhoc_reports.lib.index import ReportEntry
 from adhoc_reports.lib.outcome import Status
 from adhoc_reports.lib.request import MAX_BYTES
-from adhoc_reports.lib.store import ReportEntry
 from adhoc_reports.portal.service import MAX_SEARCH_CHARACTERS
 from taxi_shared import storage
 

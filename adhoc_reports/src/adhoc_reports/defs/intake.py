@@ -7,11 +7,12 @@ from functools import lru_cache
 import dagster as dg
 
 from adhoc_reports.defs.partitions import reports
-from adhoc_reports.lib import adoption, lost_runs
+from adhoc_reports.lib import lost_runs, upgrade
 from adhoc_reports.lib.decisions import Decision, decide
+from adhoc_reports.lib.index import ReportEntry
 from adhoc_reports.lib.outcome import Outcome, Status, utc_now
 from adhoc_reports.lib.request_files import folder_version, wait_for_change
-from adhoc_reports.lib.store import ReportEntry, ReportStore
+from adhoc_reports.lib.store import ReportStore
 from taxi_shared import keys, settings
 from taxi_shared.database import LakeDatabase
 from taxi_shared.ranges import LOCATION_TAG, UNFINISHED
@@ -99,10 +100,9 @@ def _store(address: str) -> ReportStore:
 
 def _decide(context: dg.SensorEvaluationContext, store: ReportStore) -> Decision:
     index = store.scan(READS_PER_TICK)
-    if index.old_documents:
-        adoption.adopt(store, index.old_documents)
-        index = store.scan(READS_PER_TICK)
     store.record_check()
+    if converted := upgrade.convert(store, index.unknown):  # the next scan sees their outcomes
+        return Decision(waiting=converted)
     for reason in index.postponed:
         context.log.warning(f"{reason}; the next tick reads it again.")
     partitions = set(context.instance.get_dynamic_partitions(reports.name or ""))

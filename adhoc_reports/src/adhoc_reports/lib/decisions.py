@@ -3,9 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from adhoc_reports.lib.index import ReportEntry, ReportIndex
 from adhoc_reports.lib.outcome import Status
-from adhoc_reports.lib.request import is_request_name
-from adhoc_reports.lib.store import ReportEntry, ReportIndex
 
 FILES_PER_TICK = 100
 # Requests beyond these stay in their folder, where they cost less than runs in the queue.
@@ -60,11 +59,10 @@ class Decision:
 def decide(index: ReportIndex, partitions: Collection[str]) -> Decision:
     """What to do about the requests of an index, given the partitions that Dagster has.
 
-    While there is no folder of requests, nothing is: its requests are not gone. While there are
-    documents of an earlier release, what is due is not known yet.
+    While there is no folder of requests, there is nothing to do: its requests are not gone.
     """
-    if not index.has_requests or index.old_documents:
-        return Decision(waiting=len(index.old_documents))
+    if not index.has_requests:
+        return Decision()
     by_age = sorted(
         index.entries.values(), key=lambda e: (e.outcome is not None, e.submitted, e.name)
     )
@@ -76,7 +74,10 @@ def decide(index: ReportIndex, partitions: Collection[str]) -> Decision:
         to_register=tuple(
             entry
             for entry in by_age
-            if entry.name not in partitions and _is_answered_request(entry)
+            if entry.name not in partitions
+            and not entry.is_due
+            and entry.content
+            and entry.content.question
         )[:FILES_PER_TICK],
         withdrawn=tuple(e.name for e in gone if e.name in partitions)[:FILES_PER_TICK],
         obsolete=tuple(
@@ -84,14 +85,4 @@ def decide(index: ReportIndex, partitions: Collection[str]) -> Decision:
             for entry in gone
             if entry.name not in partitions and entry.status is Status.REJECTED
         )[:FILES_PER_TICK],
-    )
-
-
-def _is_answered_request(entry: ReportEntry) -> bool:
-    return bool(
-        entry.file
-        and entry.content
-        and entry.content.question
-        and not entry.is_due
-        and is_request_name(entry.file.name)
     )

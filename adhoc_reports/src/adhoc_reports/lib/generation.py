@@ -9,7 +9,7 @@ import dagster as dg
 
 from adhoc_reports.lib.failure import error_chain, explain_error
 from adhoc_reports.lib.outcome import Outcome, Report, Status, utc_now
-from adhoc_reports.lib.request import SUFFIX, InvalidRequest, NewRequest, Question, check_name
+from adhoc_reports.lib.request import SUFFIX, InvalidRequest, Question, check_name
 from adhoc_reports.lib.store import ReportStore, Submission
 from taxi_shared import storage
 
@@ -38,13 +38,11 @@ class Generation:
         """
         filename = f"{name}{SUFFIX}"
         check_name(filename)
-        if question:
-            request = NewRequest(filename=filename, **question.model_dump())
-            if store.submit(request) is Submission.NAME_TAKEN:
-                raise InvalidRequest(
-                    f"{filename} asks for something else than this run's config; choose another "
-                    "partition, or leave the config empty to answer the file"
-                )
+        if question and store.submit(name, question) is Submission.NAME_TAKEN:
+            raise InvalidRequest(
+                f"{filename} asks for something else than this run's config; choose another "
+                "partition, or leave the config empty to answer the file"
+            )
         content = store.read_request(filename)
         if content is None:
             raise InvalidRequest(

@@ -3,6 +3,7 @@
 A report's chart and CSV are written before it, so a reader who sees `done` finds them.
 """
 
+import re
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated
@@ -14,6 +15,8 @@ from adhoc_reports.lib.request import Question
 
 MAX_BYTES = 1024 * 1024
 """Largest outcome that is read; the platform's own have some 3 KB."""
+OLD_SUFFIX = re.compile(r"\.(report|error|failed)\.json$")
+"""Of the documents that earlier releases wrote, see `upgrade`."""
 
 
 class Status(StrEnum):

@@ -179,16 +179,6 @@ def is_request_name(filename: str) -> bool:
     return True
 
 
-def _stored_filename(value: str) -> str:
-    stored_name(value)
-    return value
-
-
-def _request_filename(value: str) -> str:
-    request_name(value)
-    return value
-
-
 def _borough(value: str) -> str:
     if value not in (*BOROUGHS, WHOLE_CITY):
         raise ValueError(f"expected one of {', '.join(BOROUGHS)}, or {WHOLE_CITY} for all but EWR")
@@ -279,34 +269,9 @@ class Question(BaseModel):
         """Borough, or zone and borough, for people."""
         return f"{self.zone}, {self.borough}" if self.zone else self.borough
 
-
-class Request(Question):
-    """A question under a name, which may be one that only earlier releases have accepted."""
-
-    filename: Annotated[str, AfterValidator(_stored_filename)]
-
-    @property
-    def name(self) -> str:
-        """The name of the report: the file's, without its suffix."""
-        return stored_name(self.filename)
-
-    @property
-    def question(self) -> Question:
-        """What is asked, whatever its name."""
-        return Question.model_validate(self.model_dump(exclude={"filename"}))
-
     def to_json(self) -> str:
-        """The text of the request's file."""
-        return json.dumps(self.question.model_dump(exclude_defaults=True)) + "\n"
-
-
-class NewRequest(Request):
-    """A request to be answered: its name is one that is accepted now."""
-
-    filename: Annotated[str, AfterValidator(_request_filename)] = Field(
-        description="Name of the request's file, such as jan.json; the answer is jan.png and "
-        "jan.csv. The file need not exist."
-    )
+        """The text of a request's file."""
+        return json.dumps(self.model_dump(exclude_defaults=True)) + "\n"
 
 
 FILE_FIELDS = tuple(Question.model_fields)
@@ -344,8 +309,8 @@ def check_size(filename: str, size: int) -> None:
         )
 
 
-def read_request(filename: str, content: bytes) -> NewRequest:
-    """The request that a file holds.
+def read_request(filename: str, content: bytes) -> Question:
+    """The question that a request's file asks.
 
     Raises InvalidRequest naming the file, the field and what is accepted.
     """
@@ -375,7 +340,7 @@ def read_request(filename: str, content: bytes) -> NewRequest:
     if unknown:
         raise InvalidRequest(f"{shown}: {join_messages(map(unknown_field, unknown))}")
     try:
-        return NewRequest.model_validate({"filename": filename, **values})
+        return Question.model_validate(values)
     except ValidationError as error:
         raise InvalidRequest(
             f"{shown}: {join_messages(map(str, problems(error.errors(include_url=False))))}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from upath import UPath
 
+from adhoc_reports.lib.file_cache import Postponed
 from adhoc_reports.lib.request import (
     MAX_BYTES,
     SUFFIX,
@@ -62,13 +63,6 @@ class Content:
     is_final: bool = True
 
 
-@dataclass(frozen=True)
-class Postponed:
-    """A file that cannot be read now but perhaps can be later, and why."""
-
-    reason: str
-
-
 def list_requests(folder: UPath) -> list[RequestFile] | None:
     """List the request files of a folder; None where there is no such folder.
 
@@ -110,7 +104,7 @@ def read_requests(folder: UPath, files: Sequence[RequestFile]) -> dict[str, Cont
 def parse_content(filename: str, content: bytes) -> Content:
     """What the bytes of a request's file say."""
     try:
-        return Content(hash_content(content), read_request(filename, content).question)
+        return Content(hash_content(content), read_request(filename, content))
     except InvalidRequest as invalid:
         return Content(hash_content(content), None, str(invalid))
 

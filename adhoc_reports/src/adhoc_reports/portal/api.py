@@ -8,10 +8,11 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, Field
 
+from adhoc_reports.lib.index import ReportEntry
 from adhoc_reports.lib.outcome import Exclusion, LoadedMonth, Outcome, Status, to_datetime
 from adhoc_reports.lib.pickups import WEEKDAYS
 from adhoc_reports.lib.request import Question, request_name
-from adhoc_reports.lib.store import ReportEntry, Submission
+from adhoc_reports.lib.store import Submission
 from adhoc_reports.portal.downloads import download
 from adhoc_reports.portal.guard import sender_of
 from adhoc_reports.portal.service import (
@@ -216,12 +217,12 @@ async def create_report(
 ) -> ReportDetails:
     """Request a report. The same request sent again returns the existing report."""
     sender = sender_of(request.scope)
-    sent, submission = await service.submit(report.question, report.name, sender)
+    name, submission = await service.submit(report.question, report.name, sender)
     if submission is Submission.DUPLICATE:
         response.status_code = status.HTTP_200_OK
     base = request.scope["root_path"]
-    response.headers["location"] = f"{base}/api/reports/{quote(sent.name, safe='')}"
-    return await _details(sent.name, request, service)
+    response.headers["location"] = f"{base}/api/reports/{quote(name, safe='')}"
+    return await _details(name, request, service)
 
 
 @router.get("/reports", response_model=ReportList, responses=INVALID)

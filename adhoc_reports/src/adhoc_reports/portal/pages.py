@@ -70,7 +70,7 @@ async def create_report(
     """Submit the form, and lead to the report's page."""
     try:
         report = form.to_report()
-        sent, _ = await service.submit(report.question, report.name, sender_of(request.scope))
+        name, _ = await service.submit(report.question, report.name, sender_of(request.scope))
     except ValidationError as invalid:
         refused = RequestRefused(422, *problems(invalid.errors()))
     except RequestRefused as error:
@@ -78,7 +78,7 @@ async def create_report(
     except StorageUnavailable:
         refused = RequestRefused(503, Problem("", "", UNAVAILABLE))
     else:
-        return RedirectResponse(_report_path(request, sent.name), SEE_OTHER)
+        return RedirectResponse(_report_path(request, name), SEE_OTHER)
     return _form_page(form, await service.overview(), pages, refused)
 
 

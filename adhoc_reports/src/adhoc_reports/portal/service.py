@@ -14,16 +14,11 @@ from typing import TypeVar
 import anyio
 
 from adhoc_reports.lib.catalog import LONG_AGO, Catalog, read_catalog, read_intake_status
+from adhoc_reports.lib.index import OutcomeSummary, ReportEntry, ReportIndex
 from adhoc_reports.lib.outcome import Outcome, Status
-from adhoc_reports.lib.request import SUFFIX, Problem, Question, Request, is_request_name, name_key
+from adhoc_reports.lib.request import SUFFIX, Problem, Question, is_request_name, name_key
 from adhoc_reports.lib.request_files import Content, RequestFile
-from adhoc_reports.lib.store import (
-    OutcomeSummary,
-    ReportEntry,
-    ReportIndex,
-    ReportStore,
-    Submission,
-)
+from adhoc_reports.lib.store import ReportStore, Submission
 from adhoc_reports.portal.cache import CachedValue, StaleCache
 from taxi_shared import source_status
 from taxi_shared.source_status import SourceStatus, format_time
@@ -168,37 +163,40 @@ class ReportService:
 
     async def submit(
         self, question: Question, name: str = "", sender: str = ""
-    ) -> tuple[Request, Submission]:
-        """Submit a request, once; `sender` as by `guard.sender_of`. Raises RequestRefused."""
+    ) -> tuple[str, Submission]:
+        """Submit a request, once, and return its name. Raises RequestRefused.
+
+        name:   empty for one made of area and days
+        sender: as by `guard.sender_of`
+        """
         snapshot, _ = await self._snapshot()
         if problems := snapshot.catalog.problems(question):
             raise RequestRefused(422, *problems)
         if not name and (existing := self._same_question(snapshot, question)):
-            return existing, Submission.DUPLICATE
-        request = _request(f"{name or default_name(question)}{SUFFIX}", question)
+            return existing.name, Submission.DUPLICATE
         if name and snapshot.index.names.get(name_key(name), name) != name:
             raise _name_taken(name)
+        name = name or default_name(question)
         with self._waiting_place(snapshot, sender):
-            submission = await self.run_on_storage(self.store.submit, request)
+            submission = await self.run_on_storage(self.store.submit, name, question)
             if submission is Submission.NEW:
-                self._remember(request, sender)
+                self._remember(name, question, sender)
         if submission is Submission.NAME_TAKEN:
-            raise _name_taken(request.name)
-        if self._entry(snapshot, request.name) is None:
+            raise _name_taken(name)
+        if self._entry(snapshot, name) is None:
             self.refresh()  # another process has just submitted the same
-        return request, submission
+        return name, submission
 
     async def regenerate(self, entry: ReportEntry, sender: str = "") -> bool:
         """Have a request answered again; False where that is pointless. Raises RequestRefused."""
         question = entry.question
         if question is None or not await self.can_regenerate(entry):
             return False
-        request = _request(entry.filename, question)
         snapshot, _ = await self._snapshot()
         with self._waiting_place(snapshot, sender):
-            submission = await self.run_on_storage(self.store.resubmit, request, entry.file)
+            submission = await self.run_on_storage(self.store.resubmit, entry, question)
             if submission is Submission.NEW:
-                self._remember(request, sender, entry.outcome)
+                self._remember(entry.name, question, sender, entry.outcome)
         if submission is Submission.CHANGED:
             self.refresh()
             changed = "The request has been changed in the meantime. Reload the page."
@@ -247,14 +245,12 @@ class ReportService:
             }
         return cached.value, cached.is_current
 
-    def _same_question(self, snapshot: Snapshot, question: Question) -> Request | None:
+    def _same_question(self, snapshot: Snapshot, question: Question) -> ReportEntry | None:
         """The newest request of a question that has or will have a report."""
         sent = (entry for _, entry in self._just_sent.values() if entry.question == question)
         seen = snapshot.index.by_question.get(question, ())
         unanswered = (Status.FAILED, Status.REJECTED)
-        found = (entry for entry in chain(sent, seen) if entry.status not in unanswered)
-        entry = next(found, None)
-        return _request(entry.filename, question) if entry else None
+        return next((each for each in chain(sent, seen) if each.status not in unanswered), None)
 
     def _entry(self, snapshot: Snapshot, name: str) -> ReportEntry | None:
         """A request by name, as sent since the snapshot, or as in the snapshot."""
@@ -284,13 +280,13 @@ class ReportService:
             self._sending += Counter()  # keeps the positive ones
 
     def _remember(
-        self, request: Request, sender: str, before: OutcomeSummary | None = None
+        self, name: str, question: Question, sender: str, before: OutcomeSummary | None = None
     ) -> None:
         """Show a request from now on; the next scan that begins after this reads its file."""
-        file = RequestFile(request.filename, "", time.time(), 0)
-        entry = ReportEntry(request.name, file, Content("", request.question), before)
-        self._just_sent[request.name] = time.monotonic(), entry
-        self._senders[request.name] = sender
+        file = RequestFile(f"{name}{SUFFIX}", "", time.time(), 0)
+        entry = ReportEntry(name, file, Content("", question), before)
+        self._just_sent[name] = time.monotonic(), entry
+        self._senders[name] = sender
 
 
 def notices(snapshot: Snapshot, now: datetime) -> list[str]:
@@ -348,10 +344,6 @@ def newer_months(outcome: Outcome, catalog: Catalog) -> list[str]:
         if each.loaded > counted.get(each.month, report.generated)
         and (each.month in counted or start.replace(day=1) <= each.month < end)
     ]
-
-
-def _request(filename: str, question: Question) -> Request:
-    return Request.model_validate({"filename": filename, **question.model_dump()})
 
 
 def _name_taken(name: str) -> RequestRefused:
