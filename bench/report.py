@@ -69,7 +69,7 @@ def _report(results: Results, pictures: Sequence[tuple[str, Path]]) -> Iterator[
 
 def _verdict(row: Row, *, full: bool) -> str:
     if row.met is None:
-        return "–" if full or not row.target else "needs a full run"
+        return "–" if full or not row.target else "not judged"
     return "met" if row.met else "**missed**"
 
 
