@@ -250,11 +250,11 @@ def test_names_of_one_file_on_macos_or_windows_have_one_key() -> None:
 @pytest.mark.parametrize("name", ["a:b", "a::b", "con", "x.", " ", "a\u200bb", '<a>"|?*'])
 def test_report_under_a_name_of_earlier_releases_is_read(name: str) -> None:
     assert stored_name(f"{name}.json") == name
-    with pytest.raises(ValueError, match="leave out|choose another"):
+    with pytest.raises(ValueError, match=r"leave out|choose another"):
         request_name(f"{name}.json")
 
 
 @pytest.mark.parametrize("filename", ["../x.json", "a/b.json", "s3::x.json", "trips_by_week.json"])
 def test_name_that_leaves_the_folder_is_never_read(filename: str) -> None:
-    with pytest.raises(ValueError, match="use a name|leave out|choose another"):
+    with pytest.raises(ValueError, match=r"use a name|leave out|choose another"):
         stored_name(filename)

@@ -10,7 +10,7 @@ from adhoc_reports.defs.partitions import reports
 from adhoc_reports.lib import lost_runs, upgrade
 from adhoc_reports.lib.decisions import Decision, decide
 from adhoc_reports.lib.index import ReportEntry
-from adhoc_reports.lib.outcome import Outcome, Status, utc_now
+from adhoc_reports.lib.outcome import Outcome, Status
 from adhoc_reports.lib.request_files import folder_version, wait_for_change
 from adhoc_reports.lib.store import ReportStore
 from taxi_shared import keys, settings
@@ -125,7 +125,6 @@ def _reject(context: dg.SensorEvaluationContext, store: ReportStore, entry: Repo
         content_hash=entry.content_hash,
         request=None,
         reason=entry.reason,
-        updated=utc_now(),
     )
     try:
         store.write_outcome(entry.name, outcome)

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from adhoc_reports.lib.failure import error_chain, explain_error
-from adhoc_reports.lib.outcome import Outcome, Report, Status, utc_now
+from adhoc_reports.lib.outcome import Outcome, Report, Status
 from adhoc_reports.lib.request import SUFFIX, InvalidRequest, Question, check_name
 from adhoc_reports.lib.store import ReportStore, Submission
 from taxi_shared import storage
@@ -93,7 +93,6 @@ class Generation:
             filename=f"{self.name}{SUFFIX}",
             content_hash=self.content_hash,
             request=self.question,
-            updated=utc_now(),
             run_id=self.run_id,
             **values,
         )

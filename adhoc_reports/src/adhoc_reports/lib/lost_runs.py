@@ -66,7 +66,6 @@ def outcome_of(
             content_hash="",
             request=None,
             reason="The request was deleted before its run began.",
-            updated=utc_now(),
             run_id=run.run_id,
         )
     if content is None or content.question is None:
@@ -80,7 +79,6 @@ def outcome_of(
         filename=f"{name}{SUFFIX}",
         content_hash=content.content_hash,
         request=content.question,
-        updated=utc_now(),
         run_id=run.run_id,
         report=before.report if before and keeps else None,
     )

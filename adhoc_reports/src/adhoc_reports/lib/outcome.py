@@ -33,6 +33,16 @@ class Status(StrEnum):
     REJECTED = "rejected"
 
 
+def utc_now() -> datetime:
+    """The time now, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def to_datetime(seconds: float) -> datetime:
+    """The UTC time of seconds since 1970, to the second."""
+    return datetime.fromtimestamp(int(seconds), UTC)
+
+
 class LoadedMonth(BaseModel):
     """A month of TLC's files in the lake.
 
@@ -120,16 +130,6 @@ class Outcome(BaseModel):
     request: Question | None
     reason: str = ""
     details: str = ""
-    updated: datetime
+    updated: datetime = Field(default_factory=utc_now)
     run_id: str = ""
     report: Report | None = None
-
-
-def utc_now() -> datetime:
-    """The time now, to the second."""
-    return datetime.now(UTC).replace(microsecond=0)
-
-
-def to_datetime(seconds: float) -> datetime:
-    """The UTC time of seconds since 1970, to the second."""
-    return datetime.fromtimestamp(int(seconds), UTC)

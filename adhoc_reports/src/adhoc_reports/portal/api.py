@@ -176,38 +176,37 @@ async def get_service(request: Request) -> ReportService:
 Service = Annotated[ReportService, Depends(get_service)]
 Name = Annotated[str, Path(description="Name of a report.", examples=["jan"])]
 
-COMMON: dict[int | str, dict[str, Any]] = {
-    408: {"model": Refusal, "description": "The body did not arrive in time."},
-    429: {
-        "model": Refusal,
-        "description": "Too many requests from one user or address, or too many of theirs are "
-        "waiting. The header Retry-After says after how many seconds to try again.",
-    },
-    503: {"model": Refusal, "description": "The storage is not responding, or the queue is full."},
-}
-INVALID: dict[int | str, dict[str, Any]] = {
-    422: {"model": Refusal, "description": "The value of a field is invalid."},
-}
-MISSING: dict[int | str, dict[str, Any]] = {
-    404: {"model": Refusal, "description": "There is no such report."},
-    **INVALID,
-}
-CREATED: dict[int | str, dict[str, Any]] = {
+Responses = dict[int | str, dict[str, Any]]
+
+
+def _refusals(descriptions: dict[int, str]) -> Responses:
+    return {code: {"model": Refusal, "description": text} for code, text in descriptions.items()}
+
+
+COMMON = _refusals(
+    {
+        408: "The body did not arrive in time.",
+        429: "Too many requests from one user or address, or too many of theirs are waiting. The "
+        "header Retry-After says after how many seconds to try again.",
+        503: "The storage is not responding, or the queue is full.",
+    }
+)
+INVALID = _refusals({422: "The value of a field is invalid."})
+MISSING = _refusals({404: "There is no such report."}) | INVALID
+CREATED: Responses = {
     200: {"model": ReportDetails, "description": "The same request exists already."},
-    400: {"model": Refusal, "description": "The body is not JSON."},
-    403: {"model": Refusal, "description": "The request came from a page of another site."},
-    409: {"model": Refusal, "description": "Another request has this name."},
-    413: {"model": Refusal, "description": "The body is too large."},
+    **_refusals(
+        {
+            400: "The body is not JSON.",
+            403: "The request came from a page of another site.",
+            409: "Another request has this name.",
+            413: "The body is too large.",
+        }
+    ),
     **INVALID,
 }
-CHART: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": {}}, "description": "The chart."},
-    **MISSING,
-}
-NUMBERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/csv": {}}, "description": "The numbers."},
-    **MISSING,
-}
+CHART: Responses = {200: {"content": {"image/png": {}}, "description": "The chart."}, **MISSING}
+NUMBERS: Responses = {200: {"content": {"text/csv": {}}, "description": "The numbers."}, **MISSING}
 router = APIRouter(prefix="/api", responses=COMMON)
 
 

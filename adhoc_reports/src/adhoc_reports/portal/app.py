@@ -15,14 +15,7 @@ from adhoc_reports.lib.store import ReportStore
 from adhoc_reports.portal import api, pages
 from adhoc_reports.portal.address import PublicAddress, route_path
 from adhoc_reports.portal.guard import Guard, HeadAsGet, RateLimit
-from adhoc_reports.portal.service import (
-    NOT_FOUND,
-    UNAVAILABLE,
-    ReportNotFound,
-    ReportService,
-    RequestRefused,
-    StorageUnavailable,
-)
+from adhoc_reports.portal.service import NOT_FOUND, ReportService, RequestRefused
 from adhoc_reports.portal.templates import STATIC, Templates
 from taxi_shared import web
 from taxi_shared.storage import DataRoot
@@ -80,21 +73,6 @@ def _add_middleware(app: FastAPI, options: Options) -> None:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(StorageUnavailable)
-    async def unavailable(request: Request, _error: StorageUnavailable) -> Response:
-        return _refusal(request, HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE)
-
-    @app.exception_handler(ReportNotFound)
-    async def not_found(request: Request, _error: ReportNotFound) -> Response:
-        return _refusal(request, HTTPStatus.NOT_FOUND, NOT_FOUND)
-
-    @app.exception_handler(RequestRefused)
-    async def refused(request: Request, error: RequestRefused) -> Response:
-        fields = {each.field: str(each) for each in error.problems if each.field}
-        response = _refusal(request, error.status, str(error), fields)
-        response.headers.update(error.headers)
-        return response
-
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         # A location is a part of the request, `body` or `query`, and the field in it.
@@ -109,10 +87,12 @@ def _add_error_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    async def other(request: Request, error: HTTPException) -> Response:
+    async def refused(request: Request, error: HTTPException) -> Response:
         is_missing = error.status_code == HTTPStatus.NOT_FOUND
+        found = error.problems if isinstance(error, RequestRefused) else ()
+        fields = {each.field: str(each) for each in found if each.field}
         reason = NOT_FOUND if is_missing else str(error.detail)
-        response = _refusal(request, error.status_code, reason)
+        response = _refusal(request, error.status_code, reason, fields)
         response.headers.update(error.headers or {})
         return response
 

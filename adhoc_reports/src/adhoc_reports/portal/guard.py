@@ -21,6 +21,10 @@ HEALTH: Final = "/healthz"
 MAX_CLIENTS: Final = 10_000
 BODY_SECONDS: Final = 10.0
 MAX_USER_CHARACTERS: Final = 200
+TOO_LARGE = f"The request is too large. Send at most {MAX_BODY_BYTES:,} bytes."
+TOO_SLOW = f"The request took too long. Send it within {BODY_SECONDS:.0f} seconds."
+# Of an answer to a body that is not read to its end.
+CLOSE = {"connection": "close"}
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -105,12 +109,12 @@ class _Body:
             with anyio.fail_after(self._deadline - anyio.current_time()):
                 message = await self._receive()
         except TimeoutError:
-            self.refusal = _too_slow()
+            self.refusal = _refused(408, TOO_SLOW, CLOSE)
             raise _BodyRefused from None
         self._size += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
         if self._size > MAX_BODY_BYTES:
-            self.refusal = _too_large()
+            self.refusal = _refused(413, TOO_LARGE, CLOSE)
             raise _BodyRefused
         return message
 
@@ -175,39 +179,15 @@ class Guard:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         if route_path(scope) == HEALTH:
             return None
-        if scope["method"] in SAFE_METHODS:
-            return _check_rate(self.read_limit, sender_of(scope))
+        is_read = scope["method"] in SAFE_METHODS
         length = Headers(scope=scope).get("content-length", "0")
-        if length.isdigit() and int(length) > MAX_BODY_BYTES:
-            return _too_large()
-        return _check_rate(self.write_limit, sender_of(scope))
+        if not is_read and length.isdigit() and int(length) > MAX_BODY_BYTES:
+            return _refused(413, TOO_LARGE, CLOSE)
+        limit = self.read_limit if is_read else self.write_limit
+        wait = limit.seconds_to_wait(sender_of(scope))
+        retry = {"retry-after": str(int(wait) + 1)}
+        return _refused(429, "Too many requests. Try again later.", retry) if wait else None
 
 
-def _check_rate(limit: RateLimit, sender: str) -> JSONResponse | None:
-    wait = limit.seconds_to_wait(sender)
-    if not wait:
-        return None
-    refused = _refused(429, "Too many requests. Try again later.")
-    refused.headers["retry-after"] = str(int(wait) + 1)
-    return refused
-
-
-def _too_large() -> JSONResponse:
-    return _refused_unread(413, f"The request is too large. Send at most {MAX_BODY_BYTES:,} bytes.")
-
-
-def _too_slow() -> JSONResponse:
-    return _refused_unread(
-        408, f"The request took too long. Send it within {BODY_SECONDS:.0f} seconds."
-    )
-
-
-def _refused_unread(status: int, reason: str) -> JSONResponse:
-    """Refuse a body that is not read to its end, so the server must close the connection."""
-    refused = _refused(status, reason)
-    refused.headers["connection"] = "close"
-    return refused
-
-
-def _refused(status: int, reason: str) -> JSONResponse:
-    return JSONResponse({"reason": reason, "fields": {}}, status)
+def _refused(status: int, reason: str, headers: dict[str, str]) -> JSONResponse:
+    return JSONResponse({"reason": reason, "fields": {}}, status, headers)

@@ -170,8 +170,8 @@ def _form_page(
         name_length=MAX_NAME_CHARACTERS,
     )
     if refused:
-        page.status_code = refused.status
-        page.headers.update(refused.headers)
+        page.status_code = refused.status_code
+        page.headers.update(refused.headers or {})
     return page
 
 

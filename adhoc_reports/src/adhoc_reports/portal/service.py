@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TypeVar
 
 import anyio
+from starlette.exceptions import HTTPException
 
 from adhoc_reports.lib.catalog import LONG_AGO, Catalog, read_catalog, read_intake_status
 from adhoc_reports.lib.index import OutcomeSummary, ReportEntry, ReportIndex
@@ -46,24 +47,30 @@ SLOW = "Reports are taking longer than usual."
 NOT_FOUND = "There is no such report."
 
 
-class StorageUnavailable(Exception):
+class StorageUnavailable(HTTPException):
     """The storage does not respond, or responds with an error."""
 
+    def __init__(self) -> None:
+        super().__init__(503, UNAVAILABLE)
 
-class ReportNotFound(Exception):
+
+class ReportNotFound(HTTPException):
     """There is no report of this name."""
 
+    def __init__(self) -> None:
+        super().__init__(404, NOT_FOUND)
 
-class RequestRefused(Exception):
+
+class RequestRefused(HTTPException):
     """A request that is not accepted: an HTTP status, and what is wrong with its fields.
 
     retry_seconds: when to try again; 0 where that would not help
     """
 
     def __init__(self, status: int, *problems: Problem, retry_seconds: int = 0) -> None:
-        super().__init__("; ".join(map(str, problems)))
-        self.status, self.problems = status, problems
-        self.headers = {"retry-after": str(retry_seconds)} if retry_seconds else {}
+        headers = {"retry-after": str(retry_seconds)} if retry_seconds else {}
+        super().__init__(status, "; ".join(map(str, problems)), headers)
+        self.problems = problems
 
 
 @dataclass(frozen=True)
