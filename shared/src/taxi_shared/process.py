@@ -1,4 +1,4 @@
-"""Fewer garbage collections: each location's `definitions` imports this module first.
+"""Fewer garbage collections: each location's `definitions` imports this module.
 
 A run may be a process of its own, and importing Dagster and the definitions makes 130,000 objects
 that stay. Python would scan them again and again while they are made, and once more at exit, when
