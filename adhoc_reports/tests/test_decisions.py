@@ -52,10 +52,6 @@ def names(entries: Sequence[ReportEntry]) -> list[str]:
     return [each.name for each in entries]
 
 
-def test_request_without_an_outcome_is_run() -> None:
-    assert names(decide(index(entry("a")), {}).to_run) == ["a"]
-
-
 def test_request_whose_content_is_answered_is_not_run() -> None:
     assert decide(index(entry("a", "x", answered="x")), ["a"]).is_idle
 
@@ -73,11 +69,6 @@ def test_lost_run_is_requested_again() -> None:
 def test_failed_request_is_not_run_again(status: Status) -> None:
     ended = replace(entry("a", "x"), outcome=outcome("a", "x", status))
     assert decide(index(ended), ["a"]).is_idle
-
-
-def test_request_in_a_run_waits_for_its_end() -> None:
-    decision = decide(index(entry("a"), entry("b")), {})
-    assert names(decision.without_running({"a"}).to_run) == ["b"]
 
 
 def test_requests_without_outcome_run_first_then_the_oldest() -> None:
@@ -110,37 +101,18 @@ def test_file_that_is_no_request_is_rejected_and_not_run() -> None:
     assert not decision.depends_on_runs
 
 
-def test_rejection_is_written_once() -> None:
-    known = replace(rejected("a"), outcome=outcome("a", "new", Status.REJECTED))
-    assert decide(index(known), {}).is_idle
-
-
 def test_partition_is_withdrawn_when_its_request_is_gone() -> None:
     assert decide(index(gone("a")), ["a"]).withdrawn == ("a",)
-
-
-def test_partition_of_a_run_in_progress_is_withdrawn_later() -> None:
-    decision = decide(index(gone("a"), gone("b")), ["a", "b"])
-    assert decision.without_running(["a"]).withdrawn == ("b",)
 
 
 def test_report_without_a_partition_stays() -> None:
     assert decide(index(gone("a")), {}).is_idle
 
 
-def test_partition_that_was_added_by_hand_stays() -> None:
-    assert decide(index(), ["a"]).is_idle
-
-
 def test_rejection_goes_with_its_file() -> None:
     decision = decide(index(gone("a", Status.REJECTED)), {})
     assert decision.obsolete == ("a",)
     assert decision.withdrawn == ()
-
-
-def test_missing_folder_withdraws_nothing() -> None:
-    entries = index(gone("a"), gone("b", Status.REJECTED))
-    assert decide(replace(entries, has_requests=False), ["a"]).is_idle
 
 
 def test_unread_request_is_not_run() -> None:

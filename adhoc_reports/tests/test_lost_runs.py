@@ -16,6 +16,7 @@ from .test_store import REPORT
 
 QUESTION = Question.model_validate(JANUARY)
 CONTENT = Content("now", QUESTION)
+ERROR = "Run worker process exited unexpectedly"
 
 
 def run(run_key: str = "", parent: str | None = None) -> dg.DagsterRun:
@@ -38,25 +39,28 @@ def stored(status: Status, content_hash: str = "now", run_id: str = "this run") 
 
 
 def test_run_that_was_generating_has_failed() -> None:
-    lost = outcome_of(run(), stored(Status.GENERATING, "before"), CONTENT)
+    lost = outcome_of(run(), ERROR, stored(Status.GENERATING, "before"), CONTENT)
     assert lost
     assert (lost.status, lost.content_hash, lost.report) == (Status.FAILED, "before", REPORT)
 
 
 def test_retry_that_wrote_nothing_ends_the_first_run() -> None:
-    lost = outcome_of(run(parent="first"), stored(Status.GENERATING, run_id="first"), CONTENT)
+    lost = outcome_of(
+        run(parent="first"), ERROR, stored(Status.GENERATING, run_id="first"), CONTENT
+    )
     assert lost
     assert (lost.status, lost.run_id) == (Status.FAILED, "this run")
+    assert (lost.details, lost.reason[:25]) == (ERROR, "The process that generate")
 
 
 @pytest.mark.parametrize("status", [Status.DONE, Status.FAILED, Status.REJECTED])
 def test_run_that_wrote_its_end_is_left_alone(status: Status) -> None:
-    assert outcome_of(run(), stored(status), CONTENT) is None
+    assert outcome_of(run(), ERROR, stored(status), CONTENT) is None
 
 
 @pytest.mark.parametrize("before", [None, stored(Status.DONE, "before", "another")])
 def test_run_that_died_early_has_failed_for_the_file(before: Outcome | None) -> None:
-    lost = outcome_of(run("jan now 77"), before, CONTENT)
+    lost = outcome_of(run("jan now 77"), ERROR, before, CONTENT)
     assert lost
     assert (lost.status, lost.content_hash) == (Status.FAILED, "now")
     assert lost.report == (before.report if before else None)
@@ -74,11 +78,11 @@ def test_run_that_died_early_has_failed_for_the_file(before: Outcome | None) -> 
 def test_run_that_died_early_leaves_other_outcomes(
     run_key: str, before: Outcome | None, content: Content | None
 ) -> None:
-    assert outcome_of(run(run_key), before, content) is None
+    assert outcome_of(run(run_key), ERROR, before, content) is None
 
 
 def test_request_deleted_before_its_run_leaves_a_rejection() -> None:
-    lost = outcome_of(run("jan before 77"), None, None)
+    lost = outcome_of(run("jan before 77"), ERROR, None, None)
     assert lost
     assert (lost.status, lost.request) == (Status.REJECTED, None)
     assert lost.reason == "The request was deleted before its run began."

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -134,31 +133,6 @@ def test_replaced_file_of_same_size_and_time_has_new_hint(tmp_path: Path) -> Non
     (tmp_path / "b.partial").rename(tmp_path / "a.json")
     (second,) = listed(folder)
     assert second.hint != first.hint
-
-
-def test_chmod_touch_and_copy_keep_the_hash(tmp_path: Path) -> None:
-    folder, path = UPath(tmp_path), tmp_path / "a.json"
-    path.write_text(json.dumps(JANUARY))
-    seen = [read_one(folder)]
-    path.chmod(0o600)
-    seen.append(read_one(folder))
-    os.utime(path, (1, 1))
-    seen.append(read_one(folder))
-    shutil.copy2(path, tmp_path / "copy")
-    (tmp_path / "copy").rename(path)
-    seen.append(read_one(folder))
-    assert len({content_hash for _, content_hash in seen}) == 1
-    assert len({hint for hint, _ in seen}) == len(seen)
-
-
-def test_file_that_is_not_read_keeps_its_hash_as_it_grows(tmp_path: Path) -> None:
-    folder = UPath(tmp_path)
-    (tmp_path / "a.json.txt").write_text("{")
-    first = read_one(folder)
-    (tmp_path / "a.json.txt").write_text("{}")
-    second = read_one(folder)
-    assert second[0] != first[0]
-    assert second[1] == first[1]
 
 
 def test_missing_folder_differs_from_an_empty_one(requests: UPath) -> None:

@@ -13,7 +13,6 @@ from adhoc_reports.lib.outcome import Coverage, Outcome, Report, Status, utc_now
 from adhoc_reports.lib.request import InvalidRequest, Question
 from adhoc_reports.lib.store import ReportStore, Submission
 from taxi_shared import storage
-from taxi_shared.s3 import S3Error
 from taxi_shared.storage import DataRoot
 
 from .conftest import JANUARY
@@ -286,9 +285,3 @@ def test_check_is_recorded_every_ten_seconds(local: ReportStore) -> None:
     path.unlink()
     local.record_check()
     assert not path.exists()
-
-
-def test_missing_bucket_is_named(s3_root: str) -> None:
-    store = ReportStore(DataRoot.at(s3_root.replace("tests-", "gone-")))
-    with pytest.raises(S3Error, match=r"s3://gone-.*there is no such bucket"):
-        store.scan()

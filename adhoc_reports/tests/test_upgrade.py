@@ -131,15 +131,6 @@ def test_report_without_a_request_is_still_shown(intake: Intake) -> None:
     assert intake.partitions == []
 
 
-def test_report_of_a_name_refused_today_is_shown(intake: Intake) -> None:
-    intake.put("a:b.json")
-    write_report(intake, "a:b")
-    convert(intake)
-    assert intake.requested() == []
-    assert intake.store.scan().entries["a:b"].status is Status.DONE
-    assert intake.partitions == []
-
-
 @pytest.mark.parametrize("run_key", ["", "jan.json 2a29f28ba3490df9"])
 @pytest.mark.parametrize(("seconds", "requested"), [(1, []), (4e9, ["jan"])])
 def test_report_without_a_hash_is_compared_by_time(

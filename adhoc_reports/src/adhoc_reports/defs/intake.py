@@ -75,7 +75,7 @@ def adhoc_request_failure_sensor(
     lost_runs.record(
         _store(str(database.lake.root.base)),
         context.dagster_run,
-        [context.failure_event.message or ""],
+        context.failure_event.message or "",
     )
 
 
@@ -89,7 +89,7 @@ def adhoc_request_cancellation_sensor(
 ) -> None:
     """Record that a run was cancelled, where it could not do so itself."""
     store = _store(str(database.lake.root.base))
-    lost_runs.record(store, context.dagster_run, ["interrupted"])
+    lost_runs.record(store, context.dagster_run, "interrupted")
 
 
 @lru_cache(maxsize=8)

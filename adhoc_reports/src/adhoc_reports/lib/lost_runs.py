@@ -1,6 +1,5 @@
 """Runs that ended without writing an outcome, because their process was killed."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from adhoc_reports.lib.failure import explain_error
@@ -24,24 +23,20 @@ def report_of(run: "dg.DagsterRun") -> str | None:
     return run.tags.get("dagster/partition")
 
 
-def record(store: "ReportStore", run: "dg.DagsterRun", errors: Sequence[str]) -> None:
+def record(store: "ReportStore", run: "dg.DagsterRun", error: str) -> None:
     """Write that a run failed, unless it did so itself or Dagster will retry it."""
     name = report_of(run)
     if not name or run.tags.get("dagster/will_retry") == "true":
         return
     content = store.read_request(f"{name}{SUFFIX}")
-    lost = outcome_of(run, store.read_outcome(name), content)
-    if lost and not lost.reason:
-        reason = {"reason": explain_error(errors), "details": errors[-1]}
-        lost = lost.model_copy(update=reason)
-    if lost:
+    if lost := outcome_of(run, error, store.read_outcome(name), content):
         store.write_outcome(name, lost)
 
 
 def outcome_of(
-    run: "dg.DagsterRun", before: Outcome | None, content: Content | None
+    run: "dg.DagsterRun", error: str, before: Outcome | None, content: Content | None
 ) -> Outcome | None:
-    """The outcome of a lost run, mostly without a reason; None where there is nothing to write.
+    """The outcome of a lost run; None where there is nothing to write.
 
     Where the request was deleted before its run began, it is a rejection without a file: the sensor
     removes that with the partition.
@@ -49,36 +44,31 @@ def outcome_of(
     before:  the outcome as it is stored
     content: of the request's file; None where it is gone
     """
-    runs = {run.run_id, run.parent_run_id, run.root_run_id}
-    if before and before.run_id in runs:
-        if before.status is not Status.GENERATING:
-            return None
-        return before.model_copy(
-            update={"status": Status.FAILED, "run_id": run.run_id, "updated": utc_now()}
-        )
+    failed = {
+        "status": Status.FAILED,
+        "reason": explain_error([error]),
+        "details": error,
+        "updated": utc_now(),
+        "run_id": run.run_id,
+    }
+    if before and before.run_id in (run.run_id, run.parent_run_id, run.root_run_id):
+        is_lost = before.status is Status.GENERATING
+        return before.model_copy(update=failed) if is_lost else None
     # The run ended before it wrote anything.
-    name = report_of(run)
-    run_key = run.tags.get("dagster/run_key", "")
-    if content is None and before is None and run_key:
-        return Outcome(
-            status=Status.REJECTED,
-            filename=f"{name}{SUFFIX}",
-            content_hash="",
-            request=None,
-            reason="The request was deleted before its run began.",
-            run_id=run.run_id,
-        )
-    if content is None or content.question is None:
-        return None
-    is_of_the_file = not run_key or run_key.startswith(f"{name} {content.content_hash} ")
-    if not is_of_the_file or (before and before.content_hash == content.content_hash):
-        return None
-    keeps = before and before.request == content.question
-    return Outcome(
-        status=Status.FAILED,
+    name, run_key = report_of(run), run.tags.get("dagster/run_key", "")
+    outcome = Outcome(
+        status=Status.REJECTED,
         filename=f"{name}{SUFFIX}",
-        content_hash=content.content_hash,
-        request=content.question,
+        content_hash=content.content_hash if content else "",
+        request=content.question if content else None,
+        reason="The request was deleted before its run began.",
         run_id=run.run_id,
-        report=before.report if before and keeps else None,
     )
+    if content is None:
+        return outcome if run_key and before is None else None
+    is_of_the_file = not run_key or run_key.startswith(f"{name} {content.content_hash} ")
+    is_answered = before is not None and before.content_hash == content.content_hash
+    if content.question is None or is_answered or not is_of_the_file:
+        return None
+    kept = before.report if before and before.request == content.question else None
+    return outcome.model_copy(update={**failed, "report": kept})
