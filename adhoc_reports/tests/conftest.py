@@ -12,7 +12,9 @@ import pytest
 
 from adhoc_reports.defs.intake import adhoc_request_job, adhoc_request_sensor
 from adhoc_reports.defs.requests import adhoc_request
-from adhoc_reports.lib.outcome import Outcome, Status
+from adhoc_reports.lib.outcome import Coverage, Outcome, Report, Status, utc_now
+from adhoc_reports.lib.request import Question
+from adhoc_reports.lib.request_files import hash_content
 from adhoc_reports.lib.store import ReportStore
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, Rows
@@ -33,6 +35,28 @@ BOROUGH_OF_ZONE = {
     264: "Unknown",
 }
 JANUARY = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-01-25"}
+QUESTION = Question.model_validate(JANUARY)
+REPORT = Report(
+    generated=utc_now(),
+    by_hour=((1,) * 7,) * 24,
+    weekdays=(2,) * 7,
+    remark="",
+    coverage=Coverage(months=(), exclusions=()),
+)
+
+
+def january_outcome(status: Status = Status.DONE, **changes: object) -> Outcome:
+    """The outcome of the January request, with a report."""
+    outcome = Outcome(
+        status=status,
+        filename="jan.json",
+        content_hash=hash_content(QUESTION.to_json().encode()),
+        request=QUESTION,
+        reason="It failed." if status is Status.FAILED else "",
+        run_id="a run",
+        report=REPORT,
+    )
+    return outcome.model_copy(update=changes)
 
 
 def write_zones(lake: Lake, twice: Sequence[int] = ()) -> None:

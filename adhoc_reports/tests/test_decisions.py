@@ -8,12 +8,9 @@ import pytest
 from adhoc_reports.lib.decisions import FILES_PER_TICK, MAX_UNFINISHED_RUNS, decide
 from adhoc_reports.lib.index import OutcomeSummary, ReportEntry, ReportIndex, resolve_names
 from adhoc_reports.lib.outcome import Status
-from adhoc_reports.lib.request import Question
 from adhoc_reports.lib.request_files import Content, RequestFile
 
-from .conftest import JANUARY
-
-QUESTION = Question.model_validate(JANUARY)
+from .conftest import QUESTION
 
 
 def outcome(name: str, content_hash: str, status: Status = Status.DONE) -> OutcomeSummary:

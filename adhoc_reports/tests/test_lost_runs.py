@@ -6,15 +6,12 @@ import dagster as dg
 import pytest
 
 from adhoc_reports.lib.lost_runs import outcome_of, report_of
-from adhoc_reports.lib.outcome import Outcome, Status, utc_now
-from adhoc_reports.lib.request import Question
+from adhoc_reports.lib.outcome import Outcome, Status
 from adhoc_reports.lib.request_files import Content, rejected
 from taxi_shared import keys
 
-from .conftest import JANUARY
-from .test_store import REPORT
+from .conftest import QUESTION, REPORT, january_outcome
 
-QUESTION = Question.model_validate(JANUARY)
 CONTENT = Content("now", QUESTION)
 ERROR = "Run worker process exited unexpectedly"
 
@@ -27,15 +24,7 @@ def run(run_key: str = "", parent: str | None = None) -> dg.DagsterRun:
 
 
 def stored(status: Status, content_hash: str = "now", run_id: str = "this run") -> Outcome:
-    return Outcome(
-        status=status,
-        filename="jan.json",
-        content_hash=content_hash,
-        request=QUESTION,
-        updated=utc_now(),
-        run_id=run_id,
-        report=REPORT,
-    )
+    return january_outcome(status, content_hash=content_hash, run_id=run_id)
 
 
 def test_run_that_was_generating_has_failed() -> None:

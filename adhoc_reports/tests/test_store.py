@@ -7,25 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from adhoc_reports.lib import request_files
 from adhoc_reports.lib.index import ReportEntry
-from adhoc_reports.lib.outcome import Coverage, Outcome, Report, Status, utc_now
-from adhoc_reports.lib.request import InvalidRequest, Question
+from adhoc_reports.lib.outcome import Status
+from adhoc_reports.lib.request import InvalidRequest
 from adhoc_reports.lib.store import ReportStore, Submission
 from taxi_shared import storage
 from taxi_shared.storage import DataRoot
 
-from .conftest import JANUARY
+from .conftest import JANUARY, QUESTION, january_outcome
 
-QUESTION = Question.model_validate(JANUARY)
 QUEENS = QUESTION.model_copy(update={"borough": "Queens"})
-REPORT = Report(
-    generated=utc_now(),
-    by_hour=((1,) * 7,) * 24,
-    weekdays=(2,) * 7,
-    remark="",
-    coverage=Coverage(months=(), exclusions=()),
-)
 
 
 @pytest.fixture(params=["folder", "S3"])
@@ -41,24 +32,9 @@ def local(tmp_path: Path) -> ReportStore:
     return ReportStore(DataRoot.at(str(tmp_path)))
 
 
-HASH = request_files.hash_content(QUESTION.to_json().encode())
-
-
-def write_outcome(
-    store: ReportStore, status: Status = Status.DONE, report: Report | None = REPORT
-) -> None:
+def write_outcome(store: ReportStore, status: Status = Status.DONE, **changes: object) -> None:
     """The outcome of the January request."""
-    outcome = Outcome(
-        status=status,
-        filename="jan.json",
-        content_hash=HASH,
-        request=QUESTION,
-        reason="It failed." if status is Status.FAILED else "",
-        updated=utc_now(),
-        run_id="a run",
-        report=report,
-    )
-    store.write_outcome("jan", outcome)
+    store.write_outcome("jan", january_outcome(status, **changes))
 
 
 def january(store: ReportStore) -> ReportEntry:
@@ -69,7 +45,7 @@ def test_request_is_received_then_done(store: ReportStore) -> None:
     assert store.submit("jan", QUESTION) is Submission.NEW
     entry = january(store)
     assert (entry.status, entry.is_due, entry.has_report) == (Status.RECEIVED, True, False)
-    write_outcome(store, Status.GENERATING, None)
+    write_outcome(store, Status.GENERATING, report=None)
     assert january(store).status is Status.GENERATING
     write_outcome(store)
     entry = january(store)
@@ -183,14 +159,7 @@ def test_outcome_that_cannot_be_read_makes_nothing_due(
 def test_scan_reads_a_bounded_number_of_files(local: ReportStore) -> None:
     for number in range(30):
         local.submit(str(number), QUESTION)
-        outcome = Outcome(
-            status=Status.DONE,
-            filename=f"{number}.json",
-            content_hash=HASH,
-            request=QUESTION,
-            updated=utc_now(),
-            report=REPORT,
-        )
+        outcome = january_outcome(filename=f"{number}.json")
         local.write_outcome(str(number), outcome)
     restarted = ReportStore(local.root)
     for scan in range(3):
@@ -213,14 +182,7 @@ def test_report_of_a_name_refused_today_is_shown(local: ReportStore) -> None:
     local.root.requests.mkdir()
     local.root.outputs.mkdir()
     Path(f"{local.root.requests}/a:b.json").write_text(QUESTION.to_json())
-    outcome = Outcome(
-        status=Status.DONE,
-        filename="a:b.json",
-        content_hash=HASH,
-        request=QUESTION,
-        updated=utc_now(),
-        report=REPORT,
-    )
+    outcome = january_outcome(filename="a:b.json")
     Path(f"{local.root.outputs}/a:b.json").write_text(outcome.model_dump_json())
     entries = local.scan().entries
     assert (entries["a:b"].status, entries["a:b"].has_report) == (Status.DONE, True)
