@@ -18,6 +18,7 @@ from adhoc_reports.lib.request_files import hash_content
 from adhoc_reports.lib.store import ReportStore
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, Rows
+from taxi_shared.ranges import LOCATION_TAG
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
 
@@ -174,7 +175,10 @@ class Intake:
         return self.job.execute_in_process(
             instance=self.instance,
             partition_key=name,
-            tags={"dagster/run_key": run_key} if run_key else {},
+            tags={
+                LOCATION_TAG: "adhoc_reports",
+                **({"dagster/run_key": run_key} if run_key else {}),
+            },
             run_config={"ops": {"adhoc_request": {"config": config}}} if config else {},
             raise_on_error=False,
         )

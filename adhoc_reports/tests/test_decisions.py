@@ -62,6 +62,28 @@ def test_lost_run_is_requested_again() -> None:
     assert names(decide(index(generating), ["a"]).to_run) == ["a"]
 
 
+def test_requests_that_vanish_all_at_once_are_not_withdrawn() -> None:
+    assert decide(index(gone("a")), ["a"]).withdrawn == ("a",)
+    assert decide(index(gone("a"), gone("b")), ["a", "b"]).is_idle
+    assert decide(index(gone("a"), gone("b"), entry("c", "x", "x")), ["a", "b", "c"]).withdrawn == (
+        "a",
+        "b",
+    )
+
+
+def test_request_that_cannot_be_read_keeps_its_outcome() -> None:
+    unreadable = replace(entry("a", "x", answered="x"), content=None)
+    assert unreadable.status is Status.DONE
+    assert decide(index(unreadable), ["a"]).is_idle
+
+
+def test_answered_request_keeps_its_name_before_it_is_read() -> None:
+    unread = replace(entry("jan", answered="x", modified=2), content=None)
+    jan, other = resolve_names([unread, entry("JAN", modified=1)])
+    assert jan.content is None
+    assert other.status is Status.REJECTED
+
+
 @pytest.mark.parametrize("status", [Status.FAILED, Status.REJECTED])
 def test_failed_request_is_not_run_again(status: Status) -> None:
     ended = replace(entry("a", "x"), outcome=outcome("a", "x", status))

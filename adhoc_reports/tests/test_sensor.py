@@ -74,6 +74,39 @@ def test_changed_request_waits_for_its_run(intake: Intake, status: dg.DagsterRun
     assert intake.requested() == ["jan"]
 
 
+def test_report_whose_outcome_is_lost_is_run_again(loaded: Intake) -> None:
+    loaded.put("jan.json")
+    (first,) = loaded.tick().run_requests or ()
+    loaded.run("jan", run_key=first.run_key or "")
+    loaded.store.remove_outcome("jan")
+    (second,) = loaded.tick().run_requests or ()
+    assert second.run_key != first.run_key
+    loaded.run("jan", run_key=second.run_key or "")
+    assert loaded.requested() == []
+
+
+def test_run_that_ended_without_an_outcome_is_recorded(intake: Intake) -> None:
+    intake.put("jan.json")
+    (request,) = intake.tick().run_requests or ()
+    tags = {"dagster/run_key": request.run_key or ""}
+    start_run(intake, "jan", dg.DagsterRunStatus.FAILURE, **tags)
+    assert intake.requested() == []
+    outcome = intake.outcome("jan")
+    assert outcome.status is Status.FAILED
+    assert outcome.reason == "The process that generated the report crashed. Try again."
+
+
+def test_file_in_place_of_the_folder_withdraws_nothing(loaded: Intake) -> None:
+    loaded.put("jan.json")
+    loaded.answer()
+    folder = Path(str(loaded.root.requests))
+    shutil.rmtree(folder)
+    folder.write_text("{}")
+    with pytest.raises(NotADirectoryError, match="expected the folder of requests"):
+        loaded.tick()
+    assert loaded.partitions == ["jan"]
+
+
 def test_run_of_another_asset_with_the_same_partition_is_ignored(intake: Intake) -> None:
     intake.put("2023-01-01.json")
 

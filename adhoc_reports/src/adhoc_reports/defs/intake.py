@@ -52,7 +52,11 @@ def adhoc_request_sensor(
     added = [entry.name for entry in (*decision.to_run, *decision.to_register)]
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(entry.run_key, partition_key=entry.name) for entry in decision.to_run
+            dg.RunRequest(
+                " after ".join([entry.run_key, *decision.lost.get(entry.name, "").split()]),
+                partition_key=entry.name,
+            )
+            for entry in decision.to_run
         ],
         skip_reason=None if decision.to_run else _skip_reason(rejected),
         dynamic_partitions_requests=[
@@ -111,10 +115,33 @@ def _decide(context: dg.SensorEvaluationContext, store: ReportStore) -> Decision
         unfinished = dg.RunsFilter(statuses=UNFINISHED, tags={LOCATION_TAG: LOCATION})
         runs = context.instance.get_runs(unfinished)
         decision = decision.without_running(set(filter(None, map(lost_runs.report_of, runs))))
+        decision = _settle(context, store, decision)
     waiting = decision.waiting + index.unread + len(index.postponed)
     if waiting:
         context.log.info(f"{waiting:,} more files are left for the next ticks.")
     return replace(decision, waiting=waiting)
+
+
+def _settle(
+    context: dg.SensorEvaluationContext, store: ReportStore, decision: Decision
+) -> Decision:
+    """Deal with requests that Dagster has run before: it never starts a second run of a run key.
+
+    A run that failed is recorded. One that succeeded is repeated, since its outcome was removed.
+    """
+    names = [entry.name for entry in decision.to_run]
+    if not names:
+        return decision
+    of_names = dg.RunsFilter(tags={LOCATION_TAG: LOCATION, lost_runs.PARTITION_TAG: names})
+    newest = lost_runs.newest_of_key(context.instance.get_runs(of_names), decision.to_run)
+    for run in newest.values():
+        if run.status is not dg.DagsterRunStatus.SUCCESS:
+            is_cancelled = run.status is dg.DagsterRunStatus.CANCELED
+            error = "interrupted" if is_cancelled else "The run ended unexpectedly."
+            lost_runs.record(store, run, error)
+    lost = {n: r.run_id for n, r in newest.items() if r.status is dg.DagsterRunStatus.SUCCESS}
+    to_run = [e for e in decision.to_run if e.name not in newest or e.name in lost]
+    return replace(decision, to_run=tuple(to_run), lost=lost)
 
 
 def _reject(context: dg.SensorEvaluationContext, store: ReportStore, entry: ReportEntry) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from upath import UPath
 
 from adhoc_reports.lib.outcome import LoadedMonth, to_datetime, utc_now
@@ -40,7 +40,7 @@ class Catalog(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    updated: datetime = LONG_AGO
+    updated: AwareDatetime = LONG_AGO
     months: tuple[LoadedMonth, ...] = ()
     zones: dict[str, tuple[str, ...]] = {}
     publishers: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ class IntakeStatus(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    checked: datetime = LONG_AGO
+    checked: AwareDatetime = LONG_AGO
 
 
 def in_words_between(first: date, last: date) -> str:

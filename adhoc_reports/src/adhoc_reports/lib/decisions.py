@@ -1,7 +1,7 @@
 """What a tick of the sensor does about requests, given the files, the partitions and the runs."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from adhoc_reports.lib.index import ReportEntry, ReportIndex
 from adhoc_reports.lib.outcome import Status
@@ -21,6 +21,7 @@ class Decision:
     withdrawn:   partitions whose request file is gone
     obsolete:    outcomes of rejected files that are gone or have been renamed
     waiting:     how many files are left for the next ticks
+    lost:        runs that have ended, and whose outcomes were removed since, by name
     """
 
     to_run: Sequence[ReportEntry] = ()
@@ -29,6 +30,7 @@ class Decision:
     withdrawn: Sequence[str] = ()
     obsolete: Sequence[str] = ()
     waiting: int = 0
+    lost: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_idle(self) -> bool:
@@ -59,7 +61,8 @@ class Decision:
 def decide(index: ReportIndex, partitions: Collection[str]) -> Decision:
     """What to do about the requests of an index, given the partitions that Dagster has.
 
-    While there is no folder of requests, there is nothing to do: its requests are not gone.
+    While there is no folder of requests, there is nothing to do: its requests are not gone. Nor are
+    they where several have disappeared at once and none is left: a disk may not be mounted.
     """
     if not index.has_requests:
         return Decision()
@@ -68,6 +71,9 @@ def decide(index: ReportIndex, partitions: Collection[str]) -> Decision:
     )
     due = [entry for entry in by_age if entry.is_due]
     gone = [entry for entry in by_age if entry.file is None and entry.outcome]
+    withdrawn = tuple(entry.name for entry in gone if entry.name in partitions)
+    if len(withdrawn) > 1 and not any(entry.file for entry in by_age):
+        withdrawn = ()
     return Decision(
         to_run=tuple(entry for entry in due if entry.question),
         to_reject=tuple(entry for entry in due if not entry.question)[:FILES_PER_TICK],
@@ -79,7 +85,7 @@ def decide(index: ReportIndex, partitions: Collection[str]) -> Decision:
             and entry.content
             and entry.content.question
         )[:FILES_PER_TICK],
-        withdrawn=tuple(e.name for e in gone if e.name in partitions)[:FILES_PER_TICK],
+        withdrawn=withdrawn[:FILES_PER_TICK],
         obsolete=tuple(
             entry.name
             for entry in gone

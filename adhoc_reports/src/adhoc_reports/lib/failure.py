@@ -25,6 +25,10 @@ _REASONS = (
         "reloaded it.",
     ),
     (
+        ("run timed out", "exceeded maximum runtime"),
+        "The report took too long. Choose fewer days.",
+    ),
+    (
         ("s3error", "timeout", "timed out", "connection", "httpexception", "http error"),
         "The storage did not answer. Try again in a moment.",
     ),
@@ -33,7 +37,14 @@ _REASONS = (
         "A data file is missing or cannot be read. Try again later.",
     ),
     (
-        ("exited", "terminated", "crash", "worker", "unexpectedly"),
+        (
+            "exited",
+            "terminated",
+            "crash",
+            "worker",
+            "unexpectedly",
+            "outside the execution context",
+        ),
         "The process that generated the report crashed. Try again.",
     ),
 )

@@ -60,7 +60,7 @@ class ReportEntry:
 
     name:    of its outputs and its page
     file:    the request's file; None where it has been removed
-    content: what the file holds; None where it has not been read yet
+    content: what the file holds; None where it has not been read yet, or cannot be read any more
     outcome: None where there is none
 
     An entry stays the same object from scan to scan until a file of it changes, so what is computed
@@ -148,7 +148,7 @@ class ReportEntry:
         return f"{self.filename} {about} {self.reason}".casefold()
 
     def _is_answered_by(self, outcome: OutcomeSummary) -> bool:
-        if self.file is None:
+        if self.content is None:  # the outcome is all that is known
             return True
         return outcome.content_hash == self.content_hash
 
@@ -197,7 +197,8 @@ def resolve_names(entries: Sequence[ReportEntry]) -> list[ReportEntry]:
     """
     spellings: dict[str, list[ReportEntry]] = defaultdict(list)
     for entry in entries:
-        if entry.content and entry.content.question:
+        # A file that is not read yet but was answered before keeps its name.
+        if entry.content.question if entry.content else entry.file and _was_accepted(entry.outcome):
             spellings[name_key(entry.name)].append(entry)
     rejections: dict[str, Content] = {}
     for same in spellings.values():

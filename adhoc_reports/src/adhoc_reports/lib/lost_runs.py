@@ -1,5 +1,6 @@
 """Runs that ended without writing an outcome, because their process was killed."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from adhoc_reports.lib.failure import explain_error
@@ -11,16 +12,34 @@ from taxi_shared import keys
 if TYPE_CHECKING:
     import dagster as dg
 
+    from adhoc_reports.lib.index import ReportEntry
     from adhoc_reports.lib.store import ReportStore
 
 JOB = "adhoc_request_job"
+PARTITION_TAG, RUN_KEY_TAG = "dagster/partition", "dagster/run_key"
 
 
 def report_of(run: "dg.DagsterRun") -> str | None:
     """The name of the report that a run generates; None for runs of other assets."""
     if run.job_name != JOB and keys.ADHOC_REQUEST not in (run.asset_selection or ()):
         return None
-    return run.tags.get("dagster/partition")
+    return run.tags.get(PARTITION_TAG)
+
+
+def newest_of_key(
+    runs: "Iterable[dg.DagsterRun]", entries: "Iterable[ReportEntry]"
+) -> "dict[str, dg.DagsterRun]":
+    """The newest of the runs that were started for each request as it is now, by name.
+
+    runs: newest first
+    """
+    run_keys = {entry.name: entry.run_key for entry in entries}
+    found: dict[str, dg.DagsterRun] = {}
+    for run in runs:
+        name = report_of(run)
+        if name in run_keys and run.tags.get(RUN_KEY_TAG, "").startswith(run_keys[name]):
+            found.setdefault(name, run)
+    return found
 
 
 def record(store: "ReportStore", run: "dg.DagsterRun", error: str) -> None:
@@ -55,7 +74,7 @@ def outcome_of(
         is_lost = before.status is Status.GENERATING
         return before.model_copy(update=failed) if is_lost else None
     # The run ended before it wrote anything.
-    name, run_key = report_of(run), run.tags.get("dagster/run_key", "")
+    name, run_key = report_of(run), run.tags.get(RUN_KEY_TAG, "")
     outcome = Outcome(
         status=Status.REJECTED,
         filename=f"{name}{SUFFIX}",

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from adhoc_reports.lib.pickups import Pickups
 from adhoc_reports.lib.request import Question
@@ -92,7 +92,7 @@ class Report(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    generated: datetime
+    generated: AwareDatetime
     by_hour: Hours
     weekdays: Weekdays
     remark: str
@@ -130,6 +130,6 @@ class Outcome(BaseModel):
     request: Question | None
     reason: str = ""
     details: str = ""
-    updated: datetime = Field(default_factory=utc_now)
+    updated: AwareDatetime = Field(default_factory=utc_now)
     run_id: str = ""
     report: Report | None = None

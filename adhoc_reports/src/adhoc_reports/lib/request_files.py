@@ -74,6 +74,8 @@ def list_requests(folder: UPath) -> list[RequestFile] | None:
             entries = folder.fs.ls(folder.path, detail=True)
     except FileNotFoundError:
         return None
+    if [entry["name"] for entry in entries] == [folder.path] and entries[0]["type"] == "file":
+        raise NotADirectoryError(f"{folder} is a file; expected the folder of requests")
     listed = ((entry["name"].rstrip("/").rpartition("/")[2], entry) for entry in entries)
     return [
         _request_file(name, entry)

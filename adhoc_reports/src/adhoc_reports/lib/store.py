@@ -200,7 +200,10 @@ class ReportStore:
             name = outcome_name(file.name)
             is_known = f"{name}{SUFFIX}" not in unread
             content = self._requests.contents.get(file.name) if is_known else None
-            yield ReportEntry(name, file, content, outcomes.pop(name, None))
+            outcome = outcomes.pop(name, None)
+            # A file that cannot be read for a while does not take a report away.
+            is_kept = content and not content.is_final and outcome and outcome.trips is not None
+            yield ReportEntry(name, file, None if is_kept else content, outcome)
         for name, outcome in outcomes.items():
             yield ReportEntry(name, None, None, outcome)
 
