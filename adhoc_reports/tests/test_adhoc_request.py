@@ -25,7 +25,7 @@ from .conftest import JANUARY, Intake, write_trips, write_zones
 
 
 def run(intake: Intake, **changes: str) -> dg.ExecuteInProcessResult:
-    """A run of the request file jan.json, written anew."""
+    """A run that writes the request file jan.json first."""
     intake.put("jan.json", {**JANUARY, **changes})
     return intake.run("jan")
 

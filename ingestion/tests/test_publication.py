@@ -1,4 +1,4 @@
-"""A block is told apart from a month that is not published yet; waits double up to a limit."""
+"""A block is distinguished from a month that is not published yet; waits double up to a limit."""
 
 import threading
 from datetime import date

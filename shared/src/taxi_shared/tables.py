@@ -261,7 +261,7 @@ _CBD_CONGESTION_FEE = Column(
 _REQUEST_SOURCE = Column(
     "request_source",
     "VARCHAR",
-    "How the trip was asked for, as TLC writes it.",
+    "How the trip was requested, as TLC writes it.",
     ("request_source",),
     first="2026-06",
 )

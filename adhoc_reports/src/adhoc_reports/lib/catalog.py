@@ -47,12 +47,12 @@ class Catalog(BaseModel):
 
     @property
     def first_day(self) -> date | None:
-        """The first day that can be asked for; None where no month is loaded."""
+        """The first day that can be requested; None where no month is loaded."""
         return self.months[0].month if self.months else None
 
     @property
     def last_day(self) -> date | None:
-        """The last day that can be asked for; None where no month is loaded."""
+        """The last day that can be requested; None where no month is loaded."""
         if not self.months:
             return None
         return (self.months[-1].month + timedelta(days=31)).replace(day=1) - timedelta(days=1)

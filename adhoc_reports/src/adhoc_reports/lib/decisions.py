@@ -45,7 +45,7 @@ class Decision:
     def without_running(self, running: Collection[str]) -> "Decision":
         """The decision, given the partitions of the runs that have not finished.
 
-        A request is looked at again when its run has ended: of two versions, the later one is
+        A request is due again when its run has ended: of two versions, the later one is
         answered last.
         """
         to_run = [entry for entry in self.to_run if entry.name not in running]

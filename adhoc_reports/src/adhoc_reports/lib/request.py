@@ -4,7 +4,7 @@ A request file holds a borough and two dates, of which the second is not counted
 
     {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-01-25"}
 
-and, where one taxi zone is asked for, its name: `"zone": "JFK Airport"`.
+and, where one taxi zone is requested, its name: `"zone": "JFK Airport"`.
 """
 
 import json

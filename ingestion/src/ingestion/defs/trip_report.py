@@ -63,7 +63,7 @@ class TripReport:
             self._record_rows(month, month.loaded)
 
     def revise(self, final: Callable[[MonthResult], MonthResult]) -> None:
-        """Record months again whose error is another one after all months were asked for."""
+        """Record months again whose error is another one after all months were requested."""
         previous, self.months = self.months, [final(month) for month in self.months]
         for before, month in zip(previous, self.months, strict=True):
             if month.error and month.error is not before.error:

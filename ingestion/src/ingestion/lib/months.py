@@ -22,7 +22,7 @@ class MonthResult:
 
     download: None where the file could not be fetched
     seconds:  that fetching the file took
-    loaded:   None where the rows could not be loaded, or were not asked for
+    loaded:   None where the rows could not be loaded, or were not requested
     """
 
     file: MonthFile
@@ -101,7 +101,7 @@ class Fetcher:
         return done
 
     def final(self, result: MonthResult) -> MonthResult:
-        """The result of a month, once all have been asked for.
+        """The result of a month, once all have been requested.
 
         A month may have been refused before a newer one was found: that was a block, too.
         """

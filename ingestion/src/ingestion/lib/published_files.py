@@ -279,7 +279,7 @@ def _http_version(response: "requests.Response") -> Version:
 def _file_bytes(response: "requests.Response") -> int | None:
     """The length of the file, where the answer says it.
 
-    It does not where it is compressed although IDENTITY was asked for: its length is another one.
+    It does not where it is compressed although IDENTITY was requested: its length differs.
     """
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         return None
