@@ -72,7 +72,7 @@ test-browser: setup ## Tests of the UI and the portal in Chromium
 	@$(PYTEST) -m browser tests --ignore tests/containers
 
 test-containers: setup ## Tests of images, deploys, networks and backups, on a Docker Engine with Compose
-	@$(PYTEST) -n 2 --dist loadgroup tests/containers
+	@$(PYTEST) tests/containers
 
 check: setup ## Format, lint, types, SQL, and Dagster's own check of the definitions
 	@.venv/bin/ruff format --check --quiet .
