@@ -376,6 +376,8 @@ def test_a_rejected_request_is_found_with_its_reason(site: Site, page: Page) -> 
     folder.mkdir(exist_ok=True)
     (folder / "atlantis.json").write_text('{"borough": "Atlantis"}')
     wait_for((site.data / "outputs" / "atlantis.json").exists, "the outcome of the file")
+    # The portal shows a list that may be a second old.
+    wait_for(lambda: site.api("reports/atlantis").get("state") == "rejected", "its rejection")
     page.goto(f"{site.url}/reports")
     page.get_by_label("Rejected only").check()
     page.get_by_role("button", name="Find").click()
