@@ -135,7 +135,8 @@ def _settle(
     of_names = dg.RunsFilter(tags={LOCATION_TAG: LOCATION, lost_runs.PARTITION_TAG: names})
     newest = lost_runs.newest_of_key(context.instance.get_runs(of_names), decision.to_run)
     for run in newest.values():
-        if run.status is not dg.DagsterRunStatus.SUCCESS:
+        # A retry may have been queued since the unfinished runs were listed.
+        if run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED):
             is_cancelled = run.status is dg.DagsterRunStatus.CANCELED
             error = "interrupted" if is_cancelled else "The run ended unexpectedly."
             lost_runs.record(store, run, error)
