@@ -55,7 +55,7 @@ def dubious():
 @dg.sensor(target=[unlucky], minimum_interval_seconds=1,
            default_status=dg.DefaultSensorStatus.RUNNING)
 def broken_sensor():
-    raise RuntimeError("nobody answers the door")
+    raise RuntimeError("the door stays closed")
 
 @dg.schedule(target=[dubious], cron_schedule="* * * * *",
              default_status=dg.DefaultScheduleStatus.RUNNING)
@@ -281,7 +281,7 @@ def check_fields(webhook: Receiver, run_id: str) -> None:
     assert error["severity"] == "error"
     warning = found["south", "check should_hold of south/dubious did not pass"]
     assert (warning["severity"], warning["reason"]) == ("warning", "should_hold: 7 of 9")
-    assert "nobody answers the door" in found["north", "sensor broken_sensor failed"]["reason"]
+    assert "the door stays closed" in found["north", "sensor broken_sensor failed"]["reason"]
     assert "cannot tell" in found["south", "sensor broken_automation failed"]["reason"]
 
 

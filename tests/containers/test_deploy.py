@@ -19,7 +19,7 @@ from taxi_platform.workspace import ROOT, locations
 from tests.containers.conftest import Stack, command
 from tests.waiting import wait_for
 
-# A stack of its own: while images are built, the other tests use theirs.
+# A separate stack: while images are built, the other tests use theirs.
 pytestmark = pytest.mark.xdist_group("deploy")
 
 LOCATIONS = {location.name: location for location in locations()}

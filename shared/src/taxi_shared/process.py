@@ -1,6 +1,6 @@
 """Fewer garbage collections: each location's `definitions` imports this module.
 
-A run may be a process of its own, and importing Dagster and the definitions makes 130,000 objects
+A run may be a separate process, and importing Dagster and the definitions makes 130,000 objects
 that stay. Python would scan them again and again while they are made, and once more at exit, when
 the system frees all memory anyway: a seventh of the CPU time of such a process. Cycles are still
 collected, after 50,000 new objects instead of 700.

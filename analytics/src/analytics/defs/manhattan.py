@@ -21,7 +21,7 @@ from taxi_shared.versions import code_version, source_of
 
 QUERY = (files("analytics") / "sql" / "manhattan_stats.sql").read_text()
 BOROUGH = "Manhattan"
-POOL = "manhattan"  # a map shows the statistics of its own run
+POOL = "manhattan"  # a map shows the statistics of the same run
 
 SCHEMA = dg.TableSchema(
     [
