@@ -33,7 +33,7 @@ pytestmark = pytest.mark.system
 MONTHS = MonthRange.between("2023-01", "2023-02")
 REQUEST = {"borough": "Queens", "start_date": "2023-01-10", "end_date": "2023-02-25"}
 # Times, runs and versions of files, which differ between two runs.
-OF_ITS_OWN = re.compile(rb'"(made|loaded|run_id|run_key)":\s*"[^"]*"|"versions":{[^}]*}')
+OF_ITS_OWN = re.compile(rb'"(made|checked|loaded|run_id|run_key)":\s*"[^"]*"|"versions":{[^}]*}')
 
 
 @pytest.fixture(scope="module")
