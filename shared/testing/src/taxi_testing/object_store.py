@@ -40,6 +40,17 @@ class S3Server:
         self.client().create_bucket(Bucket=name)
         return f"s3://{name}"
 
+    def delete_bucket(self, address: str) -> None:
+        """Delete a bucket and what it holds, if there is one."""
+        client, name = self.client(), address.removeprefix("s3://")
+        try:
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
+                for each in page.get("Contents", ()):
+                    client.delete_object(Bucket=name, Key=each["Key"])
+            client.delete_bucket(Bucket=name)
+        except client.exceptions.NoSuchBucket:
+            return
+
     def client(self) -> Any:
         """Return a botocore client of this server, whatever the environment has."""
         from botocore.session import Session
