@@ -33,7 +33,7 @@ setup: $(STAMPS) ## Make the four environments from their locks; nothing where n
 demo: setup ## Sample data through the whole platform, then the UI; EXIT=1 ends after success, PORT=3000, PORTAL_PORT=8000
 	@$(RUN) demo $(if $(EXIT),--exit) $(PORTS)
 
-pipeline: setup ## Every asset for FROM=2023-01 TO=2023-03 from the configured source, without a UI; GREEN=1 with green trips
+pipeline: setup ## Load months FROM=2023-01 TO=2023-03 and make every result from them, without a UI; GREEN=1 with green trips
 	@$(RUN) pipeline --from "$(FROM)" --to "$(TO)" $(if $(GREEN),--green)
 
 dev: setup ## The UI, the daemon and all three locations on the configured source; PORT=3000, PORTAL_PORT=8000
@@ -66,7 +66,7 @@ test: setup ## Tests of every location and of what they share; coverage by branc
 	@.venv/bin/coverage combine --quiet && .venv/bin/coverage report
 
 test-system: setup ## Tests on started instances: daemon, sensors, backfills, alerts, S3
-	@$(PYTEST) -n 4 --dist loadgroup -m "system and not browser" tests --ignore tests/containers
+	@$(PYTEST) -n 4 --dist loadgroup --no-loadscope-reorder -m "system and not browser" tests --ignore tests/containers
 
 test-browser: setup ## Tests of the UI and the portal in Chromium
 	@$(PYTEST) -m browser tests --ignore tests/containers

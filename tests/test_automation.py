@@ -307,6 +307,18 @@ def backfill(pipeline: Pipeline, months: MonthRange) -> None:
         lambda: pipeline.graphql.runs_of_backfill(backfill_id), "the run of the backfill"
     )
     pipeline.run(Run("36 months", run_id))
+    # Until Dagster has closed the backfill, automation waits for its months.
+    wait_for(lambda: status_of(pipeline, backfill_id) == "COMPLETED_SUCCESS", "its end")
+
+
+def status_of(pipeline: Pipeline, backfill_id: str) -> str:
+    return str(
+        pipeline.graphql.ask(
+            """query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
+                ... on PartitionBackfill { status } } }""",
+            id=backfill_id,
+        )["partitionBackfillOrError"]["status"]
+    )
 
 
 def test_backfill_of_36_months_is_one_run_and_starts_two(tmp_path: Path) -> None:

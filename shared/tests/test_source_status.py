@@ -26,17 +26,18 @@ def root(tmp_path: Path) -> DataRoot:
 def test_each_service_has_its_own_status(root: DataRoot, tmp_path: Path) -> None:
     green = STATUS.model_copy(update={"service": "green", "state": "current"})
     STATUS.save(root)
-    assert source_status.load(root) == {"yellow": STATUS}
+    assert source_status.load(root, "green") is None
     green.save(root)
-    assert source_status.load(root) == {"yellow": STATUS, "green": green}
+    assert source_status.load(root, "yellow") == STATUS
+    assert source_status.load(root, "green") == green
     assert sorted(p.name for p in (tmp_path / "outputs").iterdir()) == ["source_status"]
 
 
 def test_status_is_stored_on_s3(s3_root: str) -> None:
     root = DataRoot.at(s3_root)
-    assert source_status.load(root) == {}
+    assert source_status.load(root, "yellow") is None
     STATUS.save(root)
-    assert source_status.load(root) == {"yellow": STATUS}
+    assert source_status.load(root, "yellow") == STATUS
 
 
 @pytest.mark.parametrize(
@@ -55,14 +56,14 @@ def test_status_is_stored_on_s3(s3_root: str) -> None:
 def test_unreadable_document_is_no_status(root: DataRoot, tmp_path: Path, content: bytes) -> None:
     STATUS.save(root)
     (tmp_path / "outputs" / "source_status" / "yellow.json").write_bytes(content)
-    assert source_status.load(root) == {}
+    assert source_status.load(root, "yellow") is None
 
 
 def test_document_of_an_earlier_release_is_read(root: DataRoot, tmp_path: Path) -> None:
     STATUS.save(root)
     file = tmp_path / "outputs" / "source_status" / "yellow.json"
     file.write_text(file.read_text().replace("next_check", "next_look"))
-    assert source_status.load(root) == {"yellow": STATUS}
+    assert source_status.load(root, "yellow") == STATUS
 
 
 def test_symbolic_link_is_not_followed(root: DataRoot, tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_symbolic_link_is_not_followed(root: DataRoot, tmp_path: Path) -> None:
     file = tmp_path / "outputs" / "source_status" / "yellow.json"
     file.rename(tmp_path / "elsewhere.json")
     file.symlink_to(tmp_path / "elsewhere.json")
-    assert source_status.load(root) == {}
+    assert source_status.load(root, "yellow") is None
 
 
 def test_time_on_another_day_has_the_day() -> None:

@@ -24,7 +24,7 @@ from taxi_platform.pipeline import Pipeline, PipelineError, report_name
 from taxi_platform.sample import write_sample
 from taxi_platform.status import show
 from taxi_platform.workspace import ROOT, locations
-from taxi_shared import s3, settings
+from taxi_shared import s3, settings, storage
 from taxi_shared.addresses import without_proxy_for_loopback
 from taxi_shared.partitions import monthly
 from taxi_shared.s3 import S3Error
@@ -121,7 +121,9 @@ def pipeline(first: str, last: str, green: bool) -> None:
 def dev(port: int, portal_port: int) -> None:
     """Start the UI, the daemon, the portal and all code locations, until Ctrl-C."""
     begin = time.monotonic()
-    _data_root()
+    root = _data_root()
+    if storage.is_local(root.base):
+        root.requests.mkdir(parents=True, exist_ok=True)  # where people drop them
     console.print("Starting the code locations, the webserver and the daemon …")
     with Instance(HOME, port=port, portal_port=portal_port) as instance:
         for name, error in instance.graphql.location_errors().items():

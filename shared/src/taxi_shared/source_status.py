@@ -13,7 +13,6 @@ from upath import UPath
 from taxi_shared import storage
 from taxi_shared.storage import DataRoot
 
-SERVICES = ("yellow", "green")
 FOLDER = "source_status"
 MAX_BYTES = 64 * 1024
 
@@ -42,28 +41,23 @@ class SourceStatus(BaseModel):
         storage.write_text(_path(root, self.service), self.model_dump_json() + "\n")
 
 
-def load(root: DataRoot) -> dict[str, SourceStatus]:
-    """Read the status of each service that has a readable document.
+def load(root: DataRoot, service: str) -> SourceStatus | None:
+    """Read the status of a service's source; None where it has no readable document.
 
     Raises what the storage raises, except FileNotFoundError.
     """
-    found = {service: _read(root, service) for service in SERVICES}
-    return {service: status for service, status in found.items() if status}
-
-
-def format_time(when: datetime, now: datetime) -> str:
-    """Format a time for people: 20:02 UTC, or 5 May, 20:02 UTC on another day than `now`."""
-    day = "" if when.date() == now.date() else f"{when.day} {when:%B}, "
-    return f"{day}{when:%H:%M} UTC"
-
-
-def _read(root: DataRoot, service: str) -> SourceStatus | None:
     try:
         content = storage.read_bounded(_path(root, service), MAX_BYTES)
         status = SourceStatus.model_validate_json(content)
     except (FileNotFoundError, storage.UnsafeFile, ValidationError):
         return None
     return status if status.service == service else None
+
+
+def format_time(when: datetime, now: datetime) -> str:
+    """Format a time for people: 20:02 UTC, or 5 May, 20:02 UTC on another day than `now`."""
+    day = "" if when.date() == now.date() else f"{when.day} {when:%B}, "
+    return f"{day}{when:%H:%M} UTC"
 
 
 def _path(root: DataRoot, service: str) -> UPath:

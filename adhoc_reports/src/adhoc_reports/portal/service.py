@@ -230,7 +230,7 @@ class ReportService:
 
     def _take_snapshot_now(self) -> Snapshot:
         root = self.store.root
-        source = source_status.load(root).get(SERVICE)
+        source = source_status.load(root, SERVICE)
         checked = read_intake_status(root).checked
         return Snapshot(self.store.scan(), read_catalog(root), source, checked)
 

@@ -72,7 +72,7 @@ def save_status(root: DataRoot, status: SourceStatus) -> SourceStatus:
 
     A state that has not changed keeps the time at which it began.
     """
-    previous = source_status.load(root).get(status.service)
+    previous = source_status.load(root, status.service)
     if previous and previous.state == status.state != "unreachable":
         status = status.model_copy(update={"since": previous.since})
     if status != previous:
