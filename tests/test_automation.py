@@ -16,6 +16,7 @@ from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline, PipelineError, Run
 from taxi_platform.sample import write_sample
 
+from .backfills import launch_backfill, wait_for_backfill
 from .waiting import wait_for
 
 pytestmark = pytest.mark.system
@@ -295,30 +296,14 @@ def stale_statuses(pipeline: Pipeline) -> dict[str, str]:
 
 def backfill(pipeline: Pipeline, months: MonthRange) -> None:
     """Load months by a backfill, as the UI does; wait for its run."""
-    backfill_id = pipeline.graphql.ask(
-        """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(
-              backfillParams: $params) { ... on LaunchBackfillSuccess { backfillId } } }""",
-        params={
-            "assetSelection": [{"path": ["taxi_trips_file"]}, {"path": ["taxi_trips"]}],
-            "partitionNames": [month.isoformat() for month in months.months],
-        },
-    )["launchPartitionBackfill"]["backfillId"]
+    backfill_id = launch_backfill(pipeline.graphql, [month.isoformat() for month in months.months])
     (run_id,) = wait_for(
         lambda: pipeline.graphql.runs_of_backfill(backfill_id), "the run of the backfill"
     )
     pipeline.run(Run("36 months", run_id))
     # Until Dagster has closed the backfill, automation waits for its months.
-    wait_for(lambda: status_of(pipeline, backfill_id) == "COMPLETED_SUCCESS", "its end")
-
-
-def status_of(pipeline: Pipeline, backfill_id: str) -> str:
-    return str(
-        pipeline.graphql.ask(
-            """query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
-                ... on PartitionBackfill { status } } }""",
-            id=backfill_id,
-        )["partitionBackfillOrError"]["status"]
-    )
+    found = wait_for_backfill(pipeline.graphql, backfill_id)
+    assert found["status"] == "COMPLETED_SUCCESS", found["error"]
 
 
 def test_backfill_of_36_months_is_one_run_and_starts_two(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.console import Console
 from taxi_platform.instance import Instance, InstanceError
 from taxi_platform.status import show
 from taxi_platform.workspace import locations
+from tests.backfills import launch_backfill, wait_for_backfill
 from tests.conftest import Platform
 from tests.waiting import wait_for, wait_for_status
 
@@ -115,26 +115,9 @@ def test_definitions_have_their_fixed_names(platform: Platform) -> None:
 
 def test_backfill_of_three_months_is_one_run(platform: Platform) -> None:
     graphql = platform.instance.graphql
-    backfill = graphql.ask(
-        """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(
-              backfillParams: $params) { __typename
-              ... on LaunchBackfillSuccess { backfillId }
-              ... on PythonError { message } } }""",
-        params={
-            "assetSelection": [{"path": ["taxi_trips_file"]}, {"path": ["taxi_trips"]}],
-            "partitionNames": MONTHS,
-        },
-    )["launchPartitionBackfill"]["backfillId"]
-
-    def finished() -> dict[str, Any] | None:
-        found = graphql.ask(
-            """query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
-                  ... on PartitionBackfill { status runs { runId status } } } }""",
-            id=backfill,
-        )["partitionBackfillOrError"]
-        return found if found["status"].startswith("COMPLETED") else None
-
-    runs = wait_for(finished, "the end of the backfill")["runs"]
+    found = wait_for_backfill(graphql, launch_backfill(graphql, MONTHS))
+    assert found["status"] == "COMPLETED_SUCCESS"
+    runs = found["runs"]
     assert [run["status"] for run in runs] == ["SUCCESS"]
     events = list(graphql.materializations(runs[0]["runId"]))
     assert sorted((e.asset, e.partition) for e in events) == sorted(

@@ -18,6 +18,7 @@ from taxi_platform.problems import failed_checks
 from taxi_platform.sample import write_sample
 from taxi_platform.status import show
 from taxi_platform.workspace import Location, locations
+from tests.backfills import launch_backfill
 from tests.waiting import wait_for, wait_for_status
 
 pytestmark = pytest.mark.system
@@ -211,14 +212,7 @@ def test_every_run_is_tagged_with_its_code_location(
     ) as instance:
         graphql = instance.graphql
         graphql.launch("ingestion", JobSubset("__ASSET_JOB", ["taxi_zones_file", "taxi_zones"]))
-        graphql.ask(
-            """mutation ($params: LaunchBackfillParams!) {
-                launchPartitionBackfill(backfillParams: $params) { __typename } }""",
-            params={
-                "assetSelection": [{"path": ["taxi_trips_file"]}, {"path": ["taxi_trips"]}],
-                "partitionNames": [MONTH],
-            },
-        )
+        launch_backfill(graphql, [MONTH])
         requests = tmp_path / "data" / "requests"
         requests.mkdir(parents=True)
         (requests / "bronx.json").write_text(

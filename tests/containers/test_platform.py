@@ -4,12 +4,12 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import requests
 
 from taxi_platform.workspace import locations
+from tests.backfills import launch_backfill, wait_for_backfill
 from tests.containers.conftest import MONTHS, SAMPLE, Stack, command
 from tests.waiting import wait_for
 
@@ -73,6 +73,12 @@ def test_image_holds_the_code_of_one_location_only(stack: Stack) -> None:
         stack.python("adhoc_reports", "import importlib.util as u; print(u.find_spec('geopandas'))")
         == "None\n"
     )
+
+
+def test_locations_in_images_set_up_the_garbage_collector(stack: Stack) -> None:
+    for location in locations():
+        code = f"import gc, {location.module}; print(gc.get_threshold()[0])"
+        assert stack.python(location.name, code) == "50000\n"
 
 
 def test_containers_are_not_root_and_read_only(stack: Stack) -> None:
@@ -236,15 +242,7 @@ def test_alert_for_location_that_does_not_start_and_others_load(
 
 
 def test_backfill_completes_after_a_restart_of_all_services(stack: Stack) -> None:
-    started = stack.graphql.ask(
-        """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(
-              backfillParams: $params) { __typename
-              ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
-        params={
-            "assetSelection": [{"path": ["taxi_trips_file"]}, {"path": ["taxi_trips"]}],
-            "partitionNames": [month.isoformat() for month in MONTHS.months],
-        },
-    )["launchPartitionBackfill"]["backfillId"]
+    started = launch_backfill(stack.graphql, [month.isoformat() for month in MONTHS.months])
     (run,) = wait_for(lambda: stack.graphql.runs_of_backfill(started), what="the backfill's run")
     wait_for(lambda: stack.graphql.run_status(run) == "STARTED", what="the start of the run")
     # As a restart of the machine: a run is killed, and nothing tries it again until all is up.
@@ -257,16 +255,7 @@ def test_backfill_completes_after_a_restart_of_all_services(stack: Stack) -> Non
     stack.compose("up", "--detach", "--wait")
     stack.wait_for_locations()
 
-    def backfill() -> dict[str, Any]:
-        found = stack.graphql.ask(
-            """query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
-                  ... on PartitionBackfill { status error { message causes { message } } } } }""",
-            id=started,
-        )["partitionBackfillOrError"]
-        going = ("REQUESTED", "IN_PROGRESS", "FAILING")
-        return found if found["status"] not in going else {}
-
-    found = wait_for(backfill, seconds=400, what="the end of the backfill")
+    found = wait_for_backfill(stack.graphql, started, seconds=400)
     runs = {
         each: (stack.graphql.run_status(each), stack.graphql.run_failure(each))
         for each in stack.graphql.runs_of_backfill(started)
