@@ -1,8 +1,8 @@
-"""Takes the pictures of the README and the docs from a real instance with the data of `make demo`.
+"""Takes the pictures of the README and the docs from a real instance with the sample of the demo.
 
     .venv/bin/python docs/pictures.py
 
-Needs Chromium (`apt-get install chromium`) and the data of `make demo EXIT=1`.
+Needs Chromium (`apt-get install chromium`).
 """
 
 import shutil
@@ -22,11 +22,11 @@ OUTPUTS = ("manhattan_map.png", f"{demo.REPORT}.png")
 
 def main() -> None:
     """Run the demo, and take all pictures."""
-    data = ROOT / "data" / "demo"
-    demo.make_sample(data, 300_000, Console())
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory() as folder:
+        home, data = Path(folder, "home"), Path(folder, "data")
+        demo.make_sample(data, 300_000, Console())
         settings = demo.environment(data)
-        with Instance(Path(home), portal_port=free_port(), environment=settings) as instance:
+        with Instance(home, portal_port=free_port(), environment=settings) as instance:
             demo.run(instance, data, Console())
             with sync_playwright() as browsers:
                 browser = browsers.chromium.launch(executable_path=shutil.which("chromium"))
@@ -38,15 +38,14 @@ def main() -> None:
                 plots(page, instance.url)
                 portal(browser, str(instance.portal_url), data)
                 browser.close()
-    for name in OUTPUTS:
-        shutil.copyfile(data / "outputs" / name, PICTURES / name)
+        for name in OUTPUTS:
+            shutil.copyfile(data / "outputs" / name, PICTURES / name)
 
 
 def lineage(page: Page, url: str) -> None:
     """The assets of all locations in one graph."""
-    page.set_viewport_size(
-        {"width": 2300, "height": 1240}
-    )  # wide enough to show the texts of nodes
+    # Large enough to show all nodes with their texts.
+    page.set_viewport_size({"width": 2300, "height": 1720})
     page.goto(f"{url}/asset-groups")
     page.get_by_text("Hide navigation").click()
     page.wait_for_timeout(6000)
@@ -105,13 +104,12 @@ def portal(browser: Browser, url: str, data: Path) -> None:
     page.set_viewport_size({"width": 1100, "height": 860})
     page.goto(url)
     page.screenshot(path=PICTURES / "portal_ask.png", full_page=True)
-    rejected = data / "requests" / "by hand.json"
-    rejected.write_text('{"borough": "Atlantis", "start_date": "2023-01-10"}')
+    (data / "requests" / "by hand.json").write_text(
+        '{"borough": "Atlantis", "start_date": "2023-01-10"}'
+    )
     page.wait_for_timeout(15_000)
     page.goto(f"{url}/reports")
     page.screenshot(path=PICTURES / "portal_find.png", full_page=True)
-    for file in (rejected, data / "outputs" / "by hand.json"):
-        file.unlink(missing_ok=True)
     phone = browser.new_context(
         viewport={"width": 390, "height": 860}, color_scheme="dark", device_scale_factor=2
     ).new_page()

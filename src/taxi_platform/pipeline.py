@@ -97,19 +97,21 @@ class Pipeline:
         one tick since the load, and `quiet_ticks` without a request since the last of the runs.
         """
         followed: set[str] = set()
-        needed = max(1, quiet_ticks)
+        quiet_since = ended
         with self.console.status("waiting for analytics' automation"):
             while True:
                 ticks = self.graphql.ticks_since("analytics", AUTOMATION, began)
                 requested = {each for tick in ticks for each in tick.requested} - followed
-                if not requested and sum(tick.timestamp > ended for tick in ticks) >= needed:
-                    return
                 if requested:
-                    self._follow(requested, ended)
+                    self._follow(requested, quiet_since)
                     followed |= requested
-                    ended, needed = time.time(), quiet_ticks
-                else:
-                    self._wait(ended, f"{AUTOMATION} has had no tick")
+                    quiet_since = time.time()
+                    continue
+                has_seen_load = any(tick.timestamp > ended for tick in ticks)
+                quiet = sum(tick.timestamp > quiet_since for tick in ticks)
+                if has_seen_load and quiet >= quiet_ticks:
+                    return
+                self._wait(quiet_since, f"{AUTOMATION} has had no tick")
 
     def _follow(self, requested: set[str], ended: float) -> None:
         """Watch requested runs, and the runs of requested backfills."""
