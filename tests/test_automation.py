@@ -111,9 +111,10 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
         *("taxi_trips_file", "taxi_trips", "taxi_zones_file", "taxi_zones"),
         *("trips_by_week", "manhattan_stats", "manhattan_map"),
     }
-    assert len({(m.asset, m.partition) for m in pipeline.materialized}) == len(
-        pipeline.materialized
-    )
+    # Dagster counts a load that ends during an evaluation in that evaluation and in the next one:
+    # what depends on all months may be materialized twice, what has partitions never is.
+    partitioned = [(m.asset, m.partition) for m in pipeline.materialized if m.partition]
+    assert len(set(partitioned)) == len(partitioned)
 
     before = written_weeks(tmp_path)
     pipeline.materialized.clear()
