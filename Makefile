@@ -69,7 +69,7 @@ test-system: setup ## Tests on started instances: daemon, sensors, backfills, al
 	@$(PYTEST) -n 4 --dist loadgroup --no-loadscope-reorder -m "system and not browser" tests --ignore tests/containers
 
 test-browser: setup ## Tests of the UI and the portal in Chromium
-	@$(PYTEST) -m browser tests --ignore tests/containers
+	@$(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder -m browser tests --ignore tests/containers
 
 test-containers: setup ## Tests of images, deploys, networks and backups, on a Docker Engine with Compose
 	@$(PYTEST) tests/containers
