@@ -15,6 +15,9 @@ from taxi_platform.graphql import JobSubset
 from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline, PipelineError, Run
 from taxi_platform.sample import write_sample
+from taxi_shared import tables
+from taxi_shared.lake import Lake
+from taxi_shared.storage import DataRoot
 
 from .backfills import launch_backfill, wait_for_backfill
 from .waiting import wait_for
@@ -146,8 +149,8 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
 
     # Invalid zones: the check blocks them, and the previous zones stay.
     pipeline.materialized.clear()
-    zones = tmp_path / "data" / "staging" / "zones" / "zones.parquet"
-    kept = zones.read_bytes()
+    lake = Lake(DataRoot.at(str(tmp_path / "data")))
+    kept = lake.snapshot().versions(tables.ZONES)
     with (source / "misc" / "taxi_zones.csv").open("a") as file:
         file.write("999,0,MULTIPOLYGON EMPTY,0,Nowhere,999,Manhattan,true\n")
     began = time.time()
@@ -160,7 +163,7 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
         )
     follow(pipeline, began)
     assert [m.asset for m in pipeline.materialized] == ["taxi_zones_file"]
-    assert zones.read_bytes() == kept
+    assert lake.snapshot().versions(tables.ZONES) == kept
     (check,) = pipeline.graphql.ask(
         """{ assetCheckExecutions(assetKey: {path: ["taxi_zones"]}, checkName: "no_zone_twice",
               limit: 1) { status evaluation { severity description } } }"""

@@ -25,6 +25,9 @@ from taxi_platform.instance import Instance, InstanceError, free_port
 from taxi_platform.pipeline import Pipeline
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import locations
+from taxi_shared.lake import Lake
+from taxi_shared.storage import DataRoot
+from taxi_shared.tables import TRIPS
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.browser
@@ -268,7 +271,7 @@ def test_days_of_a_month_that_is_not_there_cannot_be_sent(site: Site, page: Page
 def test_a_run_that_failed_says_why_in_plain_words_and_is_tried_again(
     site: Site, page: Page
 ) -> None:
-    (march,) = (site.data / "staging" / "trips").glob("partition_date=2023-03*/*.parquet")
+    march = Lake(DataRoot.at(str(site.data))).snapshot().files(TRIPS)["2023-03-01"].path
     whole = march.read_bytes()
     march.write_bytes(b"damaged" * 100)
     try:

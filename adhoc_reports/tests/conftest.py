@@ -21,6 +21,7 @@ from taxi_shared.lake import Lake, Rows
 from taxi_shared.ranges import LOCATION_TAG
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
+from taxi_testing.lakes import Month
 
 Trip = tuple[int | None, datetime | None]
 """Pickup zone and pickup time."""
@@ -81,26 +82,14 @@ def write_trips(lake: Lake, month: str, trips: Sequence[Trip], publisher: str = 
         if column.name in ("pickup_date", "num_trips", "num_unknown_pickup_zones")
     )
     with duckdb.connect() as con:
-        lake.write(
-            con,
-            TRIPS,
-            Rows(
-                f"SELECT *, {derived} FROM (SELECT UNNEST($zones)::INTEGER AS pickup_zone_id, "
-                "UNNEST($times)::TIMESTAMP AS pickup_datetime)",
-                {"zones": [zone for zone, _ in trips], "times": [time for _, time in trips]},
-                publisher=publisher,
-            ),
-            month,
+        rows = Rows(
+            f"SELECT *, {derived} FROM (SELECT UNNEST($zones)::INTEGER AS pickup_zone_id, "
+            "UNNEST($times)::TIMESTAMP AS pickup_datetime)",
+            {"zones": [zone for zone, _ in trips], "times": [time for _, time in trips]},
+            publisher=publisher,
         )
-        lake.write(
-            con,
-            TRIP_DAYS,
-            Rows(
-                f"SELECT {days} FROM read_parquet($file) GROUP BY pickup_date",
-                {"file": str(lake.file(TRIPS, month))},
-            ),
-            month,
-        )
+        days = f"SELECT {days} FROM read_parquet($file) GROUP BY pickup_date"
+        Month(month, rows, days).write(con, lake)
 
 
 @dataclass

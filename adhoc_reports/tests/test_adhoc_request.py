@@ -3,7 +3,7 @@
 import base64
 import csv
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,8 @@ def test_outcome_has_the_numbers_and_what_they_cover(loaded: Intake, lake: Lake)
         ("2023-01-01", 4),
         ("2023-02-01", 2),
     ]
-    file = lake.file(TRIPS, "2023-01-01").stat().st_mtime
-    assert report.coverage.months[0].loaded == datetime.fromtimestamp(int(file), UTC)
+    file = lake.snapshot().files(TRIPS)["2023-01-01"]
+    assert report.coverage.months[0].loaded == file.modified.replace(microsecond=0)
     assert [(each.reason, each.trips) for each in report.coverage.exclusions] == [
         ("Picked up elsewhere than in Manhattan.", 1),
         ("Picked up in a zone that is unknown or outside New York.", 2),
@@ -211,8 +211,8 @@ def test_interrupted_run_is_recorded(loaded: Intake, monkeypatch: pytest.MonkeyP
 
 
 def test_damaged_file_of_trips_is_named(loaded: Intake) -> None:
-    (file,) = Lake(loaded.root).files(TRIPS)[:1]
-    file.write_bytes(b"damaged")
+    file, *_ = Lake(loaded.root).snapshot().files(TRIPS).values()
+    file.path.write_bytes(b"damaged")
     assert not run(loaded).success
     outcome = loaded.outcome("jan")
     assert outcome.reason.startswith("A file of the trips is damaged.")

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import duckdb
 
 from taxi_shared.lake import Lake, Rows
-from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
+from taxi_shared.tables import TRIPS, ZONES
+from taxi_testing.lakes import Month
 
 ISLANDS = "Governor's Island/Ellis Island/Liberty Island"
 
@@ -35,18 +36,12 @@ def write_month(lake: Lake, month: str, trips: list[Trip], publisher: str = "") 
         "FROM (SELECT UNNEST($trips) AS t)) ORDER BY pickup_datetime"
     )
     with duckdb.connect() as con:
-        parameters = {"trips": [t._asdict() for t in trips]}
-        lake.write(con, TRIPS, Rows(query, parameters, publisher=publisher), month)
-        lake.write(
-            con,
-            TRIP_DAYS,
-            Rows(
-                "SELECT pickup_date, count(*) AS num_trips, coalesce(sum(total_amount), 0) AS "
-                "total_amount FROM read_parquet($file) GROUP BY 1",
-                {"file": str(lake.file(TRIPS, month))},
-            ),
-            month,
+        rows = Rows(query, {"trips": [t._asdict() for t in trips]}, publisher=publisher)
+        days = (
+            "SELECT pickup_date, count(*) AS num_trips, coalesce(sum(total_amount), 0) AS "
+            "total_amount FROM read_parquet($file) GROUP BY 1"
         )
+        Month(month, rows, days).write(con, lake)
 
 
 def write_zones(

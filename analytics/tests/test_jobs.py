@@ -15,8 +15,8 @@ from taxi_shared.lake import Lake, Rows
 from taxi_shared.partitions import monthly
 from taxi_shared.partitions import weekly as weekly_partitions
 from taxi_shared.ranges import range_tags
-from taxi_shared.tables import TRIP_DAYS
 from taxi_shared.versions import DATA_VERSION
+from taxi_testing.lakes import Month
 
 MONDAY = datetime(2019, 3, 11, tzinfo=UTC)
 
@@ -303,12 +303,13 @@ EXTREME_DAYS = (
 
 def write_extreme_days(lake: Lake, month: str, days: tuple[str, ...]) -> None:
     """Days of a month's file as an old lake has them, loaded before such pickups were rejected."""
-    query = (
-        "SELECT CAST(UNNEST($days) AS DATE) AS pickup_date, CAST(1 AS BIGINT) AS num_trips, "
-        "CAST(10 AS DECIMAL(18,2)) AS total_amount"
+    trips = Rows("SELECT CAST(UNNEST($days) AS DATE) AS pickup_date", {"days": list(days)})
+    counted = (
+        "SELECT pickup_date, CAST(1 AS BIGINT) AS num_trips, CAST(10 AS DECIMAL(18,2)) AS "
+        "total_amount FROM read_parquet($file)"
     )
     with duckdb.connect() as con:
-        lake.write(con, TRIP_DAYS, Rows(query, {"days": list(days)}), month)
+        Month(month, trips, counted).write(con, lake)
 
 
 def test_extreme_pickup_dates_do_not_stop_automation(weeks: Weeks) -> None:

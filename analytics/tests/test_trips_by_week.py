@@ -10,7 +10,7 @@ from analytics.definitions import defs
 from taxi_shared import keys, storage
 from taxi_shared.lake import Lake, Rows
 from taxi_shared.ranges import range_tags
-from taxi_shared.tables import GREEN_TRIPS, TRIP_DAYS, ZONES
+from taxi_shared.tables import TRIP_DAYS, TRIPS
 
 WEEKS = [
     "2018-12-30", "2019-01-06", "2019-01-13", "2019-01-20",
@@ -179,8 +179,9 @@ def test_extreme_pickups_count_in_no_week(loaded: Lake) -> None:
 
 
 def test_damaged_file_of_another_table_does_not_matter(loaded: Lake) -> None:
-    for table in (ZONES, GREEN_TRIPS):
-        storage.write_bytes(loaded.file(table, "2019-01-01"), b"PAR1 damaged")
+    storage.write_bytes(loaded.root.staging / "zones" / "zones.parquet", b"PAR1 damaged")
+    green = loaded.root.staging / "green_trips" / "partition_date=2019-01-01"
+    storage.write_bytes(green / "green_trips.parquet", b"PAR1 damaged")
     make(WEEKS[0], WEEKS[-1])
     assert len(read_csv(loaded).splitlines()) == 1 + len(WEEKS)
 
@@ -202,10 +203,14 @@ def test_week_that_differs_from_its_days_fails_its_check(
         "CAST($amount AS DECIMAL(18,2)) AS total_amount"
     )
 
+    january = loaded.snapshot().files(TRIPS)["2019-01-01"]
+
     def check_with_days_of(trips: int, amount: Decimal) -> dg.AssetCheckEvaluation:
         counted = {"trips": trips - strays, "amount": str(amount - their_amount)}
-        with duckdb.connect() as con:
-            loaded.write(con, TRIP_DAYS, Rows(query, counted), "2019-01-01")
+        same = Rows("FROM read_parquet($file)", {"file": str(january.path)})
+        with duckdb.connect() as con, loaded.replacement([TRIPS, TRIP_DAYS], "2019-01-01") as new:
+            new.write(con, TRIPS, same)
+            new.write(con, TRIP_DAYS, Rows(query, counted))
         return check()
 
     assert check_with_days_of(trips, amount).passed

@@ -15,6 +15,7 @@ from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Rows
 from taxi_shared.tables import TRIP_DAYS
+from taxi_testing.lakes import Month
 
 
 def months_with(**trips: int) -> dict[str, Counts]:
@@ -100,18 +101,19 @@ def test_totals_are_known_up_to_one_in_ten(unknown: int, fails: bool) -> None:
 
 def test_months_of_an_older_release_have_no_finding(tmp_path: Path) -> None:
     database = LakeDatabase(data_root=str(tmp_path))
-    query = "SELECT DATE '2023-01-31' AS pickup_date, 5 AS num_trips"
+    trips = Rows("SELECT DATE '2023-01-31' AS pickup_date FROM range(5)")
     with database.get_connection() as con:
-        database.lake.write(con, TRIP_DAYS, Rows(query), "2023-01-01")
-        database.lake.write(con, TRIP_DAYS, Rows(query), "2023-02-01")
+        Month("2023-01-01", trips).write(con, database.lake)
+        Month("2023-02-01", trips).write(con, database.lake)
     with database.get_connection() as con:
         assert checks.counts_by_month(con, TRIP_DAYS) == {
             "2023-01-01": Counts(5, 0, 0, 0),
             "2023-02-01": Counts(5, 5, 0, 0),
         }
     with database.get_connection() as con:
-        query += ", 4 AS num_unknown_totals"
-        database.lake.write(con, TRIP_DAYS, Rows(query), "2023-02-01")
+        days = "SELECT any_value(pickup_date) AS pickup_date, count(*) AS num_trips, 4 AS "
+        days += "num_unknown_totals FROM read_parquet($file)"
+        Month("2023-02-01", trips, days).write(con, database.lake)
     with database.get_connection() as con:
         months = checks.counts_by_month(con, TRIP_DAYS)
     found = [checks.too_many_unknown_totals(month, months) is not None for month in sorted(months)]
@@ -167,13 +169,13 @@ def test_up_to_date_checks_each_table_on_its_own(
 ) -> None:
     monkeypatch.setenv("TAXI_START_DATE", "2023-01-01")
     monkeypatch.setenv("TAXI_END_DATE", "2023-02-01")
-    months = tmp_path / "staging" / "trips" / "partition_date=2023-01-01"
-    months.mkdir(parents=True)
-    (months / "trips.parquet").touch()
+    database = LakeDatabase(data_root=str(tmp_path))
+    with database.get_connection() as con:
+        Month("2023-01-01", Rows("SELECT 1 AS vendor_id")).write(con, database.lake)
     checks_alone = dg.Definitions(
         asset_checks=[*map(up_to_date, SERVICES)],
         jobs=[dg.define_asset_job("checks", dg.AssetSelection.all_asset_checks())],
-        resources={"database": LakeDatabase(data_root=str(tmp_path))},
+        resources={"database": database},
     )
     result = checks_alone.resolve_job_def("checks").execute_in_process(instance=instance)
     assert {e.asset_key: e.passed for e in result.get_asset_check_evaluations()} == {

@@ -42,8 +42,8 @@ def test_files_have_the_promised_columns_and_types(lake: Lake) -> None:
     tables = {table.name: table for table in TABLES}
     for use in CONTRACTS:
         for name, columns in use.tables.items():
-            (file,) = lake.files(tables[name])
-            found = types_in(str(file))
+            (file,) = lake.snapshot().files(tables[name]).values()
+            found = types_in(str(file.path))
             assert {c: found.get(c) for c in columns} == columns, f"{use.user}, {name}"
 
 

@@ -1,6 +1,7 @@
 """A month becomes visible as a whole or not at all; an implausible file keeps the old rows."""
 
 import threading
+from collections.abc import Mapping
 from datetime import date
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -9,6 +10,7 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 import pytest
+from upath import UPath
 
 from ingestion.defs.trip_report import TripReport
 from ingestion.defs.trips import YELLOW
@@ -19,7 +21,8 @@ from taxi_shared import keys, provenance
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, Replacement
 from taxi_shared.partitions import monthly
-from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES, Table
+from taxi_shared.table_log import LakeFile, TableLog
+from taxi_shared.tables import TRIP_DAYS, TRIPS, Table
 
 from .conftest import Publisher, body
 from .layouts import yellow
@@ -79,10 +82,10 @@ def test_accepted_month_is_not_refused_again(ingestion: Ingestion) -> None:
     publish_without_trips(ingestion)
     assert ingestion.run(JANUARY, JANUARY, accept_months=["2023-01"]).success
     assert both_tables(ingestion) == ({}, {})
-    assert lake(ingestion).versions(TRIPS).keys() == {JANUARY}
-    lake(ingestion).file(TRIP_DAYS, JANUARY).unlink()  # so that the month is written again
+    assert lake(ingestion).snapshot().versions(TRIPS).keys() == {JANUARY}
+    path_of(ingestion, TRIP_DAYS).unlink()  # so that the month is written again
     assert ingestion.run(JANUARY, JANUARY).success
-    assert lake(ingestion).versions(TRIP_DAYS).keys() == {JANUARY}
+    assert lake(ingestion).snapshot().versions(TRIP_DAYS).keys() == {JANUARY}
 
 
 def test_only_months_of_the_run_can_be_accepted(ingestion: Ingestion) -> None:
@@ -142,20 +145,28 @@ def test_failed_days_keep_previous_trips_and_days(
         result = ingestion.run(JANUARY, JANUARY)
     assert "Date out of range" in failure(result)
     assert both_tables(ingestion) == ({JANUARY: 3}, {JANUARY: 3})
-    assert not list(ingestion.root.rglob("*.partial"))
+    assert len(list((ingestion.root / "staging" / "trips").rglob("*.parquet"))) == 1
     assert ingestion.run(JANUARY, JANUARY).success
     assert both_tables(ingestion) == ({JANUARY: 2}, {JANUARY: 2})
 
 
-def test_trips_and_days_of_two_loads_are_repaired(ingestion: Ingestion) -> None:
+def test_load_that_ends_between_its_commits_is_repaired(
+    ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success
-    days = lake(ingestion).file(TRIP_DAYS, JANUARY)
-    before = days.read_bytes()
     ingestion.publish(JANUARY, rows=2)
-    assert ingestion.run(JANUARY, JANUARY).success
-    days.write_bytes(before)  # as if the process had ended between the two moves
-    assert both_tables(ingestion) == ({JANUARY: 2}, {JANUARY: 3})
+    commit = TableLog.commit
+
+    def end_before_trips(log: TableLog, file: LakeFile, details: Mapping[str, str]) -> int:
+        if log.table == TRIPS:
+            raise MemoryError
+        return commit(log, file, details)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TableLog, "commit", end_before_trips)
+        assert not ingestion.run(JANUARY, JANUARY).success
+    assert both_tables(ingestion) == ({JANUARY: 3}, {JANUARY: 3})
     assert ingestion.run(JANUARY, JANUARY).success
     assert both_tables(ingestion) == ({JANUARY: 2}, {JANUARY: 2})
 
@@ -182,18 +193,18 @@ def test_damaged_lake_file_is_written_again(
 ) -> None:
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success
-    file = lake(ingestion).file(table, JANUARY)
+    file = path_of(ingestion, table)
     good = file.read_bytes()
     bad = bytearray(good)
     bad[damage] = bytes(len(good[damage]))
     file.write_bytes(bytes(bad) if damage.start else b"")
     assert ingestion.run(JANUARY, JANUARY).success
-    assert file.read_bytes() == good
+    assert path_of(ingestion, table).read_bytes() == good
 
 
 def test_damaged_zones_do_not_stop_months_with_zones(ingestion: Ingestion) -> None:
     ingestion.publish(JANUARY)
-    zones = lake(ingestion).file(ZONES)
+    zones = lake(ingestion).root.staging / "zones" / "zones.parquet"
     zones.parent.mkdir(parents=True)
     zones.write_bytes(b"PAR1")
     result = ingestion.run(JANUARY, JANUARY)
@@ -209,9 +220,14 @@ def test_full_disk_names_the_folder(ingestion: Ingestion, monkeypatch: pytest.Mo
         raise duckdb.IOException(text)
 
     monkeypatch.setattr(Replacement, "write", write)
-    folder = lake(ingestion).file(TRIPS, JANUARY).parent
+    folder = lake(ingestion).root.staging / "trips" / f"partition_date={JANUARY}"
     text = failure(ingestion.run(JANUARY, JANUARY))
     assert f"2023-01 was not loaded: no space left on {folder}" in text
+
+
+def path_of(ingestion: Ingestion, table: Table) -> UPath:
+    """The path of January's file."""
+    return lake(ingestion).snapshot().files(table)[JANUARY].path
 
 
 def months_in_progress(instance: dg.DagsterInstance) -> bool:
@@ -276,7 +292,7 @@ def test_run_that_ends_early_has_recorded_its_months(
 def sources(ingestion: Ingestion) -> tuple[list[str], list[str]]:
     """The publishers that the lake names for trips and for days."""
     with duckdb.connect() as con:
-        of = lake(ingestion).publishers
+        of = lake(ingestion).snapshot().publishers
         return of(con, TRIPS), of(con, TRIP_DAYS)
 
 

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from upath import UPath
 
 from taxi_shared import provenance
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import DamagedLakeFile, Rows
-from taxi_shared.tables import TABLES, TRIP_DAYS, TRIPS, ZONES, Column
+from taxi_shared.tables import TABLES, TRIP_DAYS, TRIPS, ZONES, Column, Table
+from taxi_testing.lakes import Month
 
 JANUARY, FEBRUARY = "2023-01-01", "2023-02-01"
 
@@ -24,18 +26,21 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> LakeDatabase:
 
 def write_days(database: LakeDatabase, partition: str, *days: str) -> None:
     """Write one trip per day as the file of a month."""
-    with database.get_connection() as con:
-        for table, columns in ((TRIPS, "pickup_date"), (TRIP_DAYS, "pickup_date, 1 AS num_trips")):
-            database.lake.write(
-                con,
-                table,
-                Rows(
-                    f"SELECT {columns} FROM (SELECT UNNEST($days)::DATE AS pickup_date)",
-                    {"days": list(days)},
-                    fingerprint="made by hand",
-                ),
-                partition,
-            )
+    query = "SELECT UNNEST($days)::DATE AS pickup_date"
+    rows = Rows(query, {"days": list(days)}, fingerprint="made by hand")
+    with database.get_connection(tables=[]) as con:
+        Month(partition, rows).write(con, database.lake)
+
+
+def write_vendor(database: LakeDatabase, partition: str, columns: str = "1 AS vendor_id") -> None:
+    """Write one trip without a time as the file of a month."""
+    with database.get_connection(tables=[]) as con:
+        Month(partition, Rows(f"SELECT {columns}")).write(con, database.lake)
+
+
+def path_of(database: LakeDatabase, table: Table, partition: str) -> UPath:
+    """The path of a month's file."""
+    return database.lake.snapshot().files(table)[partition].path
 
 
 def days(
@@ -68,7 +73,7 @@ def test_stray_trip_is_found_without_opening_other_files(database: LakeDatabase)
     write_days(database, FEBRUARY, "2023-01-31", "2023-02-05")
     write_days(database, "2023-03-01", "2023-03-05")
     # The file of March is damaged: opening it fails.
-    database.lake.file(TRIPS, "2023-03-01").write_bytes(b"PAR1")
+    path_of(database, TRIPS, "2023-03-01").write_bytes(b"PAR1")
     found = days(database, (date(2023, 1, 29), date(2023, 2, 5)))
     assert found == [(FEBRUARY, "2023-01-31"), (FEBRUARY, "2023-02-05")]
     with pytest.raises(duckdb.Error):
@@ -79,11 +84,11 @@ def test_stray_trip_is_found_without_opening_other_files(database: LakeDatabase)
 
 def test_failed_write_keeps_the_partition(database: LakeDatabase) -> None:
     write_days(database, JANUARY, "2023-01-05")
-    with database.get_connection() as con, pytest.raises(duckdb.Error):
-        database.lake.write(con, TRIPS, Rows("SELECT CAST('x' AS DATE) AS pickup_date"), JANUARY)
+    file = path_of(database, TRIPS, JANUARY)
+    with pytest.raises(duckdb.Error):
+        write_vendor(database, JANUARY, "CAST('x' AS DATE) AS pickup_date")
     assert days(database) == [(JANUARY, "2023-01-05")]
-    folder = database.lake.file(TRIPS, JANUARY).parent
-    assert [path.name for path in folder.iterdir()] == ["trips.parquet"]
+    assert list(file.parent.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("partitions", [(JANUARY, FEBRUARY), (FEBRUARY, JANUARY)])
@@ -91,10 +96,8 @@ def test_file_without_a_new_column_is_read_with_nulls(
     database: LakeDatabase, partitions: tuple[str, str]
 ) -> None:
     earlier, later = partitions
-    with database.get_connection() as con:
-        database.lake.write(con, TRIPS, Rows("SELECT 1 AS vendor_id"), earlier)
-        query = "SELECT 'app' AS request_source, 2 AS vendor_id, 3 AS of_no_table"
-        database.lake.write(con, TRIPS, Rows(query), later)
+    write_vendor(database, earlier)
+    write_vendor(database, later, "'app' AS request_source, 2 AS vendor_id, 3 AS of_no_table")
     published = database.publish()
     everything = "SELECT * EXCLUDE partition_date FROM trips ORDER BY vendor_id"
     with database.get_connection() as con:
@@ -109,27 +112,29 @@ def test_file_without_a_new_column_is_read_with_nulls(
 
 def test_fingerprint_stays_with_its_file(database: LakeDatabase) -> None:
     write_days(database, JANUARY, "2023-01-05")
+    lake = database.lake.snapshot()
     with database.get_connection() as con:
-        assert database.lake.fingerprint(con, TRIPS, JANUARY) == "made by hand"
-        assert database.lake.fingerprint(con, TRIPS, FEBRUARY) == ""
+        assert lake.fingerprint(con, TRIPS, JANUARY) == "made by hand"
+        assert lake.fingerprint(con, TRIPS, FEBRUARY) == ""
 
 
 def test_damaged_file_has_no_fingerprint_and_no_rows(tmp_path: Path) -> None:
     database = LakeDatabase(data_root=str(tmp_path))
     write_days(database, JANUARY, "2023-01-05")
-    database.lake.file(TRIPS, JANUARY).write_bytes(b"PAR1")
+    path_of(database, TRIPS, JANUARY).write_bytes(b"PAR1")
+    lake = database.lake.snapshot()
     with database.get_connection(tables=[]) as con:
-        assert database.lake.fingerprint(con, TRIPS, JANUARY) == ""
-        assert database.lake.rows(con, TRIPS, JANUARY) is None
-        assert database.lake.rows(con, TRIP_DAYS, JANUARY) == 1
+        assert lake.fingerprint(con, TRIPS, JANUARY) == ""
+        assert lake.rows(con, TRIPS, JANUARY) is None
+        assert lake.rows(con, TRIP_DAYS, JANUARY) == 1
 
 
 def test_view_over_a_damaged_file_names_it(tmp_path: Path) -> None:
     database = LakeDatabase(data_root=str(tmp_path))
     write_days(database, JANUARY, "2023-01-05")
     write_days(database, FEBRUARY, "2023-02-05")
-    database.lake.file(TRIPS, FEBRUARY).write_bytes(b"PAR1")
-    named = r"2023-02-01/trips.parquet is damaged .* materialize it again"
+    path_of(database, TRIPS, FEBRUARY).write_bytes(b"PAR1")
+    named = r"2023-02-01/trips-\w+.parquet is damaged .* materialize it again"
     with pytest.raises(DamagedLakeFile, match=named), database.get_connection():
         pass
 
@@ -186,8 +191,8 @@ def test_tables_of_a_partition_appear_together(database: LakeDatabase) -> None:
     replace_with_two_days(database)
     assert rows_of_tables(database) == [2, 2]
     for table in (TRIPS, TRIP_DAYS):
-        folder = database.lake.file(table, JANUARY).parent
-        assert [path.name for path in folder.iterdir()] == [f"{table.name}.parquet"]
+        # Readers may still have the file that was replaced; that of the failed load is gone.
+        assert len(list(path_of(database, table, JANUARY).parent.iterdir())) == 2
 
 
 # Folders that DuckDB takes for patterns or for partitions; S3 refuses some of the former.
@@ -206,35 +211,31 @@ FOLDERS = [
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_data_root_in_any_folder_keeps_its_columns(tmp_path: Path, folder: str) -> None:
     database = LakeDatabase(data_root=str(tmp_path / folder / "data"))
-    query = "SELECT 2 AS vendor_id, DATE '2023-01-05' AS pickup_date"
-    with database.get_connection() as con:
-        for month in (JANUARY, FEBRUARY):
-            database.lake.write(con, TRIPS, Rows(query), month)
+    columns = "2 AS vendor_id, DATE '2023-01-05' AS pickup_date"
+    for month in (JANUARY, FEBRUARY):
+        write_vendor(database, month, columns)
     expected = [(2, date(2023, 1, 5), date(2023, month, 1)) for month in (1, 2)]
     everything = "SELECT * FROM trips ORDER BY partition_date"
     with database.get_connection() as con:
         assert con.execute(everything).fetchall() == expected
     with duckdb.connect(str(database.publish()), read_only=True) as con:
         assert con.execute(everything).fetchall() == expected
-        with database.get_connection(tables=[]) as writer:
-            database.lake.write(writer, TRIPS, Rows(query), "2023-03-01")
-        assert con.execute("SELECT count(*) FROM trips").fetchone() == (3,)
+        write_vendor(database, "2023-03-01", columns)
+        assert con.execute(everything).fetchall() == expected  # the files of when it was published
 
 
 def test_root_on_s3_keeps_its_columns(s3_root: str) -> None:
     database = LakeDatabase(data_root=f"{s3_root}/vendor_id=7/partition_date=2001-01-01")
-    with database.get_connection(tables=[]) as con:
-        database.lake.write(con, TRIPS, Rows("SELECT 2 AS vendor_id"), JANUARY)
+    write_vendor(database, JANUARY, "2 AS vendor_id")
     with database.get_connection(tables=[TRIPS]) as con:
         assert con.execute("FROM trips").fetchall() == [(2, date(2023, 1, 1))]
 
 
 def test_filter_on_partition_opens_no_other_files(tmp_path: Path) -> None:
     database = LakeDatabase(data_root=str(tmp_path))
-    with database.get_connection() as con:
-        for month in (JANUARY, FEBRUARY, "2023-03-01"):
-            database.lake.write(con, TRIPS, Rows("SELECT 2 AS vendor_id"), month)
-        database.lake.create_views(con, tables=[TRIPS])
+    for month in (JANUARY, FEBRUARY, "2023-03-01"):
+        write_vendor(database, month)
+    with database.get_connection(tables=[TRIPS]) as con:
         for condition, files in (
             ("partition_date = DATE '2023-02-01'", 1),
             ("partition_date >= DATE '2023-02-01'", 2),
@@ -259,24 +260,23 @@ def test_column_is_required_in_its_months_only() -> None:
 
 
 def test_version_changes_with_the_file_only(database: LakeDatabase) -> None:
-    assert database.lake.versions(TRIP_DAYS) == {}
+    assert database.lake.snapshot().versions(TRIP_DAYS) == {}
     write_days(database, JANUARY, "2023-01-05")
     write_days(database, FEBRUARY, "2023-02-05")
-    before = database.lake.versions(TRIP_DAYS)
+    before = database.lake.snapshot().versions(TRIP_DAYS)
     assert before.keys() == {JANUARY, FEBRUARY}
     write_days(database, FEBRUARY, "2023-02-06")
-    after = database.lake.versions(TRIP_DAYS)
+    after = database.lake.snapshot().versions(TRIP_DAYS)
     assert after[JANUARY] == before[JANUARY]
     assert after[FEBRUARY] != before[FEBRUARY]
 
 
 def test_publishers_are_those_of_the_partitions(database: LakeDatabase) -> None:
-    lake = database.lake
     with database.get_connection() as con:
         for month, publisher in ((JANUARY, "TLC"), (FEBRUARY, "a mirror"), ("2023-03-01", "")):
-            query = "SELECT DATE '2023-01-01' AS pickup_date"
-            lake.write(con, TRIP_DAYS, Rows(query, publisher=publisher), month)
-
+            rows = Rows("SELECT DATE '2023-01-01' AS pickup_date", publisher=publisher)
+            Month(month, rows).write(con, database.lake)
+        lake = database.lake.snapshot()
         assert lake.publishers(con, TRIP_DAYS, [JANUARY]) == ["TLC"]
         assert lake.publishers(con, TRIP_DAYS, ["2023-04-01"]) == []
         assert lake.publishers(con, TRIP_DAYS) == ["TLC", "a mirror", provenance.UNKNOWN]

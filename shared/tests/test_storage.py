@@ -141,8 +141,8 @@ def test_refused_write_keeps_the_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "found"),
     [
-        *((f"s3://bucket/a{c}b", c) for c in "*?[]&\\\n"),
-        *((f"/data/a{c}b", c) for c in "\\\n"),
+        *((f"s3://bucket/a{c}b", c) for c in (*"*?[]&\\\n", "%2F")),
+        *((f"/data/a{c}b", c) for c in ("\\", "\n", "%20")),
     ],
 )
 def test_ambiguous_character_is_refused(address: str, found: str) -> None:

@@ -75,8 +75,9 @@ def slowed(stack: Stack, *runs: str) -> list[str]:
 def rows(stack: Stack, partition: str) -> str:
     code = f"""
 import duckdb
-files = "/data/staging/trips/partition_date={partition}/*.parquet"
-print(duckdb.sql(f"SELECT COUNT(*), SUM(total_amount) FROM '{{files}}'").fetchone())
+con = duckdb.connect("/data/staging/data.duckdb", read_only=True)
+query = "SELECT COUNT(*), SUM(total_amount) FROM trips WHERE partition_date = DATE '{partition}'"
+print(con.execute(query).fetchone())
 """
     return stack.python("ingestion", code)
 

@@ -75,6 +75,6 @@ def fill_lake(root: DataRoot, folder: Path) -> None:
     lake = Lake(DataRoot.at(str(folder)))
     write_zones(lake)
     write_trips(lake, "2023-01-01", [(4, datetime(2023, 1, 10, 8)), (7, None)])
-    for file in folder.rglob("*.parquet"):
+    for file in (path for path in folder.rglob("*") if path.is_file()):
         content = file.read_bytes()
         storage.write_bytes(root.base / file.relative_to(folder).as_posix(), content)

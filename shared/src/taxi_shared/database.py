@@ -14,7 +14,7 @@ from pydantic import Field
 from upath import UPath
 
 from taxi_shared import settings, storage
-from taxi_shared.lake import Lake, create_view
+from taxi_shared.lake import Lake, Snapshot, create_view
 from taxi_shared.run_config import SetByEnvironment
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES, Table
@@ -56,8 +56,11 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         pickup_dates: tuple[date, date] | None = None,
         tables: Sequence[Table] | None = None,
         options: Mapping[str, str | int] = MappingProxyType({}),
+        snapshot: Snapshot | None = None,
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open a connection with a view for every table of the lake, or for `tables`.
+
+        The views show the lake of one moment, that of `snapshot` or now.
 
         With `pickup_dates` (first day, day after the last), `trips` skips files without pickups on
         those days. `options` are settings of DuckDB for this connection, whose configuration is
@@ -67,7 +70,7 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
             TemporaryDirectory(prefix=storage.SPILL_PREFIX) as spill,
             self._connect(self.database, spill, options) as con,
         ):
-            self.lake.create_views(con, pickup_dates, tables)
+            (snapshot or self.lake.snapshot()).create_views(con, pickup_dates, tables)
             yield con
 
     def publish(self) -> UPath:
@@ -82,16 +85,22 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
             if address
             else lake.root.staging / "data.duckdb"
         )
-        with (
-            TemporaryDirectory(prefix=storage.SPILL_PREFIX) as folder,
-            self._connect(f"{folder}/data.duckdb", folder) as con,
-        ):
-            for table in TABLES:
-                if lake.files(table):
-                    create_view(con, table, lake.pattern(table))
-            con.close()
-            storage.write_bytes(path, Path(f"{folder}/data.duckdb").read_bytes())
+        published = None
+        # Of several that publish at once, the last one has the newest files.
+        while published != (current := self._current_files()):
+            with TemporaryDirectory(prefix=storage.SPILL_PREFIX) as folder:
+                with self._connect(f"{folder}/data.duckdb", folder) as con:
+                    for table, paths in current:
+                        create_view(con, table, paths)
+                storage.write_bytes(path, Path(f"{folder}/data.duckdb").read_bytes())
+            published = current
         return path
+
+    def _current_files(self) -> list[tuple[Table, list[UPath]]]:
+        """The tables that have files, and these."""
+        snapshot = self.lake.snapshot()
+        found = [(table, [f.path for f in snapshot.files(table).values()]) for table in TABLES]
+        return [(table, paths) for table, paths in found if paths]
 
     def _connect(
         self, database: str, scratch: str, options: Mapping[str, str | int] = MappingProxyType({})

@@ -1,24 +1,32 @@
-"""The lake: tables as folders of Parquet files, written by DuckDB and readable by any engine.
+"""The lake: tables of Parquet files, written by DuckDB, with a log that says which files count.
 
-    staging/trips/partition_date=2023-03-01/trips.parquet
-    staging/zones/zones.parquet
+    staging/trips/_delta_log/
+    staging/trips/partition_date=2023-03-01/trips-5f0c….parquet
+    staging/zones/zones-91ab….parquet
 
-A file is replaced as a whole: loading a partition again gives the same result, loads of different
-partitions do not conflict, and readers are never blocked.
+A load writes new files beside those in place and then commits them: loading a partition again gives
+the same result, loads of different partitions do not conflict, and readers see the files of one
+moment. Files that no longer count stay for a while, so that a version can be put back. The format
+is Delta Lake, which other engines read too; see `taxi_shared.table_log`.
 """
 
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import date
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from types import MappingProxyType
 
 import dagster as dg
 import duckdb
 from upath import UPath
 
 from taxi_shared import preview, provenance, storage
-from taxi_shared.storage import DataRoot, atomic_path
+from taxi_shared.storage import DataRoot
+from taxi_shared.table_log import Commit, LakeFile, TableLog
 from taxi_shared.tables import TABLES, Table
+
+_TRIPS_OF = {table.days.name: table for table in TABLES if table.days}
 
 
 class DamagedLakeFile(duckdb.Error):
@@ -45,11 +53,11 @@ class Rows:
 class Replacement:
     """New files of a partition, by the names of their tables; see `Lake.replacement`."""
 
-    files: Mapping[str, str]
+    files: Mapping[str, UPath]
 
     def file(self, table: Table) -> str:
         """The address of a table's new file."""
-        return self.files[table.name]
+        return str(self.files[table.name])
 
     def write(self, con: duckdb.DuckDBPyConnection, table: Table, rows: Rows) -> int:
         """Write a table's new file and return the number of its rows."""
@@ -72,116 +80,75 @@ class Replacement:
 
 
 @dataclass(frozen=True)
-class Lake:
-    """The tables below a data root."""
+class Snapshot:
+    """The lake's tables at one moment: the log of each is read once.
+
+    as_of: a table of trips and the version of it to read instead of the current one
+    """
 
     root: DataRoot
+    as_of: tuple[Table, int] | None = None
+    _files: dict[str, dict[str, LakeFile]] = field(default_factory=dict)
 
-    def folder(self, table: Table) -> UPath:
-        """The folder of a table's files."""
-        return self.root.staging / table.name
+    def files(self, table: Table) -> dict[str, LakeFile]:
+        """Map the partitions of a table to their files, sorted; a table without has one, "".
 
-    def file(self, table: Table, partition: str | None = None) -> UPath:
-        """The file of a partition (`2023-03-01`), or of a table without partitions."""
-        return self.folder(table) / _name(table, partition)
+        Raises S3Error, ValueError for a version that the log does not have.
+        """
+        if table.name not in self._files:
+            self._files[table.name] = self._read(table)
+        return self._files[table.name]
 
-    def files(self, table: Table) -> list[UPath]:
-        """The files of a table that exist, sorted."""
-        return [path for path, _ in self._entries(table).values()]
+    def _read(self, table: Table) -> dict[str, LakeFile]:
+        if trips := _TRIPS_OF.get(table.name):
+            # The log of trips decides for both: a reader never sees trips and days of two loads.
+            folder = log_of(self.root, table).folder
+            return {
+                partition: replace(file, path=folder / _days_name(table, trips, file), size=None)
+                for partition, file in self.files(trips).items()
+            }
+        chosen, version = self.as_of or (None, None)
+        return log_of(self.root, table).files(version if table == chosen else None)
+
+    def file(self, table: Table, partition: str = "") -> LakeFile | None:
+        """The file of a partition (`2023-03-01`), or of a table without partitions, if there."""
+        return self.files(table).get(partition)
 
     def versions(self, table: Table) -> dict[str, str]:
-        """Map the partitions of a table to a text that changes when their file is replaced.
+        """Map the partitions of a table to a text that changes when their file is replaced."""
+        return {partition: file.path.name for partition, file in self.files(table).items()}
 
-        A table without partitions has one partition "".
-        """
-        return {partition: version for partition, (_, version) in self._entries(table).items()}
-
-    def _entries(self, table: Table) -> dict[str, tuple[UPath, str]]:
-        """Map the partitions of a table to their file and its version."""
-        found = {}
-        folder = self.folder(table)
-        start = len(str(folder)) + 1
-        for path, version in storage.versions_below(folder).items():
-            name = str(path)[start:]
-            partition = name.partition("/")[0].partition("=")[2]
-            if name == _name(table, partition):
-                found[partition] = path, version
-        return found
-
-    def pattern(self, table: Table) -> str:
-        """A pattern for DuckDB's readers that matches every file of a table, future ones too."""
-        return f"{storage.literal(self.folder(table))}/{_name(table, '*')}"
-
-    @contextmanager
-    def replacement(
-        self, tables: Sequence[Table], partition: str | None = None
-    ) -> Iterator[Replacement]:
-        """Replace a partition of some tables together: the block writes the new files.
-
-        The files stay hidden until the block succeeds; then they are moved into place, one right
-        after the other, in the order of `tables`. If the process dies between two moves, the files
-        are of two loads, and their fingerprints differ.
-        """
-        with ExitStack() as stack:  # it exits its contexts in reverse order
-            yield Replacement(
-                {
-                    table.name: stack.enter_context(atomic_path(self.file(table, partition)))
-                    for table in reversed(tables)
-                }
-            )
-
-    def write(
-        self, con: duckdb.DuckDBPyConnection, table: Table, rows: Rows, partition: str | None = None
-    ) -> None:
-        """Replace a partition of one table."""
-        with self.replacement([table], partition) as new:
-            new.write(con, table, rows)
-
-    def size(
-        self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
-    ) -> tuple[int, int]:
-        """Return the number of rows of a file, from its footer, and its bytes."""
-        path = self.file(table, partition)
-        return parquet_rows(con, path), path.stat().st_size
-
-    def rows(
-        self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
-    ) -> int | None:
+    def rows(self, con: duckdb.DuckDBPyConnection, table: Table, partition: str = "") -> int | None:
         """Return the rows of a file, from its footer; None if it is missing or damaged."""
-        path = self.file(table, partition)
-        if not path.is_file():
-            return None
-        try:
-            return parquet_rows(con, path)
-        except duckdb.Error:
-            return None
+        if file := self.file(table, partition):
+            with suppress(duckdb.Error):
+                return parquet_rows(con, file.path)
+        return None
 
     def first_rows(
-        self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
+        self, con: duckdb.DuckDBPyConnection, table: Table, partition: str = ""
     ) -> dg.MarkdownMetadataValue:
         """Return the first rows of a file, for an asset's page."""
+        path = self.files(table)[partition].path
         found = con.execute(
             f"FROM read_parquet($file, hive_partitioning = false) LIMIT {preview.ROWS}",
-            {"file": storage.literal(self.file(table, partition))},
+            {"file": storage.literal(path)},
         )
         names = [column.name for column in table.columns]
-        return preview.first_rows(names, found.fetchall(), self.size(con, table, partition)[0])
+        return preview.first_rows(names, found.fetchall(), parquet_rows(con, path))
 
-    def fingerprint(
-        self, con: duckdb.DuckDBPyConnection, table: Table, partition: str | None = None
-    ) -> str:
+    def fingerprint(self, con: duckdb.DuckDBPyConnection, table: Table, partition: str = "") -> str:
         """Return the fingerprint in a file's footer; empty if there is none.
 
         A missing or damaged file has none.
         """
-        path = self.file(table, partition)
-        if not path.is_file():
+        if (file := self.file(table, partition)) is None:
             return ""
         try:
             found = con.execute(
                 "SELECT decode(value) FROM parquet_kv_metadata($file) "
                 "WHERE key = 'fingerprint'::BLOB",
-                {"file": storage.literal(path)},
+                {"file": storage.literal(file.path)},
             ).fetchall()
         except duckdb.Error:
             return ""
@@ -198,8 +165,8 @@ class Lake:
         Files written before this was recorded have `provenance.UNKNOWN`.
         """
         files = [
-            storage.literal(path)
-            for partition, (path, _) in self._entries(table).items()
+            storage.literal(file.path)
+            for partition, file in self.files(table).items()
             if partitions is None or partition in partitions
         ]
         if not files:
@@ -225,36 +192,100 @@ class Lake:
         its table: name the `tables` that a query needs.
         """
         for table in TABLES if tables is None else tables:
+            files = self.files(table)
             if table.days and pickup_dates:
-                files = self._files_with_pickups(con, table, table.days, pickup_dates)
-            else:
-                files = self.files(table)
+                partitions = _partitions_with_pickups(con, table.days, pickup_dates)
+                files = {partition: files[partition] for partition in partitions}
             if files:
-                create_view(con, table, [storage.literal(file) for file in files])
+                create_view(con, table, [file.path for file in files.values()])
             else:
                 _create_empty_view(con, table)
 
-    def _files_with_pickups(
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables below a data root."""
+
+    root: DataRoot
+
+    def snapshot(self, as_of: tuple[Table, int] | None = None) -> Snapshot:
+        """The tables as they are now, or one table of trips as of a version."""
+        return Snapshot(self.root, as_of)
+
+    @contextmanager
+    def replacement(
         self,
-        con: duckdb.DuckDBPyConnection,
-        table: Table,
-        days: Table,
-        pickup_dates: tuple[date, date],
-    ) -> list[UPath]:
-        """Return the files of a table of trips with pickups on those days, by its `days` table."""
-        first, end = pickup_dates
-        found = con.execute(
-            f"SELECT DISTINCT partition_date FROM {days.name} "  # noqa: S608 - our own table
-            "WHERE pickup_date >= $first AND pickup_date < $end ORDER BY partition_date",
-            {"first": first, "end": end},
-        ).fetchall()
-        return [self.file(table, partition.isoformat()) for (partition,) in found]
+        tables: Sequence[Table],
+        partition: str = "",
+        details: Mapping[str, str] = MappingProxyType({}),
+    ) -> Iterator[Replacement]:
+        """Replace a partition of some tables together: the block writes the new files.
+
+        Once the block succeeds, the files are committed with `details`, a table's days before its
+        trips, which readers go by. If the process dies before, readers keep what they had. Raises
+        CommitConflict, S3Error.
+        """
+        names = {table.name for table in tables}
+        for table in tables:
+            if (pair := table.days or _TRIPS_OF.get(table.name)) and pair.name not in names:
+                raise ValueError(f"{table.name} and {pair.name} are replaced together")
+        token = uuid.uuid4().hex
+        new = {
+            table.name: log_of(self.root, table).folder / _name(table, partition, token)
+            for table in tables
+        }
+        with ExitStack() as on_failure:
+            for path in new.values():
+                storage.make_parent(path)
+                on_failure.callback(storage.remove, path)
+            with storage.disk_full_explained(next(iter(new.values()))):
+                yield Replacement(new)
+            on_failure.pop_all()
+        for table in sorted(tables, key=lambda table: table.name not in _TRIPS_OF):
+            path = new[table.name]
+            storage.persist(path)
+            file = LakeFile(path, partition, path.stat().st_size, datetime.now(UTC))
+            log_of(self.root, table).commit(file, details)
+
+    def write(
+        self, con: duckdb.DuckDBPyConnection, table: Table, rows: Rows, partition: str = ""
+    ) -> None:
+        """Replace a partition of a table without days."""
+        with self.replacement([table], partition) as new:
+            new.write(con, table, rows)
+
+    def history(self, table: Table) -> list[Commit]:
+        """Return the commits of a table's log, newest first."""
+        return log_of(self.root, table).history()
 
 
-def _name(table: Table, partition: str | None) -> str:
-    """Return the path of a file below its table's folder."""
+def log_of(root: DataRoot, table: Table) -> TableLog:
+    """The log of a table below a data root."""
+    return TableLog(root.staging / table.name, table)
+
+
+def _name(table: Table, partition: str, token: str) -> str:
+    """Return the path of a new file below its table's folder."""
     folder = f"{table.partition_by.name}={partition}/" if table.partition_by else ""
-    return f"{folder}{table.name}.parquet"
+    return f"{folder}{table.name}-{token}.parquet"
+
+
+def _days_name(days: Table, trips: Table, file: LakeFile) -> str:
+    """Return the path of the days of a file of trips below their folder: they share a token."""
+    return f"{file.path.parent.name}/{days.name}{file.path.name.removeprefix(trips.name)}"
+
+
+def _partitions_with_pickups(
+    con: duckdb.DuckDBPyConnection, days: Table, pickup_dates: tuple[date, date]
+) -> list[str]:
+    """Return the partitions of trips with pickups on those days, by the view of their days."""
+    first, end = pickup_dates
+    found = con.execute(
+        f"SELECT DISTINCT partition_date FROM {days.name} "  # noqa: S608 - our own table
+        "WHERE pickup_date >= $first AND pickup_date < $end ORDER BY partition_date",
+        {"first": first, "end": end},
+    ).fetchall()
+    return [partition.isoformat() for (partition,) in found]
 
 
 def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath | str) -> int:
@@ -265,8 +296,8 @@ def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath | str) -> int:
     return int(rows)
 
 
-def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[str]) -> None:
-    """Create a view of a table over files (through `storage.literal`) or over `Lake.pattern`.
+def create_view(con: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[UPath]) -> None:
+    """Create a view of a table over files.
 
     A file written before a column was added has NULL there. A column that no file has is not in the
     view: a query of it fails. Raises DamagedLakeFile.
@@ -274,6 +305,7 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[
     # A view has no parameters: DuckDB itself quotes the paths. Its own hive partitioning would take
     # a folder `vendor_id=7` above the data root for a partition too, and overwrite the column. So
     # the view takes the partition from the file's own folder; filters on it still skip files.
+    files = [storage.literal(path) for path in paths]
     source = (
         f"read_parquet({duckdb.ConstantExpression(files)}, "
         "hive_partitioning = false, union_by_name = true, filename = true)"
@@ -281,7 +313,7 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[
     try:
         found = {name for name, *_ in con.execute(f"DESCRIBE FROM {source}").fetchall()}
     except duckdb.Error as error:
-        raise _damage(con, files) or error from None
+        raise _damage(con, paths) or error from None
     columns = [column.name for column in table.columns if column.name in found]
     if by := table.partition_by:
         value = f"regexp_extract(filename, '{by.name}=([^/]*)/[^/]*$', 1)"
@@ -291,13 +323,13 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, files: str | list[
     con.execute(f"CREATE OR REPLACE VIEW {table.name} AS SELECT {selected} FROM {source}")  # noqa: S608 - see above
 
 
-def _damage(con: duckdb.DuckDBPyConnection, files: str | list[str]) -> DamagedLakeFile | None:
+def _damage(con: duckdb.DuckDBPyConnection, paths: Sequence[UPath]) -> DamagedLakeFile | None:
     """Find the first file with an unreadable footer; DuckDB's errors seldom name the file."""
-    for (file,) in con.execute("SELECT file FROM glob($files)", {"files": files}).fetchall():
+    for path in paths:
         try:
-            parquet_rows(con, file)
+            parquet_rows(con, path)
         except duckdb.Error as error:
-            return DamagedLakeFile(f"{file} is damaged ({error}): materialize it again")
+            return DamagedLakeFile(f"{path} is damaged ({error}): materialize it again")
     return None
 
 

@@ -106,6 +106,24 @@ def options() -> dict[str, Any]:
     return found
 
 
+def delta_options() -> dict[str, str]:
+    """Return the options of `deltalake` for S3. Raises S3Error, and what botocore raises."""
+    client = _client("s3")
+    scheme, host = _server(client)
+    keys = _keys()
+    own_server = {} if _is_amazons(client) else {"AWS_ENDPOINT_URL": f"{scheme}://{host}"}
+    return {
+        **{KEY_ID: keys.key_id, SECRET: keys.secret},
+        **({TOKEN: keys.token} if keys.token else {}),
+        **own_server,
+        "AWS_REGION": client.meta.region_name,
+        "AWS_ALLOW_HTTP": str(scheme == "http").lower(),
+        # Of several writers of a commit one succeeds: S3 has this since 2024, by `If-None-Match`.
+        "conditional_put": "etag",
+        "max_retries": "3",
+    }
+
+
 def attach(con: "duckdb.DuckDBPyConnection") -> None:
     """Let a DuckDB connection read and write files on S3. Raises S3Error, and what botocore raises.
 

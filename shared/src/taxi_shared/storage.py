@@ -40,6 +40,8 @@ APPEARS_TRIES, APPEARS_SECONDS = 10, 0.1
 _NOT_ON_S3 = frozenset("*?[]&\\")
 # DuckDB takes it for a separator in patterns.
 _NOT_IN_FOLDERS = frozenset("\\")
+# `deltalake` reads `a%20b` as `a b`, and looks for the lake there.
+_ESCAPED = re.compile("%[0-9A-Fa-f]{2}")
 
 _PARTIAL_NAME = re.compile(r"\..+\.[0-9a-f]{32}\.partial")
 SPILL_PREFIX = "taxi-duckdb-"
@@ -139,10 +141,13 @@ def path_at(address: str, setting: str = "TAXI_DATA_ROOT") -> UPath:
 
 def _check_characters(path: str, address: str, setting: str, refused: frozenset[str]) -> None:
     found = next((c for c in path if c in refused or not c.isprintable()), None)
+    if found is None and (escaped := _ESCAPED.search(path)):
+        found = escaped[0]
     if found is not None:
         raise ValueError(
             f"{setting} is {without_secrets(address)!r}, which contains {found!r}; expected an "
-            f"address without {' '.join(sorted(refused))} and control characters"
+            f"address without {' '.join(sorted(refused))}, control characters and escapes such as "
+            "%20"
         )
 
 
@@ -155,8 +160,8 @@ def _check_writable(folder: Path) -> None:
         )
 
 
-def versions_below(folder: UPath) -> dict[UPath, str]:
-    """Map the files below a folder, sorted, to a text that changes when they are replaced.
+def entries_below(folder: UPath) -> dict[UPath, Mapping[str, Any]]:
+    """Map the files below a folder, sorted, to their entries in its listing, such as `size`.
 
     Hidden files, which are being written, are left out. It makes one listing. If that is empty on
     S3, it checks the bucket: a missing one must not look empty. Raises S3Error.
@@ -166,8 +171,13 @@ def versions_below(folder: UPath) -> dict[UPath, str]:
     if not entries and s3.is_on_s3(folder):
         s3.check(folder)
     start = len(folder.path.rstrip("/")) + 1
-    found = {folder / name[start:]: version_of(entries[name]) for name in sorted(entries)}
-    return {path: version for path, version in found.items() if not path.name.startswith(".")}
+    found = {folder / name[start:]: entries[name] for name in sorted(entries)}
+    return {path: entry for path, entry in found.items() if not path.name.startswith(".")}
+
+
+def versions_below(folder: UPath) -> dict[UPath, str]:
+    """Map the files below a folder, as `entries_below`, to a text that changes with the file."""
+    return {path: version_of(entry) for path, entry in entries_below(folder).items()}
 
 
 def version_of(entry: Mapping[str, Any]) -> str:
@@ -179,6 +189,30 @@ def version_of(entry: Mapping[str, Any]) -> str:
 def is_local(path: UPath) -> bool:
     """Whether a path is on this machine."""
     return path.protocol in ("", "file", "local")
+
+
+def make_parent(path: UPath) -> None:
+    """Make the folder of a file, which S3 does not have."""
+    if is_local(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def persist(path: UPath) -> None:
+    """Write a local file, and its name in its folder and that folder's, to the disk.
+
+    After a loss of power, a file can else be there without its content.
+    """
+    if is_local(path):
+        for each in (path, path.parent, path.parent.parent):
+            _fsync(str(each))
+
+
+def _fsync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: UPath) -> None:
@@ -213,7 +247,7 @@ def atomic_path(path: UPath) -> Iterator[str]:
     partial = partial_path(path)
     try:
         if is_local(path):
-            with _disk_full_explained(path):
+            with disk_full_explained(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 yield str(partial)
                 Path(str(partial)).replace(str(path))
@@ -225,7 +259,7 @@ def atomic_path(path: UPath) -> Iterator[str]:
 
 
 @contextmanager
-def _disk_full_explained(path: UPath) -> Iterator[None]:
+def disk_full_explained(path: UPath) -> Iterator[None]:
     """Raise the error of a full disk, also DuckDB's, as an OSError with its number and the path."""
     try:
         yield

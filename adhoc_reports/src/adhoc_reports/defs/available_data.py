@@ -25,8 +25,8 @@ def available_data(database: LakeDatabase) -> dg.MaterializeResult[None]:
 
     The file is `outputs/catalog/available_data.json`.
     """
-    lake = database.lake
-    with database.get_connection(tables=catalog.TABLES) as con:
+    lake = database.lake.snapshot()
+    with database.get_connection(tables=catalog.TABLES, snapshot=lake) as con:
         found = catalog.query_catalog(con, lake)
     catalog.write_catalog(lake.root, found)
     return dg.MaterializeResult(

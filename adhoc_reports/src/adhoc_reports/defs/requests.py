@@ -76,9 +76,10 @@ def adhoc_request(
     generation = _generation(context, config, ReportStore(database.lake.root))
     question = generation.question
     with generation.recorded():
-        with database.get_connection(question.dates) as con:
+        lake = database.lake.snapshot()
+        with database.get_connection(question.dates, snapshot=lake) as con:
             check_zone(con, question)
-            report = generate_report(con, database.lake, question)
+            report = generate_report(con, lake, question)
         png = chart.to_png(chart.draw(question, report))
         generation.finish(report, png)
     if report.remark:

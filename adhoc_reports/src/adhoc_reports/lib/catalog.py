@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from upath import UPath
 
-from adhoc_reports.lib.outcome import LoadedMonth, to_datetime, utc_now
+from adhoc_reports.lib.outcome import LoadedMonth, to_second, utc_now
 from adhoc_reports.lib.pickups import missing_months
 from adhoc_reports.lib.request import WHOLE_CITY, Problem, Question, in_words
 from taxi_shared import storage
@@ -20,7 +20,7 @@ from taxi_shared.tables import BOROUGHS, TRIP_DAYS, TRIPS, ZONES
 if TYPE_CHECKING:
     import duckdb
 
-    from taxi_shared.lake import Lake
+    from taxi_shared.lake import Snapshot
 
 TABLES = (TRIP_DAYS, ZONES)
 MAX_BYTES = 1024 * 1024
@@ -114,8 +114,8 @@ def in_words_between(first: date, last: date) -> str:
     return f"{first.day} {first:%B}{year} to {in_words(last)}"
 
 
-def query_catalog(con: "duckdb.DuckDBPyConnection", lake: "Lake") -> Catalog:
-    """What the lake has, by a connection with views of `TABLES`."""
+def query_catalog(con: "duckdb.DuckDBPyConnection", lake: "Snapshot") -> Catalog:
+    """What the lake has, by a connection with views of that moment of it."""
     months = con.execute(
         "SELECT partition_date, SUM(num_trips) FROM trip_days GROUP BY ALL ORDER BY ALL"
     ).fetchall()
@@ -127,7 +127,7 @@ def query_catalog(con: "duckdb.DuckDBPyConnection", lake: "Lake") -> Catalog:
         months=tuple(
             LoadedMonth(
                 month=month,
-                loaded=to_datetime(lake.file(TRIPS, month.isoformat()).stat().st_mtime),
+                loaded=to_second(lake.files(TRIPS)[month.isoformat()].modified),
                 trips=int(trips),
             )
             for month, trips in months

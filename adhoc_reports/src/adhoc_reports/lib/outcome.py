@@ -35,7 +35,12 @@ class Status(StrEnum):
 
 def utc_now() -> datetime:
     """The time now, to the second."""
-    return datetime.now(UTC).replace(microsecond=0)
+    return to_second(datetime.now(UTC))
+
+
+def to_second(moment: datetime) -> datetime:
+    """A time without the part of its second."""
+    return moment.replace(microsecond=0)
 
 
 def to_datetime(seconds: float) -> datetime:

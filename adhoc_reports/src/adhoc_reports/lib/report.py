@@ -10,7 +10,7 @@ from adhoc_reports.lib.outcome import (
     Exclusion,
     LoadedMonth,
     Report,
-    to_datetime,
+    to_second,
     utc_now,
 )
 from adhoc_reports.lib.pickups import count_pickups, remark
@@ -20,7 +20,7 @@ from taxi_shared.tables import TRIPS
 if TYPE_CHECKING:
     import duckdb
 
-    from taxi_shared.lake import Lake
+    from taxi_shared.lake import Snapshot
 
 QUERY = (files("adhoc_reports") / "sql" / "report_coverage.sql").read_text(encoding="utf-8")
 
@@ -29,15 +29,13 @@ Days = Sequence[tuple[Any, ...]]
 zone or are of a month that is not loaded; untimed trips."""
 
 
-def generate_report(con: "duckdb.DuckDBPyConnection", lake: "Lake", question: Question) -> Report:
-    """The numbers that answer a question, by a connection with the lake's views."""
+def generate_report(
+    con: "duckdb.DuckDBPyConnection", lake: "Snapshot", question: Question
+) -> Report:
+    """The numbers that answer a question, by a connection with views of a moment of the lake."""
     start, end = question.dates
     days = con.execute(QUERY, {"start_date": start, "end_date": end}).fetchall()
-    # Before counting: a month that is replaced meanwhile is newer than the numbers.
-    loaded = {
-        month: to_datetime(lake.file(TRIPS, month.isoformat()).stat().st_mtime)
-        for month, *_ in days
-    }
+    loaded = {month: to_second(lake.files(TRIPS)[month.isoformat()].modified) for month, *_ in days}
     generated = utc_now()
     publishers = lake.publishers(con, TRIPS, [month.isoformat() for month in loaded])
     pickups = count_pickups(con, question)

@@ -96,7 +96,7 @@ def eager_on_loaded_weeks() -> dg.AutomationCondition[Any]:
 
 def _read_versions() -> dict[str, str]:
     """The months in the lake, each with a text that changes when its file is replaced."""
-    return _database().lake.versions(TRIP_DAYS)
+    return _database().lake.snapshot().versions(TRIP_DAYS)
 
 
 def _read_weeks(months: Collection[str]) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from taxi_shared import keys
 from taxi_shared.automation import eager_on_new_data, eager_on_new_months
 from taxi_shared.database import LakeDatabase
 from taxi_shared.io_managers import Figure, GeoDataFrame
-from taxi_shared.lake import Lake
+from taxi_shared.lake import Snapshot
 from taxi_shared.lineage import column_lineage
 from taxi_shared.provenance import SYNTHETIC, source_line
 from taxi_shared.tables import TRIPS, ZONES
@@ -65,17 +65,20 @@ def manhattan_stats(database: LakeDatabase) -> GeoDataFrame:
 
     `attrs` has the period and the source of the trips; they are members of the GeoJSON too.
     """
-    with database.get_connection(tables=[TRIPS, ZONES]) as con:
+    lake = database.lake.snapshot()
+    with database.get_connection(tables=[TRIPS, ZONES], snapshot=lake) as con:
         counts = con.execute(QUERY, {"borough": BOROUGH}).df()
-        publishers = _find_publishers(con, database.lake)
+        publishers = _find_publishers(con, lake)
     if counts.empty:
         raise dg.Failure(
             f"table zones in {database.data_root} has no zone of {BOROUGH}: "
             "materialize taxi_zones first"
         )
     stats = zones.merge_by_name(counts)
-    months = database.lake.versions(TRIPS)
-    stats.attrs = {"period": period.describe_period(months), "source": source_line(publishers)}
+    stats.attrs = {
+        "period": period.describe_period(lake.files(TRIPS)),
+        "source": source_line(publishers),
+    }
     return stats
 
 
@@ -109,6 +112,6 @@ def manhattan_map(manhattan_stats: GeoDataFrame) -> Figure:
     return figure
 
 
-def _find_publishers(con: duckdb.DuckDBPyConnection, lake: Lake) -> set[str]:
+def _find_publishers(con: duckdb.DuckDBPyConnection, lake: Snapshot) -> set[str]:
     """Who published the trips; and that the zones are synthetic, where they are."""
     return {*lake.publishers(con, TRIPS), *({SYNTHETIC} & set(lake.publishers(con, ZONES)))}

@@ -89,13 +89,14 @@ def trips_by_week(
     window = context.partition_time_window
     start, end = window.start.date(), window.end.date()
     bounds = {"start_date": start, "end_date": end}
-    with database.get_connection((start, end), [TRIP_DAYS, TRIPS]) as con:
+    lake = database.lake.snapshot()
+    with database.get_connection((start, end), [TRIP_DAYS, TRIPS], snapshot=lake) as con:
         found = con.execute(QUERY, bounds).fetchall()
         days = con.execute(DAYS_QUERY, bounds).fetchall()
     totals = [weeks.WeekTotals(*row) for row in found]
     frame = weeks.fill_empty_weeks(totals, context.partition_keys)
     seconds_per_week = (time.perf_counter() - begin) / len(frame)
-    _report_weeks(context, frame, set(database.lake.versions(TRIPS)), seconds_per_week)
+    _report_weeks(context, frame, set(lake.files(TRIPS)), seconds_per_week)
     yield _check_result(WEEKS_EQUAL_THEIR_DAYS, weeks.find_mismatches(frame, days))
     yield _check_result(AMOUNTS_ARE_KNOWN, weeks.find_missing_amounts(totals))
     yield dg.Output(frame)

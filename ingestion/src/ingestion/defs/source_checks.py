@@ -38,7 +38,7 @@ def source_reachable(
     """Ask the source of each selected service for the header of one file."""
     for key in sorted(context.selected_asset_check_keys):
         service = SERVICES_BY_ASSET[key.asset_key]
-        error = connection_error(service, tlc, database.lake.versions(service.table))
+        error = connection_error(service, tlc, database.lake.snapshot().versions(service.table))
         yield dg.AssetCheckResult(
             asset_key=key.asset_key,
             check_name=key.name,

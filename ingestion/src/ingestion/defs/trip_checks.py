@@ -93,7 +93,7 @@ def up_to_date(service: Service) -> dg.AssetChecksDefinition:
     )
     def check(database: LakeDatabase) -> dg.AssetCheckResult:
         now = datetime.now(UTC)
-        loaded = database.lake.versions(service.table)
+        loaded = database.lake.snapshot().files(service.table)
         late = checks.not_up_to_date(service.months_until(now), loaded, now.date())
         return dg.AssetCheckResult(
             passed=late is None,

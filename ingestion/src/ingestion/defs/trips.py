@@ -103,7 +103,7 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         database: LakeDatabase,
     ) -> Iterator[dg.AssetCheckResult]:
         """Fetch each month's file, load its rows, and record both as soon as they are in place."""
-        files = config.accept(month_files(service, tlc, database.lake, context.partition_keys))
+        files = config.accept(month_files(context, service, tlc, database.lake))
         report = TripReport(context, service)
         remove_left_overs(context, database.lake)
         fetcher = Fetcher(refusals(service, tlc, database.lake), tlc.backoff)
@@ -160,22 +160,25 @@ def table_spec(service: Service) -> dg.AssetSpec:
 
 
 def month_files(
-    service: Service, tlc: TlcSource, lake: Lake, partitions: Sequence[str]
+    context: dg.AssetExecutionContext, service: Service, tlc: TlcSource, lake: Lake
 ) -> list[MonthFile]:
-    """Where the files of months are published, and where they are stored."""
+    """Where the files of a run's months are published, and where they are stored."""
     return [
         MonthFile(
             partition,
             path=service.raw_file(lake.root, partition),
             address=tlc.trips_address(service.name, partition[:7]),
+            run_id=context.run.run_id,
         )
-        for partition in partitions
+        for partition in context.partition_keys
     ]
 
 
 def refusals(service: Service, tlc: TlcSource, lake: Lake) -> Refusals:
     """The refusals of the publisher; what is in the lake is known to be published."""
-    return Refusals(tlc.publisher, partial(lake.versions, service.table), datetime.now(UTC).date())
+    return Refusals(
+        tlc.publisher, lambda: lake.snapshot().files(service.table), datetime.now(UTC).date()
+    )
 
 
 def load_month(

@@ -239,11 +239,11 @@ def replace_table(
 
 def table_metadata(con: duckdb.DuckDBPyConnection, lake: Lake, zones: list[Zone]) -> dict[str, Any]:
     """What the UI shows of the table `zones`."""
-    rows, size = lake.size(con, ZONES)
+    new = lake.snapshot()
     return {
-        "dagster/row_count": rows,
-        "bytes": size,
-        "first rows": lake.first_rows(con, ZONES),
+        "dagster/row_count": new.rows(con, ZONES),
+        "bytes": new.files(ZONES)[""].size,
+        "first rows": new.first_rows(con, ZONES),
         "zones without a shape": [z.zone_id for z in zones if z.geometry is None],
         "zones without a service zone": [z.zone_id for z in zones if z.service_zone is None],
     }

@@ -21,7 +21,7 @@ from ingestion.lib import checks, conform, download, quality
 from ingestion.lib.parquet_schema import DamagedFile, is_damage
 from ingestion.lib.placement import PointQuery, ZoneShapes, place
 from taxi_shared import provenance
-from taxi_shared.lake import Lake, Replacement, Rows, parquet_rows
+from taxi_shared.lake import Lake, Replacement, Rows, Snapshot, parquet_rows
 from taxi_shared.storage import DISK_FULL, literal
 from taxi_shared.tables import Table
 
@@ -51,6 +51,7 @@ class MonthFile:
     address:     where it is published; of a fetched file, without secrets
     sha256:      of its content; empty before it is fetched
     is_accepted: whether a person has accepted it although it looks implausible
+    run_id:      of the run that loads it
     """
 
     partition: str
@@ -58,6 +59,7 @@ class MonthFile:
     address: str = ""
     sha256: str = ""
     is_accepted: bool = False
+    run_id: str = ""
 
     @property
     def month(self) -> str:
@@ -116,6 +118,7 @@ def load(con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, file: MonthFi
 class _MonthLoad:
     """The load of one month.
 
+    before:      the lake as it was when the load began
     zones:       where the trips have points instead of zones
     rows:        of the file
     version:     of the content in the lake, see LoadedMonth
@@ -124,6 +127,7 @@ class _MonthLoad:
 
     con: duckdb.DuckDBPyConnection
     lake: Lake
+    before: Snapshot
     table: Table
     file: MonthFile
     reading: conform.ReadPlan
@@ -147,7 +151,7 @@ class _MonthLoad:
             f"{file.sha256} {sql} {zones.fingerprint if zones else ''} {days} {publisher}".encode()
         ).hexdigest()
         return cls(
-            *(con, lake, table, file, reading, zones),
+            *(con, lake, lake.snapshot(), table, file, reading, zones),
             rows=parquet_rows(con, file.path),
             publisher=publisher,
             version=version,
@@ -162,29 +166,39 @@ class _MonthLoad:
     def run(self) -> LoadedMonth:
         """Replace the month, unless it is in place already."""
         begin, partition = time.perf_counter(), self.file.partition
-        in_place = [self.lake.fingerprint(self.con, table, partition) for table in self.tables]
+        in_place = [self.before.fingerprint(self.con, table, partition) for table in self.tables]
         if set(in_place) == {self.fingerprint}:
             try:
-                return self.describe(begin, changed=False)
+                return self.describe(begin, self.before, changed=False)
             except duckdb.Error as error:
+                damaged = self.before.files(self.table)[partition].path
                 dg.get_dagster_logger().warning(
-                    f"{self.lake.file(self.table, partition)} or its days are damaged ({error}); "
-                    "they are written again"
+                    f"{damaged} or its days are damaged ({error}); they are written again"
                 )
         # Content that is in the lake already was found plausible, or accepted, when it came.
         is_known = in_place[0].startswith(f"{self.file.sha256} ")
         is_plausible = is_known or self.file.is_accepted
         if not is_plausible:
             self.check_number_of_rows()
-        with self.errors_explained(), self.lake.replacement(self.tables, partition) as new:
+        replacement = self.lake.replacement(self.tables, partition, self.commit_details)
+        with self.errors_explained(), replacement as new:
             self.write_trips(new)
             self.write_days(new)
             if not is_plausible:
                 self.check_strays(new)
             for table in self.tables:
-                shown = self.lake.file(table, partition)
-                checks.check_columns(self.con, new.file(table), table, shown)
-        return self.describe(begin, changed=True)
+                checks.check_columns(self.con, new.file(table), table)
+        return self.describe(begin, self.lake.snapshot(), changed=True)
+
+    @property
+    def commit_details(self) -> dict[str, str]:
+        """What the history of the table says of the load."""
+        return {
+            "month": self.file.month,
+            "source": self.file.address,
+            "sha256": self.file.sha256,
+            "run": self.file.run_id,
+        }
 
     def rows_of(self, query: str, **parameters: str) -> Rows:
         """The rows of a query, with what the footers of the month's files say."""
@@ -226,7 +240,7 @@ class _MonthLoad:
 
     def check_number_of_rows(self) -> None:
         """Raise Implausible for far fewer rows than in the lake, or than other months have."""
-        month, rows = self.file.partition, self.lake.rows
+        month, rows = self.file.partition, self.before.rows
         found = {each: rows(self.con, self.table, each) for each in checks.compared_with(month)}
         others = {each: count for each, count in found.items() if count is not None}
         in_place = rows(self.con, self.table, month)
@@ -267,17 +281,17 @@ class _MonthLoad:
                 f"{self.file.month} was not loaded: no space left on {folder}"
             ) from error
 
-    def describe(self, begin: float, changed: bool) -> LoadedMonth:
+    def describe(self, begin: float, lake: Snapshot, changed: bool) -> LoadedMonth:
         """The month as it is in the lake."""
         con, table, partition = self.con, self.table, self.file.partition
-        report = quality.report(con, self.lake, table, partition)
+        report = quality.report(con, lake, table, partition)
         seconds = time.perf_counter() - begin
-        rows, size = self.lake.size(con, table, partition)
+        file = lake.files(table)[partition]
         return LoadedMonth(
-            *(rows, size, seconds, self.version, self.publisher),
+            *(parquet_rows(con, file.path), file.size or 0, seconds, self.version, self.publisher),
             unknown_columns=self.reading.unknown_columns,
             quality=report,
-            first_rows=self.lake.first_rows(con, table, partition),
+            first_rows=lake.first_rows(con, table, partition),
             changed=changed,
         )
 

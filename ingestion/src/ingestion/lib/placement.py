@@ -66,11 +66,11 @@ class ZoneShapes:
     def load(cls, con: duckdb.DuckDBPyConnection, lake: Lake) -> "ZoneShapes":
         """Load the shapes of the lake's table `zones`. Raises ZonesMissing where it has none."""
         rows: list[Any] = []
-        if (path := lake.file(ZONES)).is_file():
+        if file := lake.snapshot().file(ZONES):
             rows = con.execute(
                 "SELECT zone_id, geometry FROM read_parquet($file, hive_partitioning = false) "
                 "WHERE geometry IS NOT NULL ORDER BY zone_id",
-                {"file": literal(path)},
+                {"file": literal(file.path)},
             ).fetchall()
         if not rows:
             raise ZonesMissing(

@@ -16,7 +16,7 @@ from upath import UPath
 
 from ingestion.lib.conform import ReadPlan
 from ingestion.lib.parquet_schema import RAW_FILE
-from taxi_shared.lake import Lake, parquet_rows
+from taxi_shared.lake import Snapshot, parquet_rows
 from taxi_shared.storage import literal
 from taxi_shared.tables import DUPLICATES, LOSSES, Column, Table
 
@@ -165,13 +165,13 @@ def count_duplicates(hashes: "NDArray[np.uint64]") -> int:
 
 
 def report(
-    con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, partition: str
+    con: duckdb.DuckDBPyConnection, lake: Snapshot, table: Table, partition: str
 ) -> Mapping[str, int]:
     """Counts of a month's unusual trips, and of its missing values, by their labels.
 
     `nulls in …` is there for the columns that TLC's file must have, and for those that have values.
     """
-    nulls = _nulls(con, lake.file(table, partition), table)
+    nulls = _nulls(con, lake.files(table)[partition].path, table)
     published = {c.name for c in table.columns if c.is_published_in(partition[:7])}
     return {
         **(_month_counts(con, lake, table.days, partition) if table.days else {}),
@@ -184,7 +184,7 @@ def report(
 
 
 def _month_counts(
-    con: duckdb.DuckDBPyConnection, lake: Lake, days: Table, partition: str
+    con: duckdb.DuckDBPyConnection, lake: Snapshot, days: Table, partition: str
 ) -> dict[str, int]:
     """The counts of a month, added up over its days."""
     names = [column.name for column in days.columns if column.name not in NOT_UNUSUAL]
@@ -193,7 +193,7 @@ def _month_counts(
         f"SELECT sum(num_trips) FILTER ({outside}), "  # noqa: S608 - columns of our own tables
         f"{', '.join(f'sum({name})' for name in names)} "
         "FROM read_parquet($file, hive_partitioning = false)",
-        {"file": literal(lake.file(days, partition)), "month": date.fromisoformat(partition)},
+        {"file": literal(lake.files(days)[partition].path), "month": date.fromisoformat(partition)},
     ).fetchone()
     labels = ["pickups outside the month"]
     labels += [name.removeprefix("num_").replace("_", " ") for name in names]

@@ -90,7 +90,7 @@ def write_zones(
     rows = Rows(query, {"zones": [vars(z) for z in zones]}, publisher=publisher)
     with lake.replacement([ZONES]) as new:
         new.write(con, ZONES, rows)
-        check_columns(con, new.file(ZONES), ZONES, shown=lake.file(ZONES))
+        check_columns(con, new.file(ZONES), ZONES, shown=lake.root.staging / ZONES.name)
 
 
 def _merge(rows: list[Zone]) -> Zone:

@@ -4,7 +4,8 @@ import duckdb
 
 from taxi_shared.contracts import contracts_of
 from taxi_shared.lake import Lake, Rows
-from taxi_shared.tables import TABLES
+from taxi_shared.storage import literal
+from taxi_shared.tables import TABLES, Table
 
 
 def promised_columns(location: str) -> list[tuple[str, str]]:
@@ -26,11 +27,18 @@ def keep_promised_columns(lake: Lake, location: str, without: tuple[str, str] = 
     of folders, stay.
     """
     promised = [each for each in promised_columns(location) if each != without]
-    for table in TABLES:
-        kept = [each.name for each in table.columns if (table.name, each.name) in promised]
-        for file in lake.files(table):
-            _, _, partition = file.parent.name.partition("=")
-            with duckdb.connect() as con:
-                columns = ", ".join(kept) or "1 AS nothing"
-                query = f"SELECT {columns} FROM read_parquet($file)"  # noqa: S608 - our own columns
-                lake.write(con, table, Rows(query, {"file": str(file)}), partition)
+    before = lake.snapshot()
+    days = {table.days.name for table in TABLES if table.days}
+
+    def kept(table: Table, partition: str) -> Rows:
+        names = [each.name for each in table.columns if (table.name, each.name) in promised]
+        query = f"SELECT {', '.join(names) or '1 AS nothing'} FROM read_parquet($file)"  # noqa: S608 - our own columns
+        return Rows(query, {"file": literal(before.files(table)[partition].path)})
+
+    with duckdb.connect() as con:
+        for table in [each for each in TABLES if each.name not in days]:
+            tables = [table, table.days] if table.days else [table]
+            for partition in before.files(table):
+                with lake.replacement(tables, partition) as new:
+                    for each in tables:
+                        new.write(con, each, kept(each, partition))
