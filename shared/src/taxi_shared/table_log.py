@@ -200,6 +200,7 @@ class TableLog:
 
     def _create(self) -> None:
         """Begin a log with the files of the folder, unless another writer has begun one."""
+        from deltalake import CommitProperties
         from deltalake.exceptions import CommitFailedError
         from deltalake.transaction import create_table_with_add_actions
 
@@ -214,6 +215,8 @@ class TableLog:
                     [self._partition_column] if self._partition_column else [],
                     configuration={"delta.checkpointInterval": str(CHECKPOINT_INTERVAL)},
                     storage_options=self._options(),
+                    # With a retry, a second writer would add the files of the folder once more.
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
         except CommitFailedError:
             return  # the other writer was faster
