@@ -22,7 +22,7 @@ PORTS := $(if $(PORT),--port $(PORT)) $(if $(PORTAL_PORT),--portal-port $(PORTAL
 STAMPS := $(PROJECTS:%=%/.venv/.installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pipeline dev status images deploy test test-system test-browser \
+.PHONY: help setup demo pipeline dev status history rollback images deploy test test-system test-browser \
   test-containers test-next check bench lock clean
 
 help: ## List the commands
@@ -41,6 +41,12 @@ dev: setup ## The UI, the daemon and all three locations on the configured sourc
 
 status: setup ## The running instance at a look: assets, sensors, what failed; PORT=3000
 	@$(RUN) status $(if $(PORT),--port $(PORT))
+
+history: setup ## Versions of a table of the lake: what was loaded, when and from where; TABLE=trips MONTH=2023-03
+	@$(RUN) history "$(or $(TABLE),trips)" $(if $(MONTH),--month "$(MONTH)")
+
+rollback: setup ## Put a month back as it was in a version, on the running instance; TABLE=trips MONTH=2023-03 TO=12
+	@$(RUN) rollback "$(or $(TABLE),trips)" --month "$(MONTH)" --to "$(TO)" $(if $(PORT),--port $(PORT))
 
 images: ## Build all images under a version that never moves, for `docker compose up`
 	@chmod -R go+rX deploy/*/ # which containers read as another user

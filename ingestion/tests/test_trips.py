@@ -55,7 +55,7 @@ class Ingestion:
         last: str,
         selection: Sequence[dg.AssetKey] | None = None,
         assets: dg.AssetsDefinition = yellow_trips,
-        accept_months: Sequence[str] = (),
+        **config: object,
     ) -> dg.ExecuteInProcessResult:
         return dg.materialize(
             [assets],
@@ -75,9 +75,7 @@ class Ingestion:
                 "dagster/asset_partition_range_start": first,
                 "dagster/asset_partition_range_end": last,
             },
-            run_config={
-                "ops": {assets.op.name: {"config": {"accept_months": list(accept_months)}}}
-            },
+            run_config={"ops": {assets.op.name: {"config": config}}},
             raise_on_error=False,
         )
 

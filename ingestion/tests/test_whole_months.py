@@ -23,6 +23,7 @@ from taxi_shared.lake import Lake, Replacement
 from taxi_shared.partitions import monthly
 from taxi_shared.table_log import LakeFile, TableLog
 from taxi_shared.tables import TRIP_DAYS, TRIPS, Table
+from taxi_shared.versions import DATA_VERSION
 
 from .conftest import Publisher, body
 from .layouts import yellow
@@ -223,6 +224,31 @@ def test_full_disk_names_the_folder(ingestion: Ingestion, monkeypatch: pytest.Mo
     folder = lake(ingestion).root.staging / "trips" / f"partition_date={JANUARY}"
     text = failure(ingestion.run(JANUARY, JANUARY))
     assert f"2023-01 was not loaded: no space left on {folder}" in text
+
+
+def test_month_is_rolled_back_by_a_run(ingestion: Ingestion) -> None:
+    ingestion.publish(JANUARY)
+    first = ingestion.run(JANUARY, JANUARY)
+    ingestion.publish(JANUARY, rows=2)
+    ingestion.run(JANUARY, JANUARY)
+    (ingestion.root / "raw" / "taxi_trips_2023-01.parquet").unlink()  # no file is needed
+    result = ingestion.run(JANUARY, JANUARY, roll_back_to=1)
+    assert result.success
+    assert both_tables(ingestion) == ({JANUARY: 3}, {JANUARY: 3})
+    assert len(ingestion.fetches()) == 2
+    (event,) = result.get_asset_materialization_events()  # of the table alone
+    (original,) = (
+        each
+        for each in first.get_asset_materialization_events()
+        if each.asset_key == keys.TAXI_TRIPS
+    )
+    assert event.materialization.metadata["version"].value == 3
+    versions = [(each.materialization.tags or {})[DATA_VERSION] for each in (event, original)]
+    assert versions[0] == versions[1]
+    newest, *_ = lake(ingestion).history(TRIPS)
+    assert newest.details == {"month": "2023-01", "rolled back to": "1", "run": result.run_id}
+    unknown = ingestion.run(JANUARY, JANUARY, roll_back_to=9)
+    assert "staging/trips has no version 9" in failure(unknown)
 
 
 def path_of(ingestion: Ingestion, table: Table) -> UPath:

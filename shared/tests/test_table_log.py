@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from upath import UPath
@@ -202,6 +203,79 @@ def test_older_writer_drops_no_column(tmp_path: Path) -> None:
         ][-1]
     )
     assert [field["name"] for field in schema["fields"]] == [c.name for c in ZONES.columns]
+
+
+def counts(database: LakeDatabase, **options: Any) -> list[tuple[int, int]]:
+    """Trips, and the trips of their days."""
+    query = "SELECT (SELECT count(*) FROM trips), (SELECT sum(num_trips) FROM trip_days)"
+    with database.get_connection(**options) as con:
+        return con.execute(query).fetchall()
+
+
+def write_trips(database: LakeDatabase, count: int, month: str = JANUARY) -> None:
+    query = f"SELECT DATE '2023-01-05' AS pickup_date FROM range({count})"
+    with database.get_connection(tables=[]) as con:
+        Month(month, Rows(query)).write(con, database.lake)
+
+
+def test_month_is_put_back_as_it_was(root: str) -> None:
+    database = LakeDatabase(data_root=root)
+    for count in (1, 2):
+        write_trips(database, count)
+    write_trips(database, 10, FEBRUARY)
+    assert database.lake.roll_back(TRIPS, JANUARY, 1, {"run": "a-run"}) == 4
+    assert counts(database) == [(11, 11)]
+    newest, *_ = database.lake.history(TRIPS)
+    assert (newest.version, newest.details) == (4, {"run": "a-run"})
+    assert database.lake.roll_back(TRIPS, JANUARY, 3, {}) == 5
+    assert counts(database) == [(12, 12)]
+    with pytest.raises(ValueError, match="version 1 of trips has no 2023-02-01"):
+        database.lake.roll_back(TRIPS, FEBRUARY, 1, {})
+
+
+def test_lake_is_read_as_of_a_version(root: str) -> None:
+    database = LakeDatabase(data_root=root)
+    for count in (1, 2, 3):
+        write_trips(database, count)
+    for version, count in ((1, 1), (2, 2), (3, 3)):
+        then = database.lake.snapshot((TRIPS, version))
+        assert counts(database, snapshot=then) == [(count, count)]
+
+
+def test_vacuum_keeps_what_is_in_use_or_recent(root: str) -> None:
+    database = LakeDatabase(data_root=root)
+    for count in (1, 2, 3):
+        write_trips(database, count)
+    database.lake.root.staging.joinpath("trips", "unfinished.parquet").write_bytes(b"PAR1")
+    assert database.lake.vacuum(timedelta(days=7)) == []
+    assert counts(database, snapshot=database.lake.snapshot((TRIPS, 1))) == [(1, 1)]
+    assert len(database.lake.vacuum(timedelta(0))) == 5  # two of trips, two of days, the unfinished
+    assert counts(database) == [(3, 3)]
+    with pytest.raises(ValueError, match="was removed after its retention: load 2023-01-01 again"):
+        database.lake.roll_back(TRIPS, JANUARY, 1, {})
+
+
+def test_vacuum_keeps_days_whose_commit_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load has ended between the commit of its days and that of its trips."""
+    database, commit = LakeDatabase(data_root=str(tmp_path)), TableLog.commit
+    write_trips(database, 1)
+
+    def end_before_trips(log: TableLog, file: LakeFile, details: Mapping[str, str]) -> int:
+        if log.table == TRIPS:
+            raise MemoryError
+        return commit(log, file, details)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TableLog, "commit", end_before_trips)
+        with pytest.raises(MemoryError):
+            write_trips(database, 2)
+    assert counts(database) == [(1, 1)]
+    database.lake.vacuum(timedelta(0))
+    assert counts(database) == [(1, 1)]
+    (days,) = log_of(database.lake.root, TRIP_DAYS).files().values()
+    assert days.path == database.lake.snapshot().files(TRIP_DAYS)[JANUARY].path
 
 
 @pytest.fixture

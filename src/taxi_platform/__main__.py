@@ -18,14 +18,22 @@ from taxi_platform import demo as demonstration
 from taxi_platform.alerts.__main__ import alerts
 from taxi_platform.calendar import MonthRange
 from taxi_platform.deploy import ComposeGraphQL, DeployError, Deployment
-from taxi_platform.graphql import GraphQL, GraphQLError
-from taxi_platform.instance import Instance, InstanceError, check_ports, running_at
-from taxi_platform.pipeline import Pipeline, PipelineError, report_name
+from taxi_platform.graphql import ASSET_JOB, GraphQLError, JobSubset
+from taxi_platform.history import show_history
+from taxi_platform.instance import (
+    Instance,
+    InstanceError,
+    RunningInstance,
+    check_ports,
+    running_at,
+)
+from taxi_platform.pipeline import Pipeline, PipelineError, Run, report_name
 from taxi_platform.sample import write_sample
 from taxi_platform.status import show
 from taxi_platform.workspace import ROOT, locations
-from taxi_shared import s3, settings, storage
+from taxi_shared import s3, settings, storage, tables
 from taxi_shared.addresses import without_proxy_for_loopback
+from taxi_shared.lake import Lake
 from taxi_shared.partitions import monthly
 from taxi_shared.s3 import S3Error
 from taxi_shared.storage import DataRoot
@@ -48,6 +56,9 @@ load_settings(ROOT / ".env")
 os.environ.update(without_proxy_for_loopback(os.environ))
 HOME = Path(os.environ.get("DAGSTER_HOME") or ROOT / ".dagster")
 console = Console()
+TABLES = {table.name: table for table in tables.TABLES}
+# The asset that writes a table by months.
+ROLLED_BACK = {"trips": "taxi_trips", "green_trips": "green_trips"}
 
 
 def print_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -162,12 +173,34 @@ def demo(exit_after: bool, port: int, portal_port: int, rows: int) -> None:
 @print_errors
 def status(port: int | None) -> None:
     """Show the status of the running instance; exit with 1 if an error needs attention."""
-    running = None if port else running_at([HOME, HOME / "demo"])
-    port = port or int(os.environ.get("TAXI_PORT") or 3000)
-    graphql = GraphQL(running or f"http://127.0.0.1:{port}")
-    if not graphql.is_up():
-        raise InstanceError(f"No instance answers at {graphql.url}. Start one with `make dev`.")
-    sys.exit(0 if show(graphql, console) else 1)
+    sys.exit(0 if show(_running(port).graphql, console) else 1)
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(sorted(TABLES)))
+@click.option("--month", default="", help="Only commits of this month, as in 2023-03.")
+@print_errors
+def history(name: str, month: str) -> None:
+    """List the versions of a table of the lake, newest first: what was loaded, and from where."""
+    show_history(Lake(_data_root()), TABLES[name], month, console)
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(sorted(ROLLED_BACK)))
+@click.option("--month", required=True, help="Month to put back, as in 2023-03.")
+@click.option("--to", "version", type=int, required=True, help="Version, as `history` lists them.")
+@served_port
+@print_errors
+def rollback(name: str, month: str, version: int, port: int | None) -> None:
+    """Put a month of a table back as it was in a version, by a run of the running instance."""
+    asset = ROLLED_BACK[name]
+    run_id = _running(port).graphql.launch(
+        "ingestion",
+        JobSubset(ASSET_JOB, [asset]),
+        tags={"dagster/partition": MonthRange.between(month, month).first.isoformat()},
+        run_config={"ops": {asset: {"config": {"roll_back_to": version}}}},
+    )
+    Pipeline(_running(port), console).run(Run(f"{name} of {month}, version {version}", run_id))
 
 
 @cli.command()
@@ -202,6 +235,15 @@ def sample(  # noqa: PLR0913, PLR0917 - one per option
     months = MonthRange.between(first, last)
     for path in write_sample(folder, months.months, rows, service=service):
         console.print(path, soft_wrap=True, highlight=False)
+
+
+def _running(port: int | None) -> RunningInstance:
+    """The running instance. Raises InstanceError if none answers."""
+    running = None if port else running_at([HOME, HOME / "demo"])
+    port = port or int(os.environ.get("TAXI_PORT") or 3000)
+    instance = RunningInstance(running or f"http://127.0.0.1:{port}")
+    instance.check()
+    return instance
 
 
 def _data_root() -> DataRoot:

@@ -227,6 +227,23 @@ class Instance:
             _kill_group(process)
 
 
+@dataclass(frozen=True)
+class RunningInstance:
+    """An instance that another process has started, at the address of its webserver."""
+
+    url: str
+
+    @property
+    def graphql(self) -> GraphQL:
+        """Its API."""
+        return GraphQL(self.url)
+
+    def check(self) -> None:
+        """Raise InstanceError if it does not answer."""
+        if not self.graphql.is_up():
+            raise InstanceError(f"No instance answers at {self.url}. Start one with `make dev`.")
+
+
 def running_at(homes: Sequence[Path]) -> str | None:
     """The address of the first running instance on these homes; None if there is none."""
     for home in homes:

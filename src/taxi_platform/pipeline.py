@@ -10,7 +10,7 @@ from rich.table import Table
 
 from taxi_platform.calendar import MonthRange
 from taxi_platform.graphql import ASSET_JOB, FINISHED, GraphQL, JobSubset, Materialization
-from taxi_platform.instance import Instance
+from taxi_platform.instance import Instance, RunningInstance
 from taxi_shared.ranges import range_tags
 
 AUTOMATION = "analytics_automation_sensor"
@@ -36,7 +36,7 @@ class Run:
 class Pipeline:
     """Launches runs, shows their logs, and collects their materializations."""
 
-    instance: Instance
+    instance: Instance | RunningInstance
     console: Console
     materialized: list[Materialization] = field(default_factory=list)
 

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 
 import dagster as dg
@@ -51,9 +51,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Replacement:
-    """New files of a partition, by the names of their tables; see `Lake.replacement`."""
+    """New files of a partition, by the names of their tables; see `Lake.replacement`.
+
+    versions: those of the tables that the commits have made, once the files are in place
+    """
 
     files: Mapping[str, UPath]
+    versions: dict[str, int] = field(default_factory=dict)
 
     def file(self, table: Table) -> str:
         """The address of a table's new file."""
@@ -238,14 +242,15 @@ class Lake:
             for path in new.values():
                 storage.make_parent(path)
                 on_failure.callback(storage.remove, path)
+            replaced = Replacement(new)
             with storage.disk_full_explained(next(iter(new.values()))):
-                yield Replacement(new)
+                yield replaced
             on_failure.pop_all()
         for table in sorted(tables, key=lambda table: table.name not in _TRIPS_OF):
             path = new[table.name]
             storage.persist(path)
             file = LakeFile(path, partition, path.stat().st_size, datetime.now(UTC))
-            log_of(self.root, table).commit(file, details)
+            replaced.versions[table.name] = log_of(self.root, table).commit(file, details)
 
     def write(
         self, con: duckdb.DuckDBPyConnection, table: Table, rows: Rows, partition: str = ""
@@ -257,6 +262,47 @@ class Lake:
     def history(self, table: Table) -> list[Commit]:
         """Return the commits of a table's log, newest first."""
         return log_of(self.root, table).history()
+
+    def roll_back(
+        self, table: Table, partition: str, version: int, details: Mapping[str, str]
+    ) -> int:
+        """Put back a partition of a table, and of its days, as it was in a version.
+
+        Returns the version that this makes. Raises ValueError where that version has no such
+        partition, or its file is removed already.
+        """
+        then = self.snapshot((table, version))
+        tables = [table.days, table] if table.days else [table]
+        for each in tables:
+            file = then.file(each, partition)
+            if file is None:
+                raise ValueError(f"version {version} of {table.name} has no {partition}")
+            if not file.path.exists():
+                raise ValueError(
+                    f"{file.path} of version {version} was removed after its retention: load "
+                    f"{partition} again"
+                )
+        for each in tables:
+            made = log_of(self.root, each).commit(then.files(each)[partition], details)
+        return made
+
+    def vacuum(self, retention: timedelta) -> list[str]:
+        """Remove the files that no version within the retention has; return their paths."""
+        removed = []
+        for trips in _TRIPS_OF.values():
+            self._repair_days(trips)
+        for table in TABLES:
+            removed += log_of(self.root, table).vacuum(retention)
+        return removed
+
+    def _repair_days(self, trips: Table) -> None:
+        """Commit the days of trips whose commit is missing: a load has ended before it."""
+        current = self.snapshot()
+        days = trips.days or trips
+        logged = log_of(self.root, days).files()
+        for partition, file in current.files(days).items():
+            if partition in logged and logged[partition].path != file.path:
+                log_of(self.root, days).commit(file, {"reason": "the log of trips has this file"})
 
 
 def log_of(root: DataRoot, table: Table) -> TableLog:

@@ -131,6 +131,9 @@ class Settings(BaseSettings):
         default="400MB", description="memory of DuckDB before it spills to disk"
     )
     duckdb_spill: str = Field(default="50GB", description="disk of DuckDB for what it spills")
+    lake_retention_days: PositiveInt = Field(
+        default=7, description="days that files stay after a load has replaced them"
+    )
     request_watch_seconds: NonNegativeFloat = Field(
         default=0, description="how long a tick of the request sensor watches an unchanged folder"
     )

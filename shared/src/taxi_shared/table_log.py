@@ -243,7 +243,7 @@ class TableLog:
 
         return AddAction(
             str(file.path)[len(str(self.folder)) + 1 :],
-            file.size or 0,
+            file.path.stat().st_size if file.size is None else file.size,
             {self._partition_column: file.partition} if self._partition_column else {},
             int(file.modified.timestamp() * 1000),
             data_change=True,

@@ -114,6 +114,7 @@ class TripReport:
                 "bytes": loaded.bytes,
                 "seconds": round(loaded.seconds, 3),
                 "source": loaded.publisher,
+                **({} if loaded.table_version is None else {"version": loaded.table_version}),
                 **loaded.quality,
                 "columns not loaded": list(loaded.unknown_columns),
                 "first rows": loaded.first_rows,

@@ -71,6 +71,11 @@ class TripsConfig(dg.Config):
         description="Months, such as 2023-03, whose files are loaded though they look implausible: "
         "with far fewer rows than expected, or mostly those of other months.",
     )
+    roll_back_to: int | None = Field(
+        default=None,
+        description="Version of the table, as `make history` lists them: months are put back as "
+        "they were then, and no file is fetched or loaded.",
+    )
 
     def accept(self, files: Sequence[MonthFile]) -> list[MonthFile]:
         """Mark the files of the chosen months. Raises dagster.Failure for other months."""
@@ -81,7 +86,14 @@ class TripsConfig(dg.Config):
                 f"{', '.join(expected)}",
                 allow_retries=False,
             )
-        return [replace(file, is_accepted=file.month in self.accept_months) for file in files]
+        return [
+            replace(
+                file,
+                is_accepted=file.month in self.accept_months,
+                version=self.roll_back_to,
+            )
+            for file in files
+        ]
 
 
 def trip_assets(service: Service) -> dg.AssetsDefinition:
@@ -184,7 +196,10 @@ def refusals(service: Service, tlc: TlcSource, lake: Lake) -> Refusals:
 def load_month(
     con: duckdb.DuckDBPyConnection, service: Service, lake: Lake, file: MonthFile
 ) -> LoadedMonth:
-    """Load a month; where its file is implausible, the error says how to accept it."""
+    """Load a month, or put it back; for an implausible file, the error says how to accept it."""
+    if file.version is not None:
+        with con.cursor() as cursor:
+            return loading.roll_back(cursor, lake, service.table, file)
     try:
         return loading.load(con, lake, service.table, file)
     except Implausible as error:

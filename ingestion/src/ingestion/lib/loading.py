@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 import dagster as dg
@@ -52,6 +52,7 @@ class MonthFile:
     sha256:      of its content; empty before it is fetched
     is_accepted: whether a person has accepted it although it looks implausible
     run_id:      of the run that loads it
+    version:     of the table, to put the month back as it was then; else it is loaded
     """
 
     partition: str
@@ -60,6 +61,7 @@ class MonthFile:
     sha256: str = ""
     is_accepted: bool = False
     run_id: str = ""
+    version: int | None = None
 
     @property
     def month(self) -> str:
@@ -81,6 +83,7 @@ class LoadedMonth:
     unknown_columns: columns of the file that the platform does not describe, and did not load
     quality:         counts of unusual trips and of missing values, by their labels
     changed:         False where the lake had the month before
+    table_version:   of the table, as its history counts; None where the month was left alone
     """
 
     rows: int
@@ -92,6 +95,7 @@ class LoadedMonth:
     quality: Mapping[str, int]
     first_rows: dg.MarkdownMetadataValue
     changed: bool
+    table_version: int | None = None
 
 
 def load(con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, file: MonthFile) -> LoadedMonth:
@@ -112,6 +116,32 @@ def load(con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, file: MonthFi
                 return month.run()
     except DamagedFile as error:
         raise file.discard(error) from error
+
+
+def roll_back(
+    con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, file: MonthFile
+) -> LoadedMonth:
+    """Put a month of `table` back as it was in `file.version`.
+
+    Raises ValueError where that version has no such month, or its file is removed already.
+    """
+    begin, partition = time.perf_counter(), file.partition
+    details = {"month": file.month, "rolled back to": str(file.version), "run": file.run_id}
+    made = lake.roll_back(table, partition, file.version or 0, details)
+    now = lake.snapshot()
+    month = now.files(table)[partition]
+    return LoadedMonth(
+        rows=parquet_rows(con, month.path),
+        bytes=month.size or 0,
+        seconds=time.perf_counter() - begin,
+        version=now.fingerprint(con, table, partition).rpartition(" ")[2],
+        publisher=", ".join(now.publishers(con, table, [partition])),
+        unknown_columns=(),
+        quality=quality.report(con, now, table, partition),
+        first_rows=now.first_rows(con, table, partition),
+        changed=True,
+        table_version=made,
+    )
 
 
 @dataclass(frozen=True)
@@ -188,7 +218,8 @@ class _MonthLoad:
                 self.check_strays(new)
             for table in self.tables:
                 checks.check_columns(self.con, new.file(table), table)
-        return self.describe(begin, self.lake.snapshot(), changed=True)
+        month = self.describe(begin, self.lake.snapshot(), changed=True)
+        return replace(month, table_version=new.versions[self.table.name])
 
     @property
     def commit_details(self) -> dict[str, str]:

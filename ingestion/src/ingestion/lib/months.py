@@ -20,7 +20,7 @@ CONCURRENT_LOADS = 2
 class MonthResult:
     """What became of a month: its file in `raw/`, its rows in the lake, or why they are missing.
 
-    download: None where the file could not be fetched
+    download: None where the file could not be fetched, or need not be
     seconds:  that fetching the file took
     loaded:   None where the rows could not be loaded, or were not requested
     """
@@ -56,14 +56,16 @@ def load_concurrently(
 
         def fetch_then_load(file: MonthFile) -> MonthResult:
             begin = time.perf_counter()
+            result = MonthResult(file)
+            if file.version is None:
+                try:
+                    done = fetch(file, stop)
+                except Exception as error:
+                    return replace(result, error=error)
+                fetched = replace(file, address=done.metadata.address, sha256=done.metadata.sha256)
+                result = MonthResult(fetched, done, time.perf_counter() - begin)
             try:
-                done = fetch(file, stop)
-            except Exception as error:
-                return MonthResult(file, error=error)
-            fetched = replace(file, address=done.metadata.address, sha256=done.metadata.sha256)
-            result = MonthResult(fetched, done, time.perf_counter() - begin)
-            try:
-                loaded = loads.submit(load, fetched).result() if load else None
+                loaded = loads.submit(load, result.file).result() if load else None
             except Exception as error:
                 return replace(result, error=error)
             return replace(result, loaded=loaded)
