@@ -101,6 +101,7 @@ def test_definitions_have_their_fixed_names(platform: Platform) -> None:
         "trip_update_schedule": "0 0 5 * *",
         "green_update_schedule": "0 0 5 * *",
         "weekly_update_schedule": "0 0 * * 1",
+        "lake_vacuum_schedule": "0 4 * * *",
     }
     assert "adhoc_request_sensor" in names("adhoc_reports", "sensors")
     assert {g for name in found for g in names(name, "assetGroups", "groupName")} >= {

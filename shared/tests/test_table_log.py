@@ -347,5 +347,5 @@ def test_version_that_a_log_lacks_is_named(old_lake: LakeDatabase) -> None:
     log = log_of(old_lake.lake.root, TRIPS)
     assert len(log.files(0)) == len(log.files(1)) == 2
     assert log.files(0) != log.files(1)
-    with pytest.raises(ValueError, match="staging/trips has no version 7"):
+    with pytest.raises(ValueError, match="staging/trips has no version 7; expected 0 to 1"):
         log.files(7)

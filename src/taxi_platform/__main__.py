@@ -18,7 +18,7 @@ from taxi_platform import demo as demonstration
 from taxi_platform.alerts.__main__ import alerts
 from taxi_platform.calendar import MonthRange
 from taxi_platform.deploy import ComposeGraphQL, DeployError, Deployment
-from taxi_platform.graphql import ASSET_JOB, GraphQLError, JobSubset
+from taxi_platform.graphql import GraphQLError, JobSubset
 from taxi_platform.history import show_history
 from taxi_platform.instance import (
     Instance,
@@ -57,8 +57,11 @@ os.environ.update(without_proxy_for_loopback(os.environ))
 HOME = Path(os.environ.get("DAGSTER_HOME") or ROOT / ".dagster")
 console = Console()
 TABLES = {table.name: table for table in tables.TABLES}
-# The asset that writes a table by months.
-ROLLED_BACK = {"trips": "taxi_trips", "green_trips": "green_trips"}
+# What writes the tables that have months.
+LOADS = {
+    "trips": JobSubset("trip_update_job", ["taxi_trips"]),
+    "green_trips": JobSubset("green_update_job", ["green_trips"]),
+}
 
 
 def print_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -186,17 +189,17 @@ def history(name: str, month: str) -> None:
 
 
 @cli.command()
-@click.argument("name", type=click.Choice(sorted(ROLLED_BACK)))
+@click.argument("name", type=click.Choice(sorted(LOADS)))
 @click.option("--month", required=True, help="Month to put back, as in 2023-03.")
 @click.option("--to", "version", type=int, required=True, help="Version, as `history` lists them.")
 @served_port
 @print_errors
 def rollback(name: str, month: str, version: int, port: int | None) -> None:
     """Put a month of a table back as it was in a version, by a run of the running instance."""
-    asset = ROLLED_BACK[name]
+    (asset,) = LOADS[name].assets
     run_id = _running(port).graphql.launch(
         "ingestion",
-        JobSubset(ASSET_JOB, [asset]),
+        LOADS[name],
         tags={"dagster/partition": MonthRange.between(month, month).first.isoformat()},
         run_config={"ops": {asset: {"config": {"roll_back_to": version}}}},
     )

@@ -9,19 +9,21 @@ from taxi_shared.tables import Table
 
 def show_history(lake: Lake, table: Table, month: str, console: Console) -> None:
     """Print the commits of a table, newest first; only those of a month (`2023-03`) if given."""
-    shown = RichTable("version", "time (UTC)", "month", "what", "source", "sha256", "run")
+    shown = RichTable(box=None)
+    for heading in ("version", "time (UTC)", "month", "change", "run"):
+        shown.add_column(heading, no_wrap=True)
+    shown.add_column("source", no_wrap=True)
     commits = [c for c in lake.history(table) if month in ("", c.details.get("month"))]
     for commit in commits:
-        details = dict(commit.details)
-        back = details.get("rolled back to")
+        back = commit.details.get("rolled back to")
+        change = "loaded" if commit.operation == "WRITE" else commit.operation.lower()
         shown.add_row(
             str(commit.version),
-            f"{commit.time:%Y-%m-%d %H:%M:%S}",
-            details.get("month", ""),
-            f"rolled back to {back}" if back else commit.operation.lower(),
-            details.get("source", ""),
-            details.get("sha256", "")[:12],
-            details.get("run", "")[:8],
+            f"{commit.time:%Y-%m-%d %H:%M}",
+            commit.details.get("month", ""),
+            f"rolled back to {back}" if back else change,
+            commit.details.get("run", "")[:8],
+            commit.details.get("source", ""),
         )
     if commits:
         console.print(shown)

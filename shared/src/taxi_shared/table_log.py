@@ -193,10 +193,14 @@ class TableLog:
                 return DeltaTable(self._address, version, self._options())
         except TableNotFoundError:
             return None
-        except DeltaError as error:
-            if version is None:
+        except DeltaError:
+            current = self._open() if version is not None else None
+            newest = current.version() if current else -1
+            if version is None or version <= newest:
                 raise
-            raise ValueError(f"{self.folder} has no version {version} ({error})") from None
+            raise ValueError(
+                f"{self.folder} has no version {version}; expected 0 to {newest}"
+            ) from None
 
     def _create(self) -> None:
         """Begin a log with the files of the folder, unless another writer has begun one."""

@@ -101,9 +101,12 @@ class TripReport:
         )
 
     def _record_rows(self, month: MonthResult, loaded: LoadedMonth) -> None:
+        change = "loaded" if loaded.changed else "unchanged"
+        if month.file.version is not None:
+            change = f"rolled back to version {month.file.version}"
         self.context.log.info(
-            f"{self.service.table.name} {month.file.month}: {loaded.rows:,} rows "
-            f"{'loaded' if loaded.changed else 'unchanged'} in {loaded.seconds:.1f} s"
+            f"{self.service.table.name} {month.file.month}: {loaded.rows:,} rows {change} in "
+            f"{loaded.seconds:.1f} s"
         )
         self._partitions.done(
             self.service.table_asset,
