@@ -157,7 +157,7 @@ class Intake:
         assert result.skip_reason is not None
         return result.skip_reason.skip_message or ""
 
-    def run(self, name: str, *, run_key: str = "", **config: str) -> dg.ExecuteInProcessResult:
+    def run(self, name: str, *, run_key: str = "", **config: object) -> dg.ExecuteInProcessResult:
         """Generate a report, as a run that the sensor requests, or by hand with a config."""
         if name not in self.partitions:
             self.instance.add_dynamic_partitions("reports", [name])

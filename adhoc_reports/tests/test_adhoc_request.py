@@ -210,6 +210,17 @@ def test_interrupted_run_is_recorded(loaded: Intake, monkeypatch: pytest.MonkeyP
     assert loaded.outcome("jan").reason == CANCELLED
 
 
+def test_report_is_computed_as_of_a_version(loaded: Intake) -> None:
+    lake = Lake(loaded.root)
+    then = lake.history(TRIPS)[0].version
+    before = metadata(run(loaded))["num_trips"]
+    write_trips(lake, "2023-01-01", [(4, datetime(2023, 1, 12, 8))])
+    assert metadata(run(loaded))["num_trips"] == 1
+    loaded.put("jan.json", JANUARY)
+    assert metadata(loaded.run("jan", trips_version=then))["num_trips"] == before > 1
+    assert report_of(loaded).remark == f"Computed from version {then} of the trips."
+
+
 def test_damaged_file_of_trips_is_named(loaded: Intake) -> None:
     file, *_ = Lake(loaded.root).snapshot().files(TRIPS).values()
     file.path.write_bytes(b"damaged")

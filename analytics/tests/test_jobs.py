@@ -15,6 +15,7 @@ from taxi_shared.lake import Lake, Rows
 from taxi_shared.partitions import monthly
 from taxi_shared.partitions import weekly as weekly_partitions
 from taxi_shared.ranges import range_tags
+from taxi_shared.tables import TRIPS
 from taxi_shared.versions import DATA_VERSION
 from taxi_testing.lakes import Month
 
@@ -293,6 +294,16 @@ def test_stray_trips_of_a_new_month_update_their_week(weeks: Weeks) -> None:
         "2019-02-10",
         "2019-02-17",
     ]
+
+
+def test_weeks_follow_a_month_that_is_rolled_back(weeks: Weeks) -> None:
+    weeks.load("2019-01-01", "2019-01-05")
+    weeks.requested()
+    weeks.load("2019-01-01", "2019-01-15")
+    assert weeks.requested() == ["2018-12-30", "2019-01-13"]
+    weeks.lake.roll_back(TRIPS, "2019-01-01", 1, {})
+    report(weeks.instance, keys.TAXI_TRIPS, "2019-01-01")
+    assert weeks.requested() == ["2018-12-30", "2019-01-13"]
 
 
 EXTREME_DAYS = (

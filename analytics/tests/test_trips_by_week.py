@@ -126,6 +126,18 @@ def test_week_names_its_months_that_are_not_loaded(
     assert metadata["months not loaded"] == ["2019-02"]
 
 
+def test_week_is_computed_as_of_a_version(lake: Lake, instance: dg.DagsterInstance) -> None:
+    write_month(lake, "2019-01-01", JANUARY)
+    write_month(lake, "2019-01-01", JANUARY[:1])
+    config = {"ops": {"trips_by_week": {"config": {"trips_version": 1}}}}
+    job = defs.resolve_job_def("weekly_update_job")
+    week = "2019-01-06"
+    assert job.execute_in_process(config, instance=instance, partition_key=week).success
+    ((_, metadata),) = read_metadata(instance)
+    assert metadata["num_trips"] == totals_by_hand(JANUARY, week)[0] > 1
+    assert metadata["trips version"] == 1
+
+
 def test_weeks_of_an_empty_lake_are_zero(lake: Lake) -> None:
     make("2019-01-06", "2019-01-13")
     assert read_csv(lake).decode().splitlines()[1:] == [

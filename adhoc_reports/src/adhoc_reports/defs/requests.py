@@ -16,6 +16,7 @@ from adhoc_reports.lib.report import generate_report
 from adhoc_reports.lib.request import SUFFIX, InvalidRequest, Question, join_messages, problems
 from adhoc_reports.lib.store import ReportStore
 from taxi_shared import keys, provenance
+from taxi_shared.as_of import AsOfConfig
 from taxi_shared.database import LakeDatabase
 from taxi_shared.versions import code_version, source_of
 
@@ -24,7 +25,7 @@ def _description(field: str) -> str:
     return f"{Question.model_fields[field].description} Empty: the request file's."
 
 
-class AdhocRequestConfig(dg.Config):
+class AdhocRequestConfig(AsOfConfig):
     """A request by hand, in the launchpad; left empty, the file of the partition is answered."""
 
     filename: str = Field(
@@ -76,13 +77,13 @@ def adhoc_request(
     generation = _generation(context, config, ReportStore(database.lake.root))
     question = generation.question
     with generation.recorded():
-        lake = database.lake.snapshot()
+        lake = config.snapshot(database.lake)
         with database.get_connection(question.dates, snapshot=lake) as con:
             check_zone(con, question)
             report = generate_report(con, lake, question)
         png = chart.to_png(chart.draw(question, report))
         generation.finish(report, png)
-    if report.remark:
+    if report.remark and config.trips_version is None:
         context.log.warning(f"{report.remark} Load taxi_trips and taxi_zones, then try again.")
     seconds = round(time.perf_counter() - begin, 3)
     return dg.MaterializeResult(metadata={**_metadata(generation, report, png), "seconds": seconds})

@@ -43,10 +43,15 @@ def generate_report(
         generated=generated,
         by_hour=pickups.by_hour,
         weekdays=pickups.weekdays,
-        remark=remark(con, question),
+        remark=" ".join(filter(None, (remark(con, question), _as_of(lake)))),
         coverage=to_coverage(question, days, loaded, pickups.total),
         publishers=tuple(publishers),
     )
+
+
+def _as_of(lake: "Snapshot") -> str:
+    """A sentence on the version of the trips, where that is not the current one."""
+    return f"Computed from version {lake.as_of[1]} of the trips." if lake.as_of else ""
 
 
 def to_coverage(

@@ -1,7 +1,7 @@
 """Weekly figures of trips, with the checks on them."""
 
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 import dagster as dg
@@ -9,8 +9,10 @@ import dagster as dg
 from analytics.defs.conditions import eager_on_loaded_weeks
 from analytics.lib import weeks
 from taxi_shared import keys
+from taxi_shared.as_of import AsOfConfig
 from taxi_shared.database import LakeDatabase
 from taxi_shared.io_managers import DataFrame, split_by_partition
+from taxi_shared.lake import Snapshot
 from taxi_shared.lineage import column_lineage
 from taxi_shared.partitions import weekly
 from taxi_shared.tables import MILES, MONEY, TRIP_DAYS, TRIPS
@@ -78,7 +80,7 @@ LINEAGE = column_lineage(
     metadata={"dagster/column_schema": SCHEMA, "dagster/column_lineage": LINEAGE},
 )
 def trips_by_week(
-    context: dg.AssetExecutionContext, database: LakeDatabase
+    context: dg.AssetExecutionContext, config: AsOfConfig, database: LakeDatabase
 ) -> Iterator[dg.Output[DataFrame] | dg.AssetCheckResult]:
     """Trips, money, miles and passengers of each week, Sunday to Saturday, by time of pickup.
 
@@ -89,14 +91,14 @@ def trips_by_week(
     window = context.partition_time_window
     start, end = window.start.date(), window.end.date()
     bounds = {"start_date": start, "end_date": end}
-    lake = database.lake.snapshot()
+    lake = config.snapshot(database.lake)
     with database.get_connection((start, end), [TRIP_DAYS, TRIPS], snapshot=lake) as con:
         found = con.execute(QUERY, bounds).fetchall()
         days = con.execute(DAYS_QUERY, bounds).fetchall()
     totals = [weeks.WeekTotals(*row) for row in found]
     frame = weeks.fill_empty_weeks(totals, context.partition_keys)
     seconds_per_week = (time.perf_counter() - begin) / len(frame)
-    _report_weeks(context, frame, set(lake.files(TRIPS)), seconds_per_week)
+    _report_weeks(context, frame, lake, seconds_per_week)
     yield _check_result(WEEKS_EQUAL_THEIR_DAYS, weeks.find_mismatches(frame, days))
     yield _check_result(AMOUNTS_ARE_KNOWN, weeks.find_missing_amounts(totals))
     yield dg.Output(frame)
@@ -105,11 +107,13 @@ def trips_by_week(
 def _report_weeks(
     context: dg.AssetExecutionContext,
     frame: DataFrame,
-    months_loaded: Set[str],
+    lake: Snapshot,
     seconds_per_week: float,
 ) -> None:
     """Add the metadata of each week, and warn of weeks that were counted without a month."""
     parts = split_by_partition(frame, "period", context.partition_keys)
+    months_loaded = lake.files(TRIPS)
+    version = {"trips version": lake.as_of[1]} if lake.as_of else {}
     for week in frame.itertuples():
         missing = [m[:7] for m in weeks.months_of(week.period) if m not in months_loaded]
         if missing:
@@ -122,6 +126,7 @@ def _report_weeks(
                 "total_amount": None if week.total_amount is None else float(week.total_amount),
                 "seconds": round(seconds_per_week, 4),
                 "months not loaded": missing,
+                **version,
             },
             partition_key=week.period,
         )

@@ -1,0 +1,21 @@
+"""Config of a run that reads older trips."""
+
+import dagster as dg
+from pydantic import Field
+
+from taxi_shared.lake import Lake, Snapshot
+from taxi_shared.tables import TRIPS
+
+
+class AsOfConfig(dg.Config):
+    """Which version of the trips an asset is computed from."""
+
+    trips_version: int | None = Field(
+        default=None,
+        description="Version of the table trips, as `make history` lists them; the current one by "
+        "default.",
+    )
+
+    def snapshot(self, lake: Lake) -> Snapshot:
+        """The lake with the trips of that version."""
+        return lake.snapshot(None if self.trips_version is None else (TRIPS, self.trips_version))
