@@ -354,7 +354,8 @@ def test_zones_without_trips_give_zeros(intake: Intake, lake: Lake) -> None:
 
 def test_launchpad_explains_every_field() -> None:
     fields = AdhocRequestConfig.model_fields
-    assert set(fields) == {"filename", "borough", "start_date", "end_date", "zone"}
+    expected = {"filename", "borough", "start_date", "end_date", "zone", "trips_version"}
+    assert set(fields) == expected
     assert all(field.description for field in fields.values())
     assert not any(field.is_required() for field in fields.values())
 
