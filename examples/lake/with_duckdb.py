@@ -11,6 +11,7 @@ import duckdb
 con = duckdb.connect()
 con.execute("INSTALL delta; LOAD delta")
 con.sql(
-    "SELECT partition_date, count(*) AS num_trips FROM delta_scan($table) GROUP BY ALL ORDER BY ALL",
+    "SELECT partition_date, count(*) AS num_trips FROM delta_scan($table) "
+    "GROUP BY ALL ORDER BY ALL",
     params={"table": sys.argv[1]},
 ).show()

@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import duckdb_extension_delta
 import pytest
 from upath import UPath
 
@@ -276,6 +278,26 @@ def test_vacuum_keeps_days_whose_commit_is_missing(
     assert counts(database) == [(1, 1)]
     (days,) = log_of(database.lake.root, TRIP_DAYS).files().values()
     assert days.path == database.lake.snapshot().files(TRIP_DAYS)[JANUARY].path
+
+
+def test_duckdbs_delta_extension_reads_the_same_rows(old_lake: LakeDatabase) -> None:
+    """After a takeover, a load, a rollback and a load of more columns."""
+    write_trips(old_lake, 3, "2023-03-01")
+    write_trips(old_lake, 5, "2023-03-01")
+    old_lake.lake.roll_back(TRIPS, "2023-03-01", 1, {})
+    with old_lake.get_connection(tables=[]) as con:
+        Month("2023-04-01", Rows("SELECT 'app' AS request_source")).write(con, old_lake.lake)
+    package = Path(str(duckdb_extension_delta.__file__)).parent
+    (extension,) = package.glob(f"extensions/v{duckdb.__version__}/*.duckdb_extension")
+    ours = rows_of(old_lake)
+    with duckdb.connect() as con, old_lake.get_connection() as own:
+        con.load_extension(str(extension))
+        for table in (TRIPS, TRIP_DAYS):
+            names = ", ".join(own.table(table.name).columns)
+            folder = str(old_lake.lake.root.staging / table.name)
+            query = f"SELECT {names} FROM delta_scan($folder) ORDER BY ALL"
+            assert con.execute(query, {"folder": folder}).fetchall() == ours[table.name]
+    assert len(ours["trips"]) == 9
 
 
 @pytest.fixture
