@@ -96,10 +96,10 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
             published = current
         return path
 
-    def _current_files(self) -> list[tuple[Table, list[UPath]]]:
+    def _current_files(self) -> list[tuple[Table, list[str]]]:
         """The tables that have files, and these."""
         snapshot = self.lake.snapshot()
-        found = [(table, [f.path for f in snapshot.files(table).values()]) for table in TABLES]
+        found = [(table, [f.address for f in snapshot.files(table).values()]) for table in TABLES]
         return [(table, paths) for table, paths in found if paths]
 
     def _connect(

@@ -53,10 +53,12 @@ class Rows:
 class Replacement:
     """New files of a partition, by the names of their tables; see `Lake.replacement`.
 
+    rows:     how many were written
     versions: those of the tables that the commits have made, once the files are in place
     """
 
     files: Mapping[str, UPath]
+    rows: dict[str, int] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
 
     def file(self, table: Table) -> str:
@@ -80,6 +82,7 @@ class Replacement:
                 "publisher": rows.publisher,
             },
         ).fetchall()
+        self.rows[table.name] = int(count)
         return int(count)
 
 
@@ -108,7 +111,13 @@ class Snapshot:
             # The log of trips decides for both: a reader never sees trips and days of two loads.
             folder = log_of(self.root, table).folder
             return {
-                partition: replace(file, path=folder / _days_name(table, trips, file), size=None)
+                partition: replace(
+                    file,
+                    folder=folder,
+                    name=_days_name(table, trips, file),
+                    size=None,
+                    rows=None,
+                )
                 for partition, file in self.files(trips).items()
             }
         chosen, version = self.as_of or (None, None)
@@ -120,20 +129,20 @@ class Snapshot:
 
     def versions(self, table: Table) -> dict[str, str]:
         """Map the partitions of a table to a text that changes when their file is replaced."""
-        return {partition: file.path.name for partition, file in self.files(table).items()}
+        return {partition: file.name for partition, file in self.files(table).items()}
 
     def rows(self, con: duckdb.DuckDBPyConnection, table: Table, partition: str = "") -> int | None:
         """Return the rows of a file, from its footer; None if it is missing or damaged."""
         if file := self.file(table, partition):
             with suppress(duckdb.Error):
-                return parquet_rows(con, file.path)
+                return parquet_rows(con, file.address)
         return None
 
     def first_rows(
         self, con: duckdb.DuckDBPyConnection, table: Table, partition: str = ""
     ) -> dg.MarkdownMetadataValue:
         """Return the first rows of a file, for an asset's page."""
-        path = self.files(table)[partition].path
+        path = self.files(table)[partition].address
         found = con.execute(
             f"FROM read_parquet($file, hive_partitioning = false) LIMIT {preview.ROWS}",
             {"file": storage.literal(path)},
@@ -152,7 +161,7 @@ class Snapshot:
             found = con.execute(
                 "SELECT decode(value) FROM parquet_kv_metadata($file) "
                 "WHERE key = 'fingerprint'::BLOB",
-                {"file": storage.literal(file.path)},
+                {"file": storage.literal(file.address)},
             ).fetchall()
         except duckdb.Error:
             return ""
@@ -169,7 +178,7 @@ class Snapshot:
         Files written before this was recorded have `provenance.UNKNOWN`.
         """
         files = [
-            storage.literal(file.path)
+            storage.literal(file.address)
             for partition, file in self.files(table).items()
             if partitions is None or partition in partitions
         ]
@@ -201,7 +210,7 @@ class Snapshot:
                 partitions = _partitions_with_pickups(con, table.days, pickup_dates)
                 files = {partition: files[partition] for partition in partitions}
             if files:
-                create_view(con, table, [file.path for file in files.values()])
+                create_view(con, table, [file.address for file in files.values()])
             else:
                 _create_empty_view(con, table)
 
@@ -229,15 +238,12 @@ class Lake:
         trips, which readers go by. If the process dies before, readers keep what they had. Raises
         CommitConflict, S3Error.
         """
-        names = {table.name for table in tables}
         for table in tables:
-            if (pair := table.days or _TRIPS_OF.get(table.name)) and pair.name not in names:
+            if (pair := table.days or _TRIPS_OF.get(table.name)) and pair not in tables:
                 raise ValueError(f"{table.name} and {pair.name} are replaced together")
         token = uuid.uuid4().hex
-        new = {
-            table.name: log_of(self.root, table).folder / _name(table, partition, token)
-            for table in tables
-        }
+        names = {table.name: _name(table, partition, token) for table in tables}
+        new = {t.name: log_of(self.root, t).folder / names[t.name] for t in tables}
         with ExitStack() as on_failure:
             for path in new.values():
                 storage.make_parent(path)
@@ -247,10 +253,12 @@ class Lake:
                 yield replaced
             on_failure.pop_all()
         for table in sorted(tables, key=lambda table: table.name not in _TRIPS_OF):
-            path = new[table.name]
+            path, log = new[table.name], log_of(self.root, table)
             storage.persist(path)
-            file = LakeFile(path, partition, path.stat().st_size, datetime.now(UTC))
-            replaced.versions[table.name] = log_of(self.root, table).commit(file, details)
+            rows, size = replaced.rows.get(table.name), path.stat().st_size
+            name, now = names[table.name], datetime.now(UTC)
+            file = LakeFile(log.folder, name, partition, size, now, rows)
+            replaced.versions[table.name] = log.commit(file, details)
 
     def write(
         self, con: duckdb.DuckDBPyConnection, table: Table, rows: Rows, partition: str = ""
@@ -301,7 +309,7 @@ class Lake:
         days = trips.days or trips
         logged = log_of(self.root, days).files()
         for partition, file in current.files(days).items():
-            if partition in logged and logged[partition].path != file.path:
+            if partition in logged and logged[partition].name != file.name:
                 log_of(self.root, days).commit(file, {"reason": "the log of trips has this file"})
 
 
@@ -318,7 +326,8 @@ def _name(table: Table, partition: str, token: str) -> str:
 
 def _days_name(days: Table, trips: Table, file: LakeFile) -> str:
     """Return the path of the days of a file of trips below their folder: they share a token."""
-    return f"{file.path.parent.name}/{days.name}{file.path.name.removeprefix(trips.name)}"
+    folder, _, name = file.name.rpartition("/")
+    return f"{folder}/{days.name}{name.removeprefix(trips.name)}"
 
 
 def _partitions_with_pickups(
@@ -342,7 +351,7 @@ def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath | str) -> int:
     return int(rows)
 
 
-def create_view(con: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[UPath]) -> None:
+def create_view(con: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[str]) -> None:
     """Create a view of a table over files.
 
     A file written before a column was added has NULL there. A column that no file has is not in the
@@ -369,7 +378,7 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[UP
     con.execute(f"CREATE OR REPLACE VIEW {table.name} AS SELECT {selected} FROM {source}")  # noqa: S608 - see above
 
 
-def _damage(con: duckdb.DuckDBPyConnection, paths: Sequence[UPath]) -> DamagedLakeFile | None:
+def _damage(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> DamagedLakeFile | None:
     """Find the first file with an unreadable footer; DuckDB's errors seldom name the file."""
     for path in paths:
         try:

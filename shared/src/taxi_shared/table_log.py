@@ -49,17 +49,30 @@ class CommitConflict(Exception):
 class LakeFile:
     """A file of a table.
 
+    folder:    of the table
+    name:      its path below the folder
     partition: as in `2023-03-01`; empty where the table has none
     size:      in bytes; None where the log does not say it
     modified:  when it was written
     rows:      their number; None where the log does not say it
     """
 
-    path: UPath
+    folder: UPath
+    name: str
     partition: str
     size: int | None
     modified: datetime
     rows: int | None = None
+
+    @property
+    def path(self) -> UPath:
+        """Where it is."""
+        return self.folder / self.name
+
+    @property
+    def address(self) -> str:
+        """The same as text, which is made a hundred times faster."""
+        return f"{self.folder}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -96,8 +109,8 @@ class TableLog:
         columns = {name: actions[name].to_pylist() for name in actions.column_names}
         count = len(columns["path"])
         found = [
-            LakeFile(self.folder / path, str(partition or ""), size, _from_ms(modified), rows)
-            for path, partition, size, modified, rows in zip(
+            LakeFile(self.folder, name, str(partition or ""), size, _from_ms(modified), rows)
+            for name, partition, size, modified, rows in zip(
                 columns["path"],
                 columns.get(f"partition.{self._partition_column}", [None] * count),
                 columns["size_bytes"],
@@ -231,11 +244,12 @@ class TableLog:
         found = {}
         start = len(str(self.folder)) + 1
         for path, entry in storage.entries_below(self.folder).items():
-            partition = str(path)[start:].partition("/")[0].partition("=")[2]
+            name = str(path)[start:]
+            partition = name.partition("/")[0].partition("=")[2]
             prefix = f"{self._partition_column}={partition}/" if self._partition_column else ""
-            if str(path)[start:] == f"{prefix}{self.table.name}.parquet":
+            if name == f"{prefix}{self.table.name}.parquet":
                 modified = entry.get("LastModified") or datetime.fromtimestamp(entry["mtime"], UTC)
-                found[partition] = LakeFile(path, partition, entry["size"], modified)
+                found[partition] = LakeFile(self.folder, name, partition, entry["size"], modified)
         if days := self.table.days:
             # A process that died while it replaced the month's two files has left one of them.
             complete = TableLog(self.folder.parent / days.name, days)._files_without_log()
@@ -246,7 +260,7 @@ class TableLog:
         from deltalake.transaction import AddAction
 
         return AddAction(
-            str(file.path)[len(str(self.folder)) + 1 :],
+            file.name,
             file.path.stat().st_size if file.size is None else file.size,
             {self._partition_column: file.partition} if self._partition_column else {},
             int(file.modified.timestamp() * 1000),
