@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable, Schema
     from deltalake.transaction import AddAction
 
-# With more commits between two checkpoints, opening a log takes longer.
-CHECKPOINT_INTERVAL = 10
+CONFIGURATION = {
+    # With more commits between two checkpoints, opening a log takes longer.
+    "delta.checkpointInterval": "10",
+    # How far the history goes back.
+    "delta.logRetentionDuration": "interval 365 days",
+}
 COMMIT_TRIES, LONGEST_WAIT_SECONDS = 30, 0.5
 
 _TYPES = {
@@ -230,7 +234,7 @@ class TableLog:
                     [self._add(file) for file in self._files_without_log().values()],
                     "ignore",
                     [self._partition_column] if self._partition_column else [],
-                    configuration={"delta.checkpointInterval": str(CHECKPOINT_INTERVAL)},
+                    configuration=CONFIGURATION,
                     storage_options=self._options(),
                     # With a retry, a second writer would add the files of the folder once more.
                     commit_properties=CommitProperties(max_commit_retries=0),
