@@ -6,8 +6,9 @@ from upath import UPath
 
 from ingestion.lib.download import Download, SourceMetadata
 from ingestion.lib.loading import LoadedMonth, MonthFile
-from ingestion.lib.months import CONCURRENT_FETCHES, CONCURRENT_LOADS, load_concurrently
+from ingestion.lib.months import FETCHED_AHEAD, load_concurrently
 from ingestion.lib.published_files import Version
+from taxi_shared import machine
 
 FILES = [MonthFile(f"20{year}-01-01", UPath("/raw")) for year in range(10, 30)]
 DONE = Download(SourceMetadata("https://tlc.test", Version(), 8, "abc"), fetched=True)
@@ -41,8 +42,8 @@ def test_nothing_is_fetched_after_the_caller_stops() -> None:
     go_on.set()  # the months being loaded are loaded to their end
     closing.join()
     assert set(ended) == set(begun)
-    assert len(begun) <= 1 + CONCURRENT_LOADS
-    assert len(fetched) <= 1 + CONCURRENT_FETCHES
+    assert len(begun) <= 1 + machine.cores()
+    assert len(fetched) <= 1 + machine.cores() + FETCHED_AHEAD
     assert not [t for t in threading.enumerate() if t.name.startswith(("load_", "fetch_"))]
 
 

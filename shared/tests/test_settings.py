@@ -101,7 +101,7 @@ def test_production_requires_a_data_root(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ValueError, match="TAXI_DATA_ROOT is not set; TAXI_ENVIRONMENT=production"):
         settings.for_resource("data_root")
     monkeypatch.setenv("TAXI_DATA_ROOT", "/srv/data")
-    assert settings.load().duckdb_memory == "2GB"
+    assert str(settings.load().data_root) == "/srv/data"
 
 
 def test_env_example_lists_every_setting_with_its_default() -> None:
@@ -110,7 +110,7 @@ def test_env_example_lists_every_setting_with_its_default() -> None:
     lines = re.findall(r"^#([A-Z0-9_]+)=(.*)$", text, re.MULTILINE)
     assert [name for name in map(settings.variable, fields) if name not in dict(lines)] == []
     defaults = settings.load()
-    for field in ("data_root", "source_url", "zones_url", "duckdb_memory", "duckdb_spill"):
+    for field in ("data_root", "source_url", "zones_url", "duckdb_spill"):
         assert (settings.variable(field), getattr(defaults, field)) in lines
 
 

@@ -31,6 +31,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from taxi_shared import machine
 from taxi_shared.addresses import without_secrets
 from taxi_shared.web import LOOPBACK_HOSTS, allowed_hosts
 
@@ -43,7 +44,7 @@ _DEFAULTS: Mapping[str, Mapping[str, str | None]] = {
         "zones_url": "data/test/source/misc/taxi_zones.csv",
         "follow_tlc": "off",
     },
-    "production": {"data_root": None, "duckdb_memory": "2GB"},
+    "production": {"data_root": None},
 }
 
 
@@ -128,7 +129,8 @@ class Settings(BaseSettings):
         default=True, description="load months when TLC publishes or replaces them"
     )
     duckdb_memory: str = Field(
-        default="400MB", description="memory of DuckDB before it spills to disk"
+        default_factory=machine.duckdb_memory,
+        description="memory of DuckDB before it spills to disk",
     )
     duckdb_spill: str = Field(default="50GB", description="disk of DuckDB for what it spills")
     lake_retention_days: PositiveInt = Field(

@@ -13,6 +13,7 @@ from upath import UPath
 
 from ingestion.lib.parquet_schema import (
     NO_VALUES,
+    NUMBERED_FILE,
     RAW_FILE,
     DamagedFile,
     FileColumn,
@@ -112,7 +113,7 @@ class ReadPlan:
 
     @property
     def query(self) -> str:
-        """The table's rows in the order of the file, which is the parameter `$file`.
+        """The table's rows in the file, which is the parameter `$file`.
 
         For a file of March 2023, shortened to three columns (line breaks added):
 
@@ -138,7 +139,7 @@ class ReadPlan:
         return (
             "SELECT "  # noqa: S608 - our names
             f"{_columns(m for m in self.mappings if m.column.name in names)} "
-            "FROM read_parquet($file, hive_partitioning = false, file_row_number = true) AS file "
+            f"FROM {NUMBERED_FILE} "
             "WHERE file_row_number >= $first AND file_row_number < $end"
         )
 
@@ -391,10 +392,10 @@ def _first_row(
 
     The value is at most 100 characters of its text.
     """
-    rows = f"SELECT row_number() OVER () AS row, {condition} AS is_met, {value} AS value"
+    rows = f"SELECT file_row_number + 1 AS row, {condition} AS is_met, {value} AS value"
     ((row, count, found),) = con.execute(
         "SELECT min(row), count(*), left(CAST(arg_min(value, row) AS VARCHAR), 100) "  # noqa: S608 - our names
-        f"FROM ({rows} FROM {RAW_FILE}) WHERE is_met",
+        f"FROM ({rows} FROM {NUMBERED_FILE}) WHERE is_met",
         {"file": literal(file)},
     ).fetchall()
     return (row, count, found) if count else None

@@ -6,10 +6,9 @@ shown to readers, who keep what they had.
 
 import hashlib
 import re
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
@@ -24,10 +23,6 @@ from taxi_shared import provenance
 from taxi_shared.lake import Lake, Replacement, Rows, Snapshot, parquet_rows
 from taxi_shared.storage import DISK_FULL, literal
 from taxi_shared.tables import Table
-
-# One large month at a time: some of the memory that a load takes grows with the rows.
-LARGE_MONTH_ROWS = 8_000_000
-_large_month = threading.Semaphore(1)
 
 
 class LoadError(Exception):
@@ -112,8 +107,7 @@ def load(con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, file: MonthFi
     try:
         with con.cursor() as cursor:
             month = _MonthLoad.plan(cursor, lake, table, file)
-            with _large_month if month.rows > LARGE_MONTH_ROWS else nullcontext():
-                return month.run()
+            return month.run()
     except DamagedFile as error:
         raise file.discard(error) from error
 

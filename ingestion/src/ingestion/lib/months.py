@@ -10,10 +10,11 @@ from ingestion.lib.download import PARQUET, Backoff, Download, SourceMetadata, d
 from ingestion.lib.loading import LoadedMonth, MonthFile
 from ingestion.lib.publication import Refusals
 from ingestion.lib.published_files import Blocked, Forbidden
+from taxi_shared import machine
 
-# While two months are loaded, each by one core, the next ones are fetched.
 CONCURRENT_FETCHES = 4
-CONCURRENT_LOADS = 2
+# While months are loaded, one per core, the next ones are fetched.
+FETCHED_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,11 @@ def load_concurrently(
     is set when the caller stops iterating: `fetch` then gives up. Loads have threads of their own,
     since each thread keeps some of the memory that it has used.
     """
-    stop = threading.Event()
+    stop, fetching = threading.Event(), threading.Semaphore(CONCURRENT_FETCHES)
+    cores = machine.cores()
     with (
-        ThreadPoolExecutor(CONCURRENT_LOADS, thread_name_prefix="load") as loads,
-        ThreadPoolExecutor(CONCURRENT_FETCHES, thread_name_prefix="fetch") as fetches,
+        ThreadPoolExecutor(cores, thread_name_prefix="load") as loads,
+        ThreadPoolExecutor(cores + FETCHED_AHEAD, thread_name_prefix="fetch") as fetches,
     ):
 
         def fetch_then_load(file: MonthFile) -> MonthResult:
@@ -59,7 +61,8 @@ def load_concurrently(
             result = MonthResult(file)
             if file.version is None:
                 try:
-                    done = fetch(file, stop)
+                    with fetching:
+                        done = fetch(file, stop)
                 except Exception as error:
                     return replace(result, error=error)
                 fetched = replace(file, address=done.metadata.address, sha256=done.metadata.sha256)

@@ -11,6 +11,7 @@ from taxi_shared.storage import literal
 
 # Without hive_partitioning, a folder named `VendorID=7` would be read as a column of the file.
 RAW_FILE = "read_parquet($file, hive_partitioning = false) AS file"
+NUMBERED_FILE = "read_parquet($file, hive_partitioning = false, file_row_number = true) AS file"
 NO_VALUES = "NULL"
 
 

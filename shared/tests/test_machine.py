@@ -1,0 +1,47 @@
+"""Cores and memory are those that this process may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from taxi_shared import machine, settings
+
+
+@pytest.fixture
+def limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the limits of a container on a machine with 16 cores and 64 GB."""
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 64_000_000_000 // 4096}
+    monkeypatch.setattr(os, "sysconf", pages.get)
+    return tmp_path
+
+
+def test_machine_without_limits_gives_all(limits: Path) -> None:
+    assert (machine.cores(), machine.memory()) == (16, 64_000_000_000)
+    assert machine.duckdb_memory() == "3200MB"
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory", "cores", "duckdb"),
+    [
+        ("200000 100000", "max", 2, "400MB"),
+        ("max 100000", "1500000000", 16, "500MB"),
+        ("50000 100000", "300000000", 1, "100MB"),
+        ("", "", 16, "3200MB"),
+    ],
+)
+def test_limits_of_a_container_count(
+    limits: Path, cpu: str, memory: str, cores: int, duckdb: str
+) -> None:
+    (limits / "cpu.max").write_text(f"{cpu}\n")
+    (limits / "memory.max").write_text(f"{memory}\n")
+    assert machine.cores() == cores
+    assert machine.duckdb_memory() == duckdb
+
+
+def test_setting_wins_over_the_machine(limits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.Settings().duckdb_memory == "3200MB"
+    monkeypatch.setenv("TAXI_DUCKDB_MEMORY", "1GB")
+    assert settings.Settings().duckdb_memory == "1GB"
