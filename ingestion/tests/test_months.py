@@ -2,13 +2,13 @@
 
 import threading
 
+import pytest
 from upath import UPath
 
 from ingestion.lib.download import Download, SourceMetadata
 from ingestion.lib.loading import LoadedMonth, MonthFile
-from ingestion.lib.months import FETCHED_AHEAD, load_concurrently
+from ingestion.lib.months import FETCHED_AHEAD, CorePlan, load_concurrently
 from ingestion.lib.published_files import Version
-from taxi_shared import machine
 
 FILES = [MonthFile(f"20{year}-01-01", UPath("/raw")) for year in range(10, 30)]
 DONE = Download(SourceMetadata("https://tlc.test", Version(), 8, "abc"), fetched=True)
@@ -34,7 +34,7 @@ def test_nothing_is_fetched_after_the_caller_stops() -> None:
         ended.append(file.month)
         raise ValueError
 
-    months = load_concurrently(FILES, fetch, load)
+    months = load_concurrently(FILES, fetch, load, at_once=2)
     assert next(months).file.month == FILES[0].month
     closing = threading.Thread(target=months.close)
     closing.start()
@@ -42,8 +42,8 @@ def test_nothing_is_fetched_after_the_caller_stops() -> None:
     go_on.set()  # the months being loaded are loaded to their end
     closing.join()
     assert set(ended) == set(begun)
-    assert len(begun) <= 1 + machine.cores()
-    assert len(fetched) <= 1 + machine.cores() + FETCHED_AHEAD
+    assert len(begun) <= 1 + 2
+    assert len(fetched) <= 1 + 2 + FETCHED_AHEAD
     assert not [t for t in threading.enumerate() if t.name.startswith(("load_", "fetch_"))]
 
 
@@ -57,10 +57,32 @@ def test_error_of_a_month_does_not_stop_the_others() -> None:
         assert file.sha256 == "abc"
         raise ValueError("not loaded")
 
-    months = load_concurrently(FILES[:3], fetch, load)
+    months = load_concurrently(FILES[:3], fetch, load, at_once=2)
     found = {month.file.month: (month.download, str(month.error)) for month in months}
     assert found == {
         "2010-01": (DONE, "not loaded"),
         "2011-01": (None, "not fetched"),
         "2012-01": (DONE, "not loaded"),
     }
+
+
+@pytest.mark.parametrize(
+    ("months", "cores", "plan"),
+    [
+        (1, 1, CorePlan(1, threads=1)),
+        (1, 2, CorePlan(1, threads=2)),
+        (2, 2, CorePlan(2, threads=1)),
+        (3, 2, CorePlan(1, threads=2)),
+        (5, 2, CorePlan(2, threads=1)),
+        (16, 16, CorePlan(16, threads=1)),
+        (36, 2, CorePlan(2, threads=1)),
+        (36, 16, CorePlan(8, threads=16)),
+    ],
+)
+def test_months_share_cores_that_would_be_idle(months: int, cores: int, plan: CorePlan) -> None:
+    assert CorePlan.plan(months, cores, keep_order=False) == plan
+    assert plan.duckdb_options["preserve_insertion_order"] == (plan.threads == 1)
+
+
+def test_months_that_keep_their_order_have_one_core_each() -> None:
+    assert CorePlan.plan(1, 16, keep_order=True) == CorePlan(16, threads=1)

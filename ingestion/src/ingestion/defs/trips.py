@@ -28,7 +28,7 @@ from ingestion.lib import (
     quality,
 )
 from ingestion.lib.loading import Implausible, LoadedMonth, MonthFile
-from ingestion.lib.months import Fetcher, load_concurrently, stored_file
+from ingestion.lib.months import CorePlan, Fetcher, load_concurrently, stored_file
 from ingestion.lib.publication import Refusals
 from ingestion.lib.services import Service
 from taxi_shared import keys, machine, storage
@@ -57,9 +57,6 @@ GREEN = Service(
 # Assets, jobs, schedules, sensors and checks are made for each of these: another service is another
 # entry, and the description of its table in `taxi_shared.tables`.
 SERVICES = (YELLOW, GREEN)
-
-# Files of these years have points, which are joined to their rows by the order of the file.
-HAVE_POINTS = ("2009", "2010")
 
 
 class TripsConfig(dg.Config):
@@ -119,9 +116,10 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         remove_left_overs(context, database.lake)
         fetcher = Fetcher(refusals(service, tlc, database.lake), tlc.backoff)
         fetch = fetcher.fetch if report.fetches_files else stored_file
-        with database.get_connection(tables=[], options=load_options(files)) as con:
+        cores = core_plan(service, files)
+        with database.get_connection(tables=[], options=cores.duckdb_options) as con:
             load = partial(load_month, con, service, database.lake) if report.loads_rows else None
-            for month in load_concurrently(files, fetch, load):
+            for month in load_concurrently(files, fetch, load, cores.months_at_once):
                 report.record(con, month)
         report.revise(fetcher.final)  # whether the publisher blocks may show at the end only
         tlc.retry_transient_errors(context, [month.error for month in report.months])
@@ -185,18 +183,17 @@ def month_files(
     ]
 
 
-def load_options(files: Sequence[MonthFile]) -> dict[str, str | int]:
-    """How DuckDB uses the cores, on which as many months are loaded at once.
+def core_plan(service: Service, files: Sequence[MonthFile]) -> CorePlan:
+    """How the months of a run use the cores of this machine.
 
-    With a month for each core, a month is one thread's, and its rows keep the order of the file:
-    that takes the least time and memory in all. With fewer months, all cores work on each, and its
-    row groups are written as they are ready: keeping their order would take three times as long.
+    Files with points must keep the order of their rows, by which zones are joined to them.
     """
-    # No file is kept in memory for a second read.
-    options: dict[str, str | int] = {"enable_external_file_cache": False}
-    if len(files) >= machine.cores() or any(each.month[:4] in HAVE_POINTS for each in files):
-        return options | {"threads": 1}
-    return options | {"threads": machine.cores(), "preserve_insertion_order": False}
+    have_points = any(
+        column.coordinates and not column.is_published_in(file.month)
+        for file in files
+        for column in service.table.columns
+    )
+    return CorePlan.plan(len(files), machine.cores(), keep_order=have_points)
 
 
 def refusals(service: Service, tlc: TlcSource, lake: Lake) -> Refusals:

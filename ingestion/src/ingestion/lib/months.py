@@ -10,11 +10,50 @@ from ingestion.lib.download import PARQUET, Backoff, Download, SourceMetadata, d
 from ingestion.lib.loading import LoadedMonth, MonthFile
 from ingestion.lib.publication import Refusals
 from ingestion.lib.published_files import Blocked, Forbidden
-from taxi_shared import machine
 
 CONCURRENT_FETCHES = 4
-# While months are loaded, one per core, the next ones are fetched.
+# While months are loaded, the next ones are fetched.
 FETCHED_AHEAD = 2
+# A month that all cores share takes a tenth more of their time than one by one of them. All that is
+# not DuckDB's work, such as comparing hashes, waits for one core.
+BUSY_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class CorePlan:
+    """How the months of a run use the cores.
+
+    months_at_once: how many are loaded at the same time
+    threads:        of DuckDB, which these months share
+    """
+
+    months_at_once: int
+    threads: int
+
+    @classmethod
+    def plan(cls, months: int, cores: int, keep_order: bool) -> "CorePlan":
+        """Give each month one core, or all months all cores if a fifth would be idle otherwise.
+
+        Half as many months as cores are then loaded at once: each brings a thread of its own, with
+        its memory. With `keep_order`, each month has one core, and keeps the order of its file.
+        """
+        rounds = -(-months // cores)
+        if keep_order or months >= BUSY_SHARE * rounds * cores:
+            return cls(cores, threads=1)
+        return cls(max(1, cores // 2), threads=cores)
+
+    @property
+    def duckdb_options(self) -> dict[str, str | int]:
+        """The settings of DuckDB.
+
+        Several threads write row groups as they are ready: keeping the order of the rows would take
+        three times as long. No file is kept in memory for a second read.
+        """
+        return {
+            "enable_external_file_cache": False,
+            "threads": self.threads,
+            "preserve_insertion_order": self.threads == 1,
+        }
 
 
 @dataclass(frozen=True)
@@ -42,18 +81,20 @@ def load_concurrently(
     files: Sequence[MonthFile],
     fetch: Callable[[MonthFile, threading.Event], Download],
     load: Callable[[MonthFile], LoadedMonth] | None,
+    at_once: int,
 ) -> Generator[MonthResult]:
     """Fetch months, and load each as soon as its file is there; yields each that is finished.
+
+    At most `at_once` months are loaded at the same time.
 
     An error of `fetch` or `load` is that of its month, whatever it is; the others go on. The event
     is set when the caller stops iterating: `fetch` then gives up. Loads have threads of their own,
     since each thread keeps some of the memory that it has used.
     """
     stop, fetching = threading.Event(), threading.Semaphore(CONCURRENT_FETCHES)
-    cores = machine.cores()
     with (
-        ThreadPoolExecutor(cores, thread_name_prefix="load") as loads,
-        ThreadPoolExecutor(cores + FETCHED_AHEAD, thread_name_prefix="fetch") as fetches,
+        ThreadPoolExecutor(at_once, thread_name_prefix="load") as loads,
+        ThreadPoolExecutor(at_once + FETCHED_AHEAD, thread_name_prefix="fetch") as fetches,
     ):
 
         def fetch_then_load(file: MonthFile) -> MonthResult:

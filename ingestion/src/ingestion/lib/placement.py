@@ -5,10 +5,8 @@ zones, or where shapes overlap, the smallest id wins. A point outside all zones 
 """
 
 import hashlib
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROWS_PER_BATCH = 500_000  # keeps memory the same for a month of any size
-# Months are loaded concurrently, and GEOS completes a prepared shape when it is first used.
-_one_at_a_time = threading.Lock()
 
 
 class ZonesMissing(Exception):
@@ -84,6 +80,16 @@ class ZoneShapes:
         """A hash of ids and shapes: months placed by other shapes are loaded again."""
         return hashlib.sha256(repr(self).encode()).hexdigest()
 
+    def prepare(self) -> Any:
+        """The shapes for one thread: GEOS completes a prepared shape when it is first used."""
+        import numpy as np
+        import shapely
+
+        # As objects: an array of texts would give each the room of the longest, 300 MB.
+        shapes = shapely.from_wkt(np.array(self.shapes, dtype=object))
+        shapely.prepare(shapes)
+        return shapes
+
 
 def place(
     con: duckdb.DuckDBPyConnection,
@@ -94,6 +100,7 @@ def place(
     """The zone ids of each placement's column, in the order of the file's rows; 0 for none."""
     import numpy as np
 
+    shapes = zones.prepare()
     placed = {p.column: np.zeros(points.rows, np.int16) for p in placements}
     for first in range(0, points.rows, ROWS_PER_BATCH):
         end = min(first + ROWS_PER_BATCH, points.rows)
@@ -101,13 +108,15 @@ def place(
         batch = con.execute(points.sql, rows).fetchnumpy()
         for p in placements:
             coordinates = (np.ma.filled(batch[axis], np.nan) for axis in (p.longitude, p.latitude))
-            with _one_at_a_time:
-                placed[p.column][first:end] = zone_ids(zones, *coordinates)
+            placed[p.column][first:end] = _zone_ids(zones.ids, shapes, *coordinates)
     return placed
 
 
-def zone_ids(
-    zones: ZoneShapes, longitudes: "NDArray[np.float64]", latitudes: "NDArray[np.float64]"
+def _zone_ids(
+    ids: Sequence[int],
+    shapes: Any,
+    longitudes: "NDArray[np.float64]",
+    latitudes: "NDArray[np.float64]",
 ) -> "NDArray[np.int16]":
     """The zone ids of points in degrees, 0 for none; NaN is in no zone.
 
@@ -117,12 +126,11 @@ def zone_ids(
     import numpy as np
     import shapely
 
-    shapes = _prepared_shapes(zones)
     by_latitude = np.argsort(latitudes)
     x, y = longitudes[by_latitude], latitudes[by_latitude]
     found = np.zeros(len(x), np.int16)
     # The smallest id last, as it wins.
-    for zone_id, shape in zip(reversed(zones.ids), reversed(shapes), strict=True):
+    for zone_id, shape in zip(reversed(ids), reversed(shapes), strict=True):
         west, south, east, north = shapely.bounds(shape)
         first, end = np.searchsorted(y, south, "left"), np.searchsorted(y, north, "right")
         is_near = (x[first:end] >= west) & (x[first:end] <= east)
@@ -131,14 +139,3 @@ def zone_ids(
     placed = np.empty_like(found)
     placed[by_latitude] = found
     return placed
-
-
-@lru_cache(maxsize=1)  # the months of a run are placed by the same zones
-def _prepared_shapes(zones: ZoneShapes) -> Any:
-    import numpy as np
-    import shapely
-
-    # As objects: an array of texts would give each the room of the longest, 300 MB.
-    shapes = shapely.from_wkt(np.array(zones.shapes, dtype=object))
-    shapely.prepare(shapes)
-    return shapes
