@@ -100,7 +100,10 @@ def make_lake(bench: Bench, months: int) -> Path:
     """
     data = bench.work / "lakes" / f"{bench.rows}x{months}"
     complete = data / "complete"
-    if complete.exists() and len(list((data / "staging" / "trips").iterdir())) == months:
+    if (
+        complete.exists()
+        and len(list((data / "staging" / "trips").glob("partition_date=*"))) == months
+    ):
         return data
     bench.log(f"creating a lake of {months} months")
     with (

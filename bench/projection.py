@@ -84,8 +84,8 @@ def limits(found: Costs) -> str:
             "need more cores, or a distributed engine on the same Parquet."
         )
     sentences.append(
-        "Memory depends on the largest month and not on the history, since at most two months are "
-        f"loaded at a time: {found.memory_mb_per_row * 1e6:.1f} MB per million rows more in a "
-        f"month, at most {found.memory_mb:.0f} MB here."
+        "Memory depends on the largest month and not on the history, since at most one month per "
+        f"core is loaded at a time: {found.memory_mb_per_row * 1e6:.1f} MB per million rows more "
+        f"in a month, at most {found.memory_mb:.0f} MB here."
     )
     return " ".join(sentences)

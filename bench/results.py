@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.scale import STANDARD_ROWS, Bench
+from taxi_shared import machine
 
 PACKAGES = ("dagster", "duckdb", "pandas", "pyarrow", "requests")
 
@@ -84,7 +85,7 @@ def _machine() -> dict[str, Any]:
     pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     return {
         "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": machine.cores(),
         "memory_gb": round(pages * page / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
     }

@@ -65,6 +65,16 @@ class Bench:
         return tuple(self.rows * factor // 11 for factor in factors)
 
     @property
+    def large_months(self) -> int:
+        """The number of large months that are loaded in one run."""
+        return 4 if self.full else 2
+
+    @property
+    def large_rows(self) -> int:
+        """Rows of a large month: 13 million as in 2010 to 2016, or in proportion to `rows`."""
+        return self.rows * 130 // 33
+
+    @property
     def points_rows(self) -> int:
         """Rows of a month with points: 14 million as in 2009, or in proportion to `rows`."""
         return self.rows * 140 // 33 if self.full else self.rows
@@ -100,7 +110,9 @@ class Bench:
     def check_disk(self) -> None:
         """Log the needed and the free disk space. Raises NotEnoughDisk."""
         months = self.rows * self.months
-        needed = BYTES_PER_ROW * (7 * months + 3 * sum(self.month_sizes) + 6 * 6 * self.rows)
+        large = self.large_months * self.large_rows
+        more = 3 * sum(self.month_sizes) + 6 * 6 * self.rows + 5 * large
+        needed = BYTES_PER_ROW * (7 * months + more)
         self.work.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.work).free
         text = (

@@ -22,6 +22,7 @@ def rows(measured: Measured, *, full: bool, standard: bool) -> Iterator[Row]:
 
 ROWS: tuple[tuple[str, Callable[[Measured], Iterator[Row]]], ...] = (
     ("ingest", loading.ingest),
+    ("ingest_large", loading.large_months),
     ("usual", loading.usual),
     ("requests", waiting.requests),
     ("portal", waiting.portal),

@@ -22,5 +22,6 @@ MEASUREMENTS: dict[str, Callable[[Bench], Result]] = {
     "requests": requests.measure_requests,
     "portal": portal.measure_pages,
     "ingest": ingest.measure_ingest,
+    "ingest_large": ingest.measure_large_months,
     "usual": usual.measure_usual_setup,
 }

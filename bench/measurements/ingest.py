@@ -13,19 +13,28 @@ REPEATS = 3
 
 
 def measure_ingest(bench: Bench) -> dict[str, Any]:
-    """Load all months of this mode, alternating between the two.
+    """Load all months of this mode."""
+    return _measure(bench, bench.months, bench.rows)
+
+
+def measure_large_months(bench: Bench) -> dict[str, Any]:
+    """Load a few months of the size of TLC's largest."""
+    return _measure(bench, bench.large_months, bench.large_rows)
+
+
+def _measure(bench: Bench, months: int, rows: int) -> dict[str, Any]:
+    """Load months of some rows each, alternating between the two.
 
     The platform does not run during the script: its idle daemon would slow the script.
     """
-    months = bench.months
     result: dict[str, Any] = {
         "months": months,
-        "rows": months * bench.rows,
+        "rows": months * rows,
         "ours": {"from_launch": [], "from_start": [], "largest_mb": [], "total_mb": []},
         "bare": {"seconds": [], "largest_mb": []},
     }
     ours_data, bare_data = bench.work / "ours", bench.work / "bare"
-    with serve_files(bench.make_sample(months)) as publisher:
+    with serve_files(bench.make_sample(months, rows)) as publisher:
         for repeat in range(REPEATS):
             with start_platform(bench.work / "home", empty_folder(ours_data), publisher) as ours:
                 times, memory = ours.ingest(months)
@@ -40,8 +49,9 @@ def measure_ingest(bench: Bench) -> dict[str, Any]:
             result["bare"]["seconds"].append(round(seconds, 3))
             result["bare"]["largest_mb"].append(round(bare_memory.largest, 1))
             bench.log(
-                f"{months} months, {repeat + 1} of {REPEATS}: ours {times.from_launch:.1f} s "
-                f"({times.from_start:.1f} s without the start), bare script {seconds:.1f} s"
+                f"{months} × {rows:,} rows, {repeat + 1} of {REPEATS}: ours "
+                f"{times.from_launch:.1f} s ({times.from_start:.1f} s without the start), "
+                f"bare script {seconds:.1f} s"
             )
     differing = find_differences(ours_data, bare_data)
     if differing:
