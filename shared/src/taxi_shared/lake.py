@@ -309,7 +309,7 @@ class Lake:
         days = trips.days or trips
         logged = log_of(self.root, days).files()
         for partition, file in current.files(days).items():
-            if partition in logged and logged[partition].name != file.name:
+            if (there := logged.get(partition)) is None or there.name != file.name:
                 log_of(self.root, days).commit(file, {"reason": "the log of trips has this file"})
 
 
