@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NULLS_QUERY = (files("ingestion") / "sql" / "null_counts.sql").read_text(encoding="utf-8")
-HASHES_PER_QUERY = 8_000_000  # of twice as many, DuckDB's list would not fit into its memory
-DAYS_PER_BATCH = 8
+HASHES_PER_QUERY = 4_000_000  # of four times as many, lists would not fit into DuckDB's memory
 SLOT_BITS = 20
 NOT_UNUSUAL = ("pickup_date", "num_trips", "total_amount")
 
@@ -61,20 +60,38 @@ def _count_days_and_duplicates(
 ) -> None:
     """Make the tables `counted`, by the expressions of `days`, and `duplicates`.
 
-    A list of all hashes of a large month would not fit into memory: it is made in parts.
+    All hashes of a large month would not fit into memory: they are made for some days at a time.
+    That reads few columns more than once where the file is sorted by time, as most are.
     """
     counts = ", ".join(f"{c.expression} AS {c.name}" for c in days.columns if c.expression)
-    parts = 1 + parquet_rows(con, file) // HASHES_PER_QUERY
+    hashes = f"list({row_hash}) AS hashes"
+    trips = "FROM read_parquet($file, hive_partitioning = false)"
+    path = {"file": literal(file)}
+    is_large = parquet_rows(con, file) > HASHES_PER_QUERY
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE counted AS "
+        f"SELECT {counts if is_large else f'{counts}, {hashes}'} {trips} GROUP BY pickup_date",
+        path,
+    )
     con.execute("CREATE OR REPLACE TEMP TABLE duplicates (pickup_date DATE, num_trips BIGINT)")
-    for part in range(parts):
-        some = f"FILTER ({row_hash} % {parts}::UBIGINT = {part})" if parts > 1 else ""
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE counted AS SELECT {counts}, "  # noqa: S608 - our tables
-            f"list({row_hash}) {some} AS hashes "
-            "FROM read_parquet($file, hive_partitioning = false) GROUP BY pickup_date",
-            {"file": literal(file)},
-        )
-        _count_duplicates(con)
+    if not is_large:
+        _count_duplicates(con, "SELECT pickup_date, hashes FROM counted", {})
+        return
+    of_day = f"SELECT pickup_date, {hashes} {trips} WHERE"
+    _count_duplicates(con, f"{of_day} pickup_date IS NULL GROUP BY pickup_date", path)
+    for first, last in _ranges_of_days(con):
+        query = f"{of_day} pickup_date BETWEEN $first AND $last GROUP BY pickup_date"
+        _count_duplicates(con, query, {**path, "first": first, "last": last})
+
+
+def _ranges_of_days(con: duckdb.DuckDBPyConnection) -> list[tuple[date, date]]:
+    """Divide the days of `counted` into ranges (first, last) of some HASHES_PER_QUERY trips."""
+    return con.execute(
+        "SELECT min(pickup_date), max(pickup_date) FROM (SELECT pickup_date, "
+        "(sum(num_trips) OVER (ORDER BY pickup_date) - 1) // $number AS range FROM counted "
+        "WHERE pickup_date IS NOT NULL) GROUP BY range ORDER BY range",
+        {"number": HASHES_PER_QUERY},
+    ).fetchall()
 
 
 def _counted(column: Column) -> str:
@@ -120,25 +137,16 @@ def _count_losses(
     con.execute(f"CREATE OR REPLACE TEMP TABLE lossy AS {reading.lossy_trips(present)}", file)
 
 
-def _count_duplicates(con: duckdb.DuckDBPyConnection) -> None:
-    """Add to `duplicates` how many hashes of `counted` equal an earlier one of their day.
-
-    A few days at a time: all hashes at once would take a third more memory.
-    """
-    ((num_days,),) = con.execute("SELECT count(*) FROM counted").fetchall()
-    for first in range(0, num_days, DAYS_PER_BATCH):
-        some_days = con.execute(
-            "SELECT rowid AS day, hashes FROM counted "
-            "WHERE rowid >= $first AND rowid < $end AND hashes IS NOT NULL",
-            {"first": first, "end": first + DAYS_PER_BATCH},
-        ).fetchnumpy()
-        for day, hashes in zip(some_days["day"], some_days["hashes"], strict=True):
-            if number := count_duplicates(hashes):
-                con.execute(
-                    "INSERT INTO duplicates SELECT pickup_date, $number FROM counted "
-                    "WHERE rowid = $day",
-                    {"number": number, "day": int(day)},
-                )
+def _count_duplicates(
+    con: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object]
+) -> None:
+    """Add to `duplicates` how many of the hashes of a day, by a query, equal an earlier one."""
+    found = con.execute(query, parameters).fetchnumpy()
+    for day, hashes in zip(found["pickup_date"].tolist(), found["hashes"], strict=True):
+        if number := count_duplicates(hashes):
+            con.execute(
+                "INSERT INTO duplicates VALUES ($day, $number)", {"day": day, "number": number}
+            )
 
 
 def count_duplicates(hashes: "NDArray[np.uint64]") -> int:
