@@ -7,7 +7,7 @@ from upath import UPath
 
 from ingestion.lib.download import Download, SourceMetadata
 from ingestion.lib.loading import LoadedMonth, MonthFile
-from ingestion.lib.months import FETCHED_AHEAD, CorePlan, load_concurrently
+from ingestion.lib.months import FETCHED_AHEAD, duckdb_options, load_concurrently
 from ingestion.lib.published_files import Version
 
 FILES = [MonthFile(f"20{year}-01-01", UPath("/raw")) for year in range(10, 30)]
@@ -67,22 +67,14 @@ def test_error_of_a_month_does_not_stop_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("months", "cores", "plan"),
-    [
-        (1, 1, CorePlan(1, threads=1)),
-        (1, 2, CorePlan(1, threads=2)),
-        (2, 2, CorePlan(2, threads=1)),
-        (3, 2, CorePlan(1, threads=2)),
-        (5, 2, CorePlan(2, threads=1)),
-        (16, 16, CorePlan(16, threads=1)),
-        (36, 2, CorePlan(2, threads=1)),
-        (36, 16, CorePlan(8, threads=16)),
-    ],
+    ("months", "cores", "threads"),
+    [(1, 1, 1), (1, 2, 2), (2, 2, 1), (3, 2, 2), (5, 2, 1), (16, 16, 1), (36, 2, 1), (36, 16, 16)],
 )
-def test_months_share_cores_that_would_be_idle(months: int, cores: int, plan: CorePlan) -> None:
-    assert CorePlan.plan(months, cores, keep_order=False) == plan
-    assert plan.duckdb_options["preserve_insertion_order"] == (plan.threads == 1)
+def test_months_share_cores_that_would_be_idle(months: int, cores: int, threads: int) -> None:
+    options = duckdb_options(months, cores, keep_order=False)
+    assert options["threads"] == threads
+    assert options["preserve_insertion_order"] == (threads == 1)
 
 
 def test_months_that_keep_their_order_have_one_core_each() -> None:
-    assert CorePlan.plan(1, 16, keep_order=True) == CorePlan(16, threads=1)
+    assert duckdb_options(1, 16, keep_order=True)["threads"] == 1

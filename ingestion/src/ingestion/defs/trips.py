@@ -28,7 +28,7 @@ from ingestion.lib import (
     quality,
 )
 from ingestion.lib.loading import Implausible, LoadedMonth, MonthFile
-from ingestion.lib.months import CorePlan, Fetcher, load_concurrently, stored_file
+from ingestion.lib.months import Fetcher, duckdb_options, load_concurrently, stored_file
 from ingestion.lib.publication import Refusals
 from ingestion.lib.services import Service
 from taxi_shared import keys, machine, storage
@@ -116,10 +116,10 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         remove_left_overs(context, database.lake)
         fetcher = Fetcher(refusals(service, tlc, database.lake), tlc.backoff)
         fetch = fetcher.fetch if report.fetches_files else stored_file
-        cores = core_plan(service, files)
-        with database.get_connection(tables=[], options=cores.duckdb_options) as con:
+        options = load_options(service, files)
+        with database.get_connection(tables=[], options=options) as con:
             load = partial(load_month, con, service, database.lake) if report.loads_rows else None
-            for month in load_concurrently(files, fetch, load, cores.months_at_once):
+            for month in load_concurrently(files, fetch, load, at_once=machine.cores()):
                 report.record(con, month)
         report.revise(fetcher.final)  # whether the publisher blocks may show at the end only
         tlc.retry_transient_errors(context, [month.error for month in report.months])
@@ -183,8 +183,8 @@ def month_files(
     ]
 
 
-def core_plan(service: Service, files: Sequence[MonthFile]) -> CorePlan:
-    """How the months of a run use the cores of this machine.
+def load_options(service: Service, files: Sequence[MonthFile]) -> dict[str, str | int]:
+    """How DuckDB loads the months of a run on this machine.
 
     Files with points must keep the order of their rows, by which zones are joined to them.
     """
@@ -193,7 +193,7 @@ def core_plan(service: Service, files: Sequence[MonthFile]) -> CorePlan:
         for file in files
         for column in service.table.columns
     )
-    return CorePlan.plan(len(files), machine.cores(), keep_order=have_points)
+    return duckdb_options(len(files), machine.cores(), keep_order=have_points)
 
 
 def refusals(service: Service, tlc: TlcSource, lake: Lake) -> Refusals:

@@ -6,10 +6,9 @@ shown to readers, who keep what they had.
 
 import hashlib
 import re
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
@@ -20,13 +19,10 @@ from upath import UPath
 from ingestion.lib import checks, conform, download, quality
 from ingestion.lib.parquet_schema import DamagedFile, is_damage
 from ingestion.lib.placement import PointQuery, ZoneShapes, place
-from taxi_shared import machine, provenance
+from taxi_shared import provenance
 from taxi_shared.lake import Lake, Replacement, Rows, Snapshot, parquet_rows
 from taxi_shared.storage import DISK_FULL, literal
 from taxi_shared.tables import Table
-
-# A month with points takes twice the memory of another.
-_with_points = threading.Semaphore(max(1, machine.cores() // 2))
 
 
 class LoadError(Exception):
@@ -111,8 +107,7 @@ def load(con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, file: MonthFi
     try:
         with con.cursor() as cursor:
             month = _MonthLoad.plan(cursor, lake, table, file)
-            with _with_points if month.zones else nullcontext():
-                return month.run()
+            return month.run()
     except DamagedFile as error:
         raise file.discard(error) from error
 

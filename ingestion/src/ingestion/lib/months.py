@@ -14,46 +14,25 @@ from ingestion.lib.published_files import Blocked, Forbidden
 CONCURRENT_FETCHES = 4
 # While months are loaded, the next ones are fetched.
 FETCHED_AHEAD = 2
-# A month that all cores share takes a tenth more of their time than one by one of them. All that is
-# not DuckDB's work, such as comparing hashes, waits for one core.
+# The share of the cores that must be busy with a month each, or else all of them share all months.
 BUSY_SHARE = 0.8
 
 
-@dataclass(frozen=True)
-class CorePlan:
-    """How the months of a run use the cores.
+def duckdb_options(months: int, cores: int, keep_order: bool) -> dict[str, str | int]:
+    """How DuckDB loads the months of a run, as many at once as there are cores.
 
-    months_at_once: how many are loaded at the same time
-    threads:        of DuckDB, which these months share
+    With one thread, each month has a core, and its rows keep the order of the file. Where that
+    would leave a fifth of the cores idle, all cores work on all months, and write row groups as
+    they are ready: keeping the order would then take three times as long. `keep_order` rules it
+    out. No file is kept in memory for a second read.
     """
-
-    months_at_once: int
-    threads: int
-
-    @classmethod
-    def plan(cls, months: int, cores: int, keep_order: bool) -> "CorePlan":
-        """Give each month one core, or all months all cores if a fifth would be idle otherwise.
-
-        Half as many months as cores are then loaded at once: each brings a thread of its own, with
-        its memory. With `keep_order`, each month has one core, and keeps the order of its file.
-        """
-        rounds = -(-months // cores)
-        if keep_order or months >= BUSY_SHARE * rounds * cores:
-            return cls(cores, threads=1)
-        return cls(max(1, cores // 2), threads=cores)
-
-    @property
-    def duckdb_options(self) -> dict[str, str | int]:
-        """The settings of DuckDB.
-
-        Several threads write row groups as they are ready: keeping the order of the rows would take
-        three times as long. No file is kept in memory for a second read.
-        """
-        return {
-            "enable_external_file_cache": False,
-            "threads": self.threads,
-            "preserve_insertion_order": self.threads == 1,
-        }
+    rounds = -(-months // cores)
+    one_each = keep_order or months >= BUSY_SHARE * rounds * cores
+    return {
+        "enable_external_file_cache": False,
+        "threads": 1 if one_each else cores,
+        "preserve_insertion_order": one_each,
+    }
 
 
 @dataclass(frozen=True)
