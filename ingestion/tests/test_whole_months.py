@@ -1,7 +1,6 @@
 """A month becomes visible as a whole or not at all; an implausible file keeps the old rows."""
 
 import threading
-from collections.abc import Mapping
 from datetime import date
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,9 +20,9 @@ from taxi_shared import keys, provenance
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, Replacement
 from taxi_shared.partitions import monthly
-from taxi_shared.table_log import LakeFile, TableLog
 from taxi_shared.tables import TRIP_DAYS, TRIPS, Table
 from taxi_shared.versions import DATA_VERSION
+from taxi_testing.lakes import end_before_commit
 
 from .conftest import Publisher, body
 from .layouts import yellow
@@ -157,15 +156,7 @@ def test_load_that_ends_between_its_commits_is_repaired(
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success
     ingestion.publish(JANUARY, rows=2)
-    commit = TableLog.commit
-
-    def end_before_trips(log: TableLog, file: LakeFile, details: Mapping[str, str]) -> int:
-        if log.table == TRIPS:
-            raise MemoryError
-        return commit(log, file, details)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TableLog, "commit", end_before_trips)
+    with end_before_commit(monkeypatch, TRIPS):
         assert not ingestion.run(JANUARY, JANUARY).success
     assert both_tables(ingestion) == ({JANUARY: 3}, {JANUARY: 3})
     assert ingestion.run(JANUARY, JANUARY).success

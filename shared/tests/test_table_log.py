@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,7 +25,7 @@ from taxi_shared.lake import Lake, Rows, log_of
 from taxi_shared.storage import DataRoot
 from taxi_shared.table_log import CommitConflict, LakeFile, TableLog
 from taxi_shared.tables import TABLES, TRIP_DAYS, TRIPS, ZONES
-from taxi_testing.lakes import Month
+from taxi_testing.lakes import Month, end_before_commit
 
 JANUARY, FEBRUARY = "2023-01-01", "2023-02-01"
 # `LAKE_STRESS=10` reads ten times as often, and kills ten times as many writers.
@@ -261,18 +261,10 @@ def test_vacuum_keeps_days_whose_commit_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A load has ended between the commit of its days and that of its trips."""
-    database, commit = LakeDatabase(data_root=str(tmp_path)), TableLog.commit
+    database = LakeDatabase(data_root=str(tmp_path))
     write_trips(database, 1)
-
-    def end_before_trips(log: TableLog, file: LakeFile, details: Mapping[str, str]) -> int:
-        if log.table == TRIPS:
-            raise MemoryError
-        return commit(log, file, details)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TableLog, "commit", end_before_trips)
-        with pytest.raises(MemoryError):
-            write_trips(database, 2)
+    with end_before_commit(monkeypatch, TRIPS), pytest.raises(MemoryError):
+        write_trips(database, 2)
     assert counts(database) == [(1, 1)]
     database.lake.vacuum(timedelta(0))
     assert counts(database) == [(1, 1)]

@@ -10,9 +10,8 @@ from taxi_shared.tables import Table
 def show_history(lake: Lake, table: Table, month: str, console: Console) -> None:
     """Print the commits of a table, newest first; only those of a month (`2023-03`) if given."""
     shown = RichTable(box=None)
-    for heading in ("version", "time (UTC)", "month", "change", "run"):
+    for heading in ("version", "time (UTC)", "month", "change", "run", "source"):
         shown.add_column(heading, no_wrap=True)
-    shown.add_column("source", no_wrap=True)
     commits = [c for c in lake.history(table) if month in ("", c.details.get("month"))]
     for commit in commits:
         back = commit.details.get("rolled back to")

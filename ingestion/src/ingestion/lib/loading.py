@@ -122,19 +122,25 @@ def roll_back(
     begin, partition = time.perf_counter(), file.partition
     details = {"month": file.month, "rolled back to": str(file.version), "run": file.run_id}
     made = lake.roll_back(table, partition, file.version or 0, details)
-    now = lake.snapshot()
-    month = now.files(table)[partition]
+    month = describe(con, lake.snapshot(), table, partition)
+    return replace(month, seconds=time.perf_counter() - begin, table_version=made)
+
+
+def describe(
+    con: duckdb.DuckDBPyConnection, lake: Snapshot, table: Table, partition: str
+) -> LoadedMonth:
+    """Describe a month as it is in the lake; without what only its load knows."""
+    file = lake.files(table)[partition]
     return LoadedMonth(
-        rows=parquet_rows(con, month.path),
-        bytes=month.size or 0,
-        seconds=time.perf_counter() - begin,
-        version=now.fingerprint(con, table, partition).rpartition(" ")[2],
-        publisher=", ".join(now.publishers(con, table, [partition])),
+        rows=parquet_rows(con, file.address),
+        bytes=file.size or 0,
+        seconds=0.0,
+        version=lake.fingerprint(con, table, partition).rpartition(" ")[2],
+        publisher=", ".join(lake.publishers(con, table, [partition])),
         unknown_columns=(),
-        quality=quality.report(con, now, table, partition),
-        first_rows=now.first_rows(con, table, partition),
+        quality=quality.report(con, lake, table, partition),
+        first_rows=lake.first_rows(con, table, partition),
         changed=True,
-        table_version=made,
     )
 
 
@@ -145,7 +151,6 @@ class _MonthLoad:
     before:      the lake as it was when the load began
     zones:       where the trips have points instead of zones
     rows:        of the file
-    version:     of the content in the lake, see LoadedMonth
     fingerprint: what the month's files in the lake say in their footers
     """
 
@@ -158,7 +163,6 @@ class _MonthLoad:
     zones: ZoneShapes | None
     rows: int
     publisher: str
-    version: str
     fingerprint: str
 
     @classmethod
@@ -178,7 +182,6 @@ class _MonthLoad:
             *(con, lake, lake.snapshot(), table, file, reading, zones),
             rows=parquet_rows(con, file.path),
             publisher=publisher,
-            version=version,
             fingerprint=f"{file.sha256} {version}",
         )
 
@@ -310,15 +313,10 @@ class _MonthLoad:
 
     def describe(self, begin: float, lake: Snapshot, changed: bool) -> LoadedMonth:
         """The month as it is in the lake."""
-        con, table, partition = self.con, self.table, self.file.partition
-        report = quality.report(con, lake, table, partition)
-        seconds = time.perf_counter() - begin
-        file = lake.files(table)[partition]
-        return LoadedMonth(
-            *(parquet_rows(con, file.path), file.size or 0, seconds, self.version, self.publisher),
+        return replace(
+            describe(self.con, lake, self.table, self.file.partition),
+            seconds=time.perf_counter() - begin,
             unknown_columns=self.reading.unknown_columns,
-            quality=report,
-            first_rows=lake.first_rows(con, table, partition),
             changed=changed,
         )
 

@@ -1,11 +1,15 @@
 """Months of trips by hand, written to a lake as loads write them."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
+import pytest
 
 from taxi_shared.lake import Lake, Rows
 from taxi_shared.storage import literal
+from taxi_shared.table_log import LakeFile, TableLog
 from taxi_shared.tables import TRIPS, Table
 
 
@@ -37,3 +41,18 @@ class Month:
             counted = f"SELECT {day}, count(*) AS num_trips FROM read_parquet($file) GROUP BY ALL"  # noqa: S608 - constants
             rows = Rows(self.days or counted, file, self.trips.fingerprint, self.trips.publisher)
             new.write(con, days, rows)
+
+
+@contextmanager
+def end_before_commit(monkeypatch: pytest.MonkeyPatch, table: Table) -> Iterator[None]:
+    """Within the block, loads end with MemoryError right before they commit this table."""
+    commit = TableLog.commit
+
+    def end(log: TableLog, file: LakeFile, details: Mapping[str, str]) -> int:
+        if log.table == table:
+            raise MemoryError
+        return commit(log, file, details)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TableLog, "commit", end)
+        yield
