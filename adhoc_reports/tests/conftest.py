@@ -17,6 +17,7 @@ from adhoc_reports.lib.request import Question
 from adhoc_reports.lib.request_files import hash_content
 from adhoc_reports.lib.store import ReportStore
 from taxi_shared.database import LakeDatabase
+from taxi_shared.engines.local import DuckDB
 from taxi_shared.lake import Lake, Rows
 from taxi_shared.ranges import LOCATION_TAG
 from taxi_shared.storage import DataRoot
@@ -105,6 +106,14 @@ class Intake:
         return LakeDatabase(data_root=str(self.root.base))
 
     @property
+    def resources(self) -> dict[str, object]:
+        """The resources of the asset."""
+        return {
+            "database": self.database,
+            "adhoc_request_engine": DuckDB(database=self.database),
+        }
+
+    @property
     def store(self) -> ReportStore:
         """A store that has read nothing yet."""
         return ReportStore(self.root)
@@ -185,7 +194,7 @@ class Intake:
         definitions = dg.Definitions(
             assets=[adhoc_request],
             jobs=[adhoc_request_job],
-            resources={"database": self.database},
+            resources=self.resources,
         )
         return definitions.resolve_job_def("adhoc_request_job")
 

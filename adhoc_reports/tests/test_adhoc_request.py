@@ -322,7 +322,7 @@ def test_run_without_a_partition_says_to_choose_one(loaded: Intake) -> None:
     result = dg.materialize(
         [adhoc_request],
         instance=loaded.instance,
-        resources={"database": loaded.database},
+        resources=loaded.resources,
         raise_on_error=False,
     )
     assert "Choose a partition: the report's name, such as jan" in failure(result)

@@ -6,7 +6,6 @@ from typing import Any
 
 import dagster as dg
 import geopandas
-import pandas as pd
 import pytest
 import shapely
 from matplotlib.figure import Figure
@@ -14,7 +13,7 @@ from small_lake import ISLANDS, Trip, square, write_month, write_zones
 
 from analytics.definitions import defs
 from analytics.defs.manhattan import manhattan_map
-from analytics.lib.zones import merge_by_name
+from analytics.lib.zones import ZoneTrips, merge_by_name
 from taxi_shared import keys
 from taxi_shared.io_managers import GeoJsonIOManager
 from taxi_shared.lake import Lake
@@ -34,14 +33,13 @@ TRIPS = [
 ]
 
 
-def counts(**trips: int) -> pd.DataFrame:
+def counts(**trips: int) -> list[ZoneTrips]:
     """Zones of Manhattan as the query counts them, with trips by `zone_<id>`; 0 by default."""
-    rows = [
-        (zone, borough, wkt, trips.get(f"zone_{zone_id}", 0))
+    return [
+        ZoneTrips(zone, borough, wkt, trips.get(f"zone_{zone_id}", 0))
         for zone_id, zone, borough, wkt in ZONES
         if borough == "Manhattan"
     ]
-    return pd.DataFrame(rows, columns=["zone", "borough", "geometry", "num_trips"])
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ class Snapshot:
     def _read(self, table: Table) -> dict[str, LakeFile]:
         if trips := _TRIPS_OF.get(table.name):
             # The log of trips decides for both: a reader never sees trips and days of two loads.
-            folder = log_of(self.root, table).folder
+            folder = self.folder(table)
             return {
                 partition: replace(
                     file,
@@ -122,6 +122,10 @@ class Snapshot:
             }
         chosen, version = self.as_of or (None, None)
         return log_of(self.root, table).files(version if table == chosen else None)
+
+    def folder(self, table: Table) -> UPath:
+        """The folder of a table, below which its files are."""
+        return log_of(self.root, table).folder
 
     def file(self, table: Table, partition: str = "") -> LakeFile | None:
         """The file of a partition (`2023-03-01`), or of a table without partitions, if there."""
@@ -205,14 +209,25 @@ class Snapshot:
         its table: name the `tables` that a query needs.
         """
         for table in TABLES if tables is None else tables:
-            files = self.files(table)
-            if table.days and pickup_dates:
-                partitions = _partitions_with_pickups(con, table.days, pickup_dates)
-                files = {partition: files[partition] for partition in partitions}
-            if files:
-                create_view(con, table, [file.address for file in files.values()])
+            if files := self.files_on(con, table, pickup_dates):
+                create_view(con, table, [file.address for file in files])
             else:
                 _create_empty_view(con, table)
+
+    def files_on(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: Table,
+        pickup_dates: tuple[date, date] | None = None,
+    ) -> list[LakeFile]:
+        """The files of a table; with `pickup_dates`, those with pickups on these days.
+
+        con: with a view of the days of a table of trips
+        """
+        files = self.files(table)
+        if not (table.days and pickup_dates):
+            return list(files.values())
+        return [files[each] for each in _partitions_with_pickups(con, table.days, pickup_dates)]
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,10 @@ class Settings(BaseSettings):
         description="memory of DuckDB before it spills to disk",
     )
     duckdb_spill: str = Field(default="50GB", description="disk of DuckDB for what it spills")
+    engine: str = Field(
+        default="duckdb",
+        description="engine of the metrics: duckdb, or another one of all or some assets",
+    )
     lake_retention_days: PositiveInt = Field(
         default=7, description="days that files stay after a load has replaced them"
     )

@@ -18,6 +18,8 @@ from adhoc_reports.lib.store import ReportStore
 from taxi_shared import keys, provenance
 from taxi_shared.as_of import AsOfConfig
 from taxi_shared.database import LakeDatabase
+from taxi_shared.engines import Engine
+from taxi_shared.tables import TRIP_DAYS, ZONES
 from taxi_shared.versions import code_version, source_of
 
 
@@ -66,7 +68,10 @@ class AdhocRequestConfig(AsOfConfig):
     kinds={"duckdb", "matplotlib"},
 )
 def adhoc_request(
-    context: dg.AssetExecutionContext, config: AdhocRequestConfig, database: LakeDatabase
+    context: dg.AssetExecutionContext,
+    config: AdhocRequestConfig,
+    database: LakeDatabase,
+    adhoc_request_engine: dg.ResourceParam[Engine],
 ) -> dg.MaterializeResult[None]:
     """Yellow taxi pickups in an area and period by hour of day and day of week, as a request asks.
 
@@ -78,15 +83,18 @@ def adhoc_request(
     question = generation.question
     with generation.recorded():
         lake = config.snapshot(database.lake)
-        with database.get_connection(question.dates, snapshot=lake) as con:
+        with database.get_connection(tables=[TRIP_DAYS, ZONES], snapshot=lake) as con:
             check_zone(con, question)
-            report = generate_report(con, lake, question)
+            answer = adhoc_request_engine.ask(context, pickups.by_hour_and_weekday(lake, question))
+            report = generate_report(con, lake, question, answer.rows)
         png = chart.to_png(chart.draw(question, report))
         generation.finish(report, png)
     if report.remark and config.trips_version is None:
         context.log.warning(f"{report.remark} Load taxi_trips and taxi_zones, then try again.")
     seconds = round(time.perf_counter() - begin, 3)
-    return dg.MaterializeResult(metadata={**_metadata(generation, report, png), "seconds": seconds})
+    return dg.MaterializeResult(
+        metadata={**_metadata(generation, report, png), **answer.details, "seconds": seconds}
+    )
 
 
 def _generation(

@@ -7,12 +7,16 @@ from datetime import date, timedelta
 from importlib.resources import files
 from itertools import chain
 from math import ceil, floor, log10
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from adhoc_reports.lib.request import InvalidRequest, Question
+from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
 
 if TYPE_CHECKING:
     import duckdb
+
+    from taxi_shared import engines
+    from taxi_shared.lake import Snapshot
 
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 HOURS = range(24)
@@ -26,6 +30,14 @@ NOT_COUNTED = "-"
 QUERY = (files("adhoc_reports") / "sql" / "adhoc_request.sql").read_text(encoding="utf-8")
 _NAMED_MONTHS = 3
 _THREE_DIGITS = 100
+
+
+class HourTrips(NamedTuple):
+    """A row of `adhoc_request.sql`: hour of day, day of week (0 Sunday), and pickups."""
+
+    hour_of_day: int
+    day_of_week: int
+    num_trips: int
 
 
 @dataclass(frozen=True)
@@ -132,21 +144,29 @@ def busiest_in_words(pickups: Pickups) -> str:
     return f"Busiest: {WEEKDAYS[weekday]}, {hour} to {hour + 1} h, {what}{on_average}"
 
 
-def count_pickups(con: "duckdb.DuckDBPyConnection", question: Question) -> Pickups:
-    """The pickups that a question asks for, by a connection with the lake's views.
+def by_hour_and_weekday(lake: "Snapshot", question: Question) -> "engines.Question[HourTrips]":
+    """The pickups that a request asks for.
 
     Both the pickups and the days are those of loaded months: a file holds a few trips of the days
     before and after its month, and half a day of trips would pull an average down.
     """
+    from taxi_shared import engines
+
     start, end = question.dates
-    parameters = {
-        "borough": question.borough,
-        "zone": question.zone,
-        "start_date": start,
-        "end_date": end,
-    }
-    weekdays = count_weekdays(question.dates, loaded_months(con))
-    return Pickups.of(con.execute(QUERY, parameters).fetchall(), weekdays)
+    return engines.Question(
+        "adhoc_request",
+        QUERY,
+        HourTrips,
+        lake,
+        [TRIP_DAYS, TRIPS, ZONES],
+        {
+            "borough": question.borough,
+            "zone": question.zone,
+            "start_date": start,
+            "end_date": end,
+        },
+        question.dates,
+    )
 
 
 def loaded_months(con: "duckdb.DuckDBPyConnection") -> list[date]:

@@ -13,7 +13,7 @@ from adhoc_reports.lib.outcome import (
     to_second,
     utc_now,
 )
-from adhoc_reports.lib.pickups import count_pickups, remark
+from adhoc_reports.lib.pickups import HourTrips, Pickups, count_weekdays, loaded_months, remark
 from adhoc_reports.lib.request import Question
 from taxi_shared.tables import TRIPS
 
@@ -30,15 +30,22 @@ zone or are of a month that is not loaded; untimed trips."""
 
 
 def generate_report(
-    con: "duckdb.DuckDBPyConnection", lake: "Snapshot", question: Question
+    con: "duckdb.DuckDBPyConnection",
+    lake: "Snapshot",
+    question: Question,
+    hours: Sequence[HourTrips],
 ) -> Report:
-    """The numbers that answer a question, by a connection with views of a moment of the lake."""
+    """The report that answers a question.
+
+    con:   with views of days and zones, as of a moment of the lake
+    hours: the pickups that were asked for
+    """
     start, end = question.dates
     days = con.execute(QUERY, {"start_date": start, "end_date": end}).fetchall()
     loaded = {month: to_second(lake.files(TRIPS)[month.isoformat()].modified) for month, *_ in days}
     generated = utc_now()
     publishers = lake.publishers(con, TRIPS, [month.isoformat() for month in loaded])
-    pickups = count_pickups(con, question)
+    pickups = Pickups.of(hours, count_weekdays(question.dates, loaded_months(con)))
     return Report(
         generated=generated,
         by_hour=pickups.by_hour,

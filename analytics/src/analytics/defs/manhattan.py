@@ -6,12 +6,12 @@ Both are materialized again when months or zones change.
 from importlib.resources import files
 
 import dagster as dg
-import duckdb
 
 from analytics.lib import period, zone_map, zones
 from taxi_shared import keys
 from taxi_shared.automation import eager_on_new_data, eager_on_new_months
 from taxi_shared.database import LakeDatabase
+from taxi_shared.engines import Engine, Question
 from taxi_shared.io_managers import Figure, GeoDataFrame
 from taxi_shared.lake import Snapshot
 from taxi_shared.lineage import column_lineage
@@ -49,7 +49,7 @@ LINEAGE = column_lineage(
     ],
     io_manager_key="geojson",
     code_version=code_version(
-        source_of(__file__, "BOROUGH", "manhattan_stats", "_find_publishers"),
+        source_of(__file__, "BOROUGH", "manhattan_stats", "_question", "_find_publishers"),
         period,
         zones,
         QUERY,
@@ -60,26 +60,36 @@ LINEAGE = column_lineage(
     kinds={"duckdb", "geojson"},
     metadata={"dagster/column_schema": SCHEMA, "dagster/column_lineage": LINEAGE},
 )
-def manhattan_stats(database: LakeDatabase) -> GeoDataFrame:
+def manhattan_stats(
+    context: dg.AssetExecutionContext,
+    database: LakeDatabase,
+    manhattan_stats_engine: dg.ResourceParam[Engine],
+) -> GeoDataFrame:
     """Trips by zone of pickup in Manhattan, all months together, with the shape of each zone.
 
     `attrs` has the period and the source of the trips; they are members of the GeoJSON too.
     """
     lake = database.lake.snapshot()
-    with database.get_connection(tables=[TRIPS, ZONES], snapshot=lake) as con:
-        counts = con.execute(QUERY, {"borough": BOROUGH}).df()
-        publishers = _find_publishers(con, lake)
-    if counts.empty:
+    answer = manhattan_stats_engine.ask(context, _question(lake))
+    context.add_output_metadata(answer.details)
+    if not answer.rows:
         raise dg.Failure(
             f"table zones in {database.data_root} has no zone of {BOROUGH}: "
             "materialize taxi_zones first"
         )
-    stats = zones.merge_by_name(counts)
+    stats = zones.merge_by_name(answer.rows)
     stats.attrs = {
         "period": period.describe_period(lake.files(TRIPS)),
-        "source": source_line(publishers),
+        "source": source_line(_find_publishers(database, lake)),
     }
     return stats
+
+
+def _question(lake: Snapshot) -> Question[zones.ZoneTrips]:
+    """The trips of each zone of the borough."""
+    return Question(
+        "manhattan_stats", QUERY, zones.ZoneTrips, lake, [TRIPS, ZONES], {"borough": BOROUGH}
+    )
 
 
 @dg.asset(
@@ -112,6 +122,7 @@ def manhattan_map(manhattan_stats: GeoDataFrame) -> Figure:
     return figure
 
 
-def _find_publishers(con: duckdb.DuckDBPyConnection, lake: Snapshot) -> set[str]:
+def _find_publishers(database: LakeDatabase, lake: Snapshot) -> set[str]:
     """Who published the trips; and that the zones are synthetic, where they are."""
-    return {*lake.publishers(con, TRIPS), *({SYNTHETIC} & set(lake.publishers(con, ZONES)))}
+    with database.get_connection(tables=[], snapshot=lake) as con:
+        return {*lake.publishers(con, TRIPS), *({SYNTHETIC} & set(lake.publishers(con, ZONES)))}

@@ -1,8 +1,10 @@
 """Weekly figures of trips, with the checks on them."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from importlib.resources import files
+from typing import Any
 
 import dagster as dg
 
@@ -11,6 +13,7 @@ from analytics.lib import weeks
 from taxi_shared import keys
 from taxi_shared.as_of import AsOfConfig
 from taxi_shared.database import LakeDatabase
+from taxi_shared.engines import Engine, Question
 from taxi_shared.io_managers import DataFrame, split_by_partition
 from taxi_shared.lake import Snapshot
 from taxi_shared.lineage import column_lineage
@@ -71,7 +74,7 @@ LINEAGE = column_lineage(
     ],
     io_manager_key="weekly_csv",
     code_version=code_version(
-        source_of(__file__, "trips_by_week"),
+        source_of(__file__, "trips_by_week", "_question"),
         source_of(weeks.__file__, "COLUMNS", "fill_empty_weeks"),
         QUERY,
     ),
@@ -80,7 +83,10 @@ LINEAGE = column_lineage(
     metadata={"dagster/column_schema": SCHEMA, "dagster/column_lineage": LINEAGE},
 )
 def trips_by_week(
-    context: dg.AssetExecutionContext, config: AsOfConfig, database: LakeDatabase
+    context: dg.AssetExecutionContext,
+    config: AsOfConfig,
+    database: LakeDatabase,
+    trips_by_week_engine: dg.ResourceParam[Engine],
 ) -> Iterator[dg.Output[DataFrame] | dg.AssetCheckResult]:
     """Trips, money, miles and passengers of each week, Sunday to Saturday, by time of pickup.
 
@@ -89,26 +95,44 @@ def trips_by_week(
     """
     begin = time.perf_counter()
     window = context.partition_time_window
-    start, end = window.start.date(), window.end.date()
-    bounds = {"start_date": start, "end_date": end}
+    days = window.start.date(), window.end.date()
     lake = config.snapshot(database.lake)
-    with database.get_connection((start, end), [TRIP_DAYS, TRIPS], snapshot=lake) as con:
-        found = con.execute(QUERY, bounds).fetchall()
-        days = con.execute(DAYS_QUERY, bounds).fetchall()
-    totals = [weeks.WeekTotals(*row) for row in found]
-    frame = weeks.fill_empty_weeks(totals, context.partition_keys)
+    answer = trips_by_week_engine.ask(context, _question(lake, days))
+    frame = weeks.fill_empty_weeks(answer.rows, context.partition_keys)
     seconds_per_week = (time.perf_counter() - begin) / len(frame)
-    _report_weeks(context, frame, lake, seconds_per_week)
-    yield _check_result(WEEKS_EQUAL_THEIR_DAYS, weeks.find_mismatches(frame, days))
-    yield _check_result(AMOUNTS_ARE_KNOWN, weeks.find_missing_amounts(totals))
+    _report_weeks(context, frame, lake, {"seconds": round(seconds_per_week, 4), **answer.details})
+    mismatches = weeks.find_mismatches(frame, _count_days(database, lake, days))
+    yield _check_result(WEEKS_EQUAL_THEIR_DAYS, mismatches)
+    yield _check_result(AMOUNTS_ARE_KNOWN, weeks.find_missing_amounts(answer.rows))
     yield dg.Output(frame)
+
+
+def _question(lake: Snapshot, days: tuple[date, date]) -> Question[weeks.WeekTotals]:
+    """The totals of the weeks that begin on some days."""
+    return Question(
+        "trips_by_week",
+        QUERY,
+        weeks.WeekTotals,
+        lake,
+        [TRIPS],
+        {"start_date": days[0], "end_date": days[1]},
+        days,
+    )
+
+
+def _count_days(
+    database: LakeDatabase, lake: Snapshot, days: tuple[date, date]
+) -> list[tuple[Any, ...]]:
+    """The trips and amounts of days as DuckDB counted them when it loaded the months."""
+    with database.get_connection(tables=[TRIP_DAYS], snapshot=lake) as con:
+        return con.execute(DAYS_QUERY, {"start_date": days[0], "end_date": days[1]}).fetchall()
 
 
 def _report_weeks(
     context: dg.AssetExecutionContext,
     frame: DataFrame,
     lake: Snapshot,
-    seconds_per_week: float,
+    details: Mapping[str, Any],
 ) -> None:
     """Add the metadata of each week, and warn of weeks that were counted without a month."""
     parts = split_by_partition(frame, "period", context.partition_keys)
@@ -124,9 +148,9 @@ def _report_weeks(
                 "bytes": len(parts[week.period]),
                 "num_trips": week.num_trips,
                 "total_amount": None if week.total_amount is None else float(week.total_amount),
-                "seconds": round(seconds_per_week, 4),
                 "months not loaded": missing,
                 **version,
+                **details,
             },
             partition_key=week.period,
         )

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from taxi_shared.engines import Hundredths
 from taxi_shared.io_managers import DataFrame
 from taxi_shared.partitions import sunday_of
 
@@ -21,8 +22,8 @@ class WeekTotals(NamedTuple):
 
     period: date
     num_trips: int
-    total_amount: Decimal | None
-    trip_distance: Decimal | None
+    total_amount: Hundredths | None
+    trip_distance: Hundredths | None
     passenger_count: int
     num_without_amount: int
     num_without_distance: int

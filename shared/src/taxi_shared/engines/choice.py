@@ -1,0 +1,74 @@
+"""Which engine answers the questions of an asset: `TAXI_ENGINE`, and settings of each engine.
+
+`TAXI_ENGINE=spark-submit` is for all assets, `trips_by_week=athena,adhoc_request=spark-submit` for
+some, while DuckDB answers the others. The settings of an engine are the fields of its class:
+`TAXI_SPARK_SUBMIT_MASTER` is the field `master` of `spark-submit`.
+"""
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+
+import dagster as dg
+
+from taxi_shared import settings
+from taxi_shared.database import LakeDatabase
+from taxi_shared.engines import Engine
+
+DUCKDB = "duckdb"
+# The modules are imported when they are chosen: some need packages that no location has.
+ENGINES: Mapping[str, str] = {
+    DUCKDB: "local.DuckDB",
+    "spark-submit": "spark.SparkSubmit",
+}
+
+
+def engines_of(database: LakeDatabase, *assets: str) -> dict[str, Engine]:
+    """Return the engine of each asset, as the resource `<asset>_engine`.
+
+    Raises ValueError for an engine that does not exist, and for one that lacks a setting.
+    """
+    chosen = _chosen(settings.load().engine)
+    return {
+        f"{asset}_engine": engine(chosen.get(asset) or chosen.get("") or DUCKDB, database)
+        for asset in assets
+    }
+
+
+def engine(name: str, database: LakeDatabase) -> Engine:
+    """Return an engine by its name, configured by the environment. Raises ValueError."""
+    if name not in ENGINES:
+        raise ValueError(f"TAXI_ENGINE names {name!r}; expected one of {', '.join(ENGINES)}")
+    module, _, kind = ENGINES[name].rpartition(".")
+    found: type[Engine] = getattr(import_module(f"taxi_shared.engines.{module}"), kind)
+    return found(database=database, **_settings_of(name, found))
+
+
+def variable(engine_name: str, field: str) -> str:
+    """The environment variable of a field of an engine."""
+    return f"TAXI_{engine_name}_{field}".upper().replace("-", "_")
+
+
+def _chosen(text: str) -> dict[str, str]:
+    """Engines by assets; that of "" is for all others. Raises ValueError."""
+    chosen = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        asset, _, name = part.rpartition("=")
+        chosen[asset.strip()] = name.strip()
+    return chosen
+
+
+def _settings_of(name: str, kind: type[Engine]) -> dict[str, dg.EnvVar]:
+    """The fields that the environment sets: a run reads them when it starts."""
+    fields = {
+        field: info for field, info in kind.model_fields.items() if info.description is not None
+    }
+    names = {field: variable(name, field) for field in fields}
+    missing = [
+        f"{names[field]} is not set: {info.description}"
+        for field, info in fields.items()
+        if info.is_required() and not os.environ.get(names[field])
+    ]
+    if missing:
+        raise ValueError(f"TAXI_ENGINE is {name}. " + "\n".join(missing))
+    return {field: dg.EnvVar(each) for field, each in names.items() if os.environ.get(each)}
