@@ -23,7 +23,7 @@ STAMPS := $(PROJECTS:%=%/.venv/.installed)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo pipeline dev status history rollback images deploy test test-system test-browser \
-  test-containers test-next check bench lock clean
+  test-containers test-next test-spark check bench spark spark-environment lock clean
 
 help: ## List the commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -100,6 +100,16 @@ test-next: $(NEXT_DUCKDB)/.installed ## What reads and writes tables, with the D
 	for location in $(LOCATIONS); do (cd $$location && .venv/bin/python -m pytest -q -k "not real" \
 	  $$(cd tests && ls $(NEXT_TESTS) 2>/dev/null | sed 's,^,tests/,')) || exit 1; done
 
+SPARK := .tools/spark .tools/spark-3
+
+spark: .tools/spark/.installed setup ## Weeks, zones and a report by a small cluster of Spark and by DuckDB, compared; ROWS=300000 per month
+	@$(RUN) spark $(if $(ROWS),--rows $(ROWS))
+
+spark-environment: $(SPARK:%=%/.installed) ## Environments with Spark 4 and 3.5, for `make spark` and tests; needs Java 17
+
+test-spark: setup spark-environment ## Tests of the engines that run jobs of Spark
+	@$(PYTEST) -n 2 --dist loadfile tests/spark
+
 bench: setup ## Speed and memory beside two rivals; FULL=1 for 36 months, ROWS=20000 to try it out
 	@.venv/bin/python -m bench $(if $(FULL),--full) $(if $(ROWS),--rows $(ROWS))
 
@@ -110,7 +120,8 @@ lock: $(UV) ## Renew the locks of all environments; UPGRADE=1 takes newer versio
 	@for project in $(PROJECTS); do (cd $$project && \
 	  uv pip compile $(LOCK_OPTIONS) -c requirements.lock --group pyproject.toml:dev -o requirements-dev.lock) \
 	  || exit 1; done
-	@uv pip compile $(LOCK_OPTIONS) --group shared/pyproject.toml:next-duckdb -o shared/next-duckdb.lock
+	@for group in next-duckdb spark spark-3; do \
+	  uv pip compile $(LOCK_OPTIONS) --group shared/pyproject.toml:$$group -o shared/$$group.lock || exit 1; done
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-emit-package taxi-shared --no-emit-package taxi-testing --no-header $(if $(UPGRADE),--upgrade)
 
@@ -137,6 +148,12 @@ $(NEXT_DUCKDB)/.installed: shared/next-duckdb.lock $(STAMPS)
 	@rm -rf $(NEXT_DUCKDB)
 	@uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes \
 	  --target $(NEXT_DUCKDB) -r $<
+	@touch $@
+
+$(SPARK:%=%/.installed): .tools/%/.installed: shared/%.lock | $(UV)
+	@echo "environment of $*"
+	@uv venv --quiet --allow-existing --python ">=3.11,<3.12" .tools/$*
+	@uv pip sync --quiet --python .tools/$*/bin/python $<
 	@touch $@
 
 # uv, where the machine has none.

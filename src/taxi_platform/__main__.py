@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 from rich.console import Console
 
 from taxi_platform import demo as demonstration
+from taxi_platform import spark
 from taxi_platform.alerts.__main__ import alerts
 from taxi_platform.calendar import MonthRange
 from taxi_platform.deploy import ComposeGraphQL, DeployError, Deployment
@@ -29,6 +30,7 @@ from taxi_platform.instance import (
 )
 from taxi_platform.pipeline import Pipeline, PipelineError, Run, report_name
 from taxi_platform.sample import write_sample
+from taxi_platform.spark import SparkError
 from taxi_platform.status import show
 from taxi_platform.workspace import ROOT, locations
 from taxi_shared import s3, settings, storage, tables
@@ -64,6 +66,10 @@ LOADS = {
 }
 
 
+# Errors that a user can act on.
+USERS_ERRORS = (InstanceError, PipelineError, GraphQLError, DeployError, S3Error, SparkError)
+
+
 def print_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Print errors that a user can act on without a stack trace, and exit with status 1."""
 
@@ -71,7 +77,7 @@ def print_errors(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except (InstanceError, PipelineError, GraphQLError, DeployError, S3Error) as error:
+        except USERS_ERRORS as error:
             console.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
             sys.exit(1)
         except KeyboardInterrupt:
@@ -238,6 +244,14 @@ def sample(  # noqa: PLR0913, PLR0917 - one per option
     months = MonthRange.between(first, last)
     for path in write_sample(folder, months.months, rows, service=service):
         console.print(path, soft_wrap=True, highlight=False)
+
+
+@cli.command("spark")
+@click.option("--rows", default=300_000, show_default=True, help="Trips per month.")
+@print_errors
+def spark_beside_duckdb(rows: int) -> None:
+    """Compute metrics and a report of a sample with Spark and with DuckDB, and compare them."""
+    sys.exit(0 if spark.compare(rows, console) else 1)
 
 
 def _running(port: int | None) -> RunningInstance:

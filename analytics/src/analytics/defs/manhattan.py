@@ -64,14 +64,13 @@ def manhattan_stats(
     context: dg.AssetExecutionContext,
     database: LakeDatabase,
     manhattan_stats_engine: dg.ResourceParam[Engine],
-) -> GeoDataFrame:
+) -> dg.Output[GeoDataFrame]:
     """Trips by zone of pickup in Manhattan, all months together, with the shape of each zone.
 
     `attrs` has the period and the source of the trips; they are members of the GeoJSON too.
     """
     lake = database.lake.snapshot()
     answer = manhattan_stats_engine.ask(context, _question(lake))
-    context.add_output_metadata(answer.details)
     if not answer.rows:
         raise dg.Failure(
             f"table zones in {database.data_root} has no zone of {BOROUGH}: "
@@ -82,7 +81,7 @@ def manhattan_stats(
         "period": period.describe_period(lake.files(TRIPS)),
         "source": source_line(_find_publishers(database, lake)),
     }
-    return stats
+    return dg.Output(stats, metadata=answer.details)
 
 
 def _question(lake: Snapshot) -> Question[zones.ZoneTrips]:

@@ -120,9 +120,10 @@ class Question(Generic[Row]):
             return TypeAdapter(list[self.row]).validate_python(rows)  # type: ignore[name-defined]
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ", ".join(map(str, first["loc"]))
+            row, column = first["loc"][:2]
             raise NoAnswer(
-                f"{self.name}: row and column {where} of the answer: {first['msg']}"
+                f"{self.name}: row {int(row) + 1} of the answer, {self.columns[int(column)]}: "
+                f"{first['msg']}"
             ) from None
 
 

@@ -6,7 +6,6 @@ some, while DuckDB answers the others. The settings of an engine are the fields 
 """
 
 import os
-from collections.abc import Mapping
 from importlib import import_module
 
 import dagster as dg
@@ -17,7 +16,7 @@ from taxi_shared.engines import Engine
 
 DUCKDB = "duckdb"
 # The modules are imported when they are chosen: some need packages that no location has.
-ENGINES: Mapping[str, str] = {
+ENGINES: dict[str, str] = {
     DUCKDB: "local.DuckDB",
     "spark-submit": "spark.SparkSubmit",
 }
@@ -36,39 +35,46 @@ def engines_of(database: LakeDatabase, *assets: str) -> dict[str, Engine]:
 
 
 def engine(name: str, database: LakeDatabase) -> Engine:
-    """Return an engine by its name, configured by the environment. Raises ValueError."""
+    """Return an engine by its name, configured by the environment.
+
+    Raises ValueError that names each setting that is missing.
+    """
+    found = engine_class(name)
+    variables = {variable(name, field): field for field in settings_of(name)}
+    given = {field: dg.EnvVar(each) for each, field in variables.items() if os.environ.get(each)}
+    missing = [
+        f"{each} is not set: {info.description}"
+        for each, field in variables.items()
+        if (info := found.model_fields[field]).is_required() and field not in given
+    ]
+    if missing:
+        raise ValueError(f"TAXI_ENGINE is {name}. " + "\n".join(missing))
+    return found(database=database, **given)  # a run reads the variables when it starts
+
+
+def engine_class(name: str) -> type[Engine]:
+    """Return the class of an engine. Raises ValueError for an unknown one."""
     if name not in ENGINES:
         raise ValueError(f"TAXI_ENGINE names {name!r}; expected one of {', '.join(ENGINES)}")
     module, _, kind = ENGINES[name].rpartition(".")
     found: type[Engine] = getattr(import_module(f"taxi_shared.engines.{module}"), kind)
-    return found(database=database, **_settings_of(name, found))
+    return found
 
 
-def variable(engine_name: str, field: str) -> str:
+def settings_of(name: str) -> list[str]:
+    """Return the fields of an engine that the environment sets: those with a description."""
+    return [field for field, info in engine_class(name).model_fields.items() if info.description]
+
+
+def variable(name: str, field: str) -> str:
     """The environment variable of a field of an engine."""
-    return f"TAXI_{engine_name}_{field}".upper().replace("-", "_")
+    return f"TAXI_{name}_{field}".upper().replace("-", "_")
 
 
 def _chosen(text: str) -> dict[str, str]:
-    """Engines by assets; that of "" is for all others. Raises ValueError."""
+    """Engines by assets; that of "" is for all others."""
     chosen = {}
     for part in filter(None, map(str.strip, text.split(","))):
         asset, _, name = part.rpartition("=")
         chosen[asset.strip()] = name.strip()
     return chosen
-
-
-def _settings_of(name: str, kind: type[Engine]) -> dict[str, dg.EnvVar]:
-    """The fields that the environment sets: a run reads them when it starts."""
-    fields = {
-        field: info for field, info in kind.model_fields.items() if info.description is not None
-    }
-    names = {field: variable(name, field) for field in fields}
-    missing = [
-        f"{names[field]} is not set: {info.description}"
-        for field, info in fields.items()
-        if info.is_required() and not os.environ.get(names[field])
-    ]
-    if missing:
-        raise ValueError(f"TAXI_ENGINE is {name}. " + "\n".join(missing))
-    return {field: dg.EnvVar(each) for field, each in names.items() if os.environ.get(each)}
