@@ -19,6 +19,10 @@ DUCKDB = "duckdb"
 ENGINES: dict[str, str] = {
     DUCKDB: "local.DuckDB",
     "spark-submit": "spark.SparkSubmit",
+    "athena": "athena.Athena",
+    "bigquery": "warehouses.BigQuery",
+    "redshift": "warehouses.Redshift",
+    "snowflake": "warehouses.Snowflake",
 }
 
 

@@ -1,0 +1,198 @@
+"""Tables of services that read the lake where it is: the SQL that creates them.
+
+    python -m taxi_shared.engines.external_tables athena s3://bucket/prefix
+
+Services read the tables' logs, which have the format of Delta Lake. Those of trips need a reader of
+protocol version 3 with the feature `timestampNtz`, those of other tables a reader of version 1.
+Redshift reads no logs: it gets manifests, files that name the files of each partition. A pattern
+over the folders would count replaced files, too.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+
+from taxi_shared import storage
+from taxi_shared.lake import Snapshot
+from taxi_shared.table_log import LakeFile
+from taxi_shared.tables import TABLES, Column, Table
+
+MANIFESTS = "_symlink_format_manifest"
+# The engines expect these names, unless a setting has another one.
+DATABASE, REDSHIFT_TABLES = "taxi", "taxi_lake"
+# Of one ALTER TABLE in Redshift.
+PARTITIONS_PER_STATEMENT = 100
+WRITERS = 16
+
+_REDSHIFT_TYPES = {"VARCHAR": "VARCHAR(65535)", "DOUBLE": "DOUBLE PRECISION"}
+
+
+def athena(address: str) -> list[str]:
+    """Tables of AWS Glue. Columns come from the logs; Athena allows no other properties."""
+    return [
+        f"CREATE DATABASE IF NOT EXISTS {DATABASE}",
+        *(
+            f"CREATE EXTERNAL TABLE {DATABASE}.{table.name}\n"
+            f"LOCATION {quote(f'{_folder(address, table)}/')}\n"
+            "TBLPROPERTIES ('table_type' = 'DELTA')"
+            for table in TABLES
+        ),
+    ]
+
+
+def databricks(address: str) -> list[str]:
+    """Tables of Databricks, or of Spark with Delta Lake. Columns come from the logs."""
+    return [
+        f"CREATE SCHEMA IF NOT EXISTS {DATABASE}",
+        *(
+            f"CREATE TABLE IF NOT EXISTS {DATABASE}.{table.name}\n"
+            f"USING DELTA LOCATION {quote(_folder(address, table))}"
+            for table in TABLES
+        ),
+    ]
+
+
+def snowflake(address: str) -> list[str]:
+    """Iceberg tables over logs of Delta Lake. They need an external volume at the address."""
+    return [
+        "CREATE CATALOG INTEGRATION IF NOT EXISTS taxi_delta\n"
+        "CATALOG_SOURCE = OBJECT_STORE TABLE_FORMAT = DELTA ENABLED = TRUE",
+        *(
+            f"-- taxi_lake: an external volume whose STORAGE_BASE_URL is {_root(address)}/\n"
+            f"CREATE ICEBERG TABLE IF NOT EXISTS {table.name}\n"
+            "EXTERNAL_VOLUME = 'taxi_lake' CATALOG = 'taxi_delta'\n"
+            f"BASE_LOCATION = {quote(f'staging/{table.name}')}"
+            for table in TABLES
+        ),
+    ]
+
+
+def bigquery(address: str) -> list[str]:
+    """BigLake tables over logs of Delta Lake. They need a connection that may read the address."""
+    return [
+        f"CREATE SCHEMA IF NOT EXISTS {DATABASE}",
+        *(
+            "-- us.taxi_lake: a connection of your project, in the region of the dataset\n"
+            f"CREATE EXTERNAL TABLE IF NOT EXISTS {DATABASE}.{table.name}\n"
+            "WITH CONNECTION `us.taxi_lake`\n"
+            f"OPTIONS (format = 'DELTA_LAKE', uris = [{quote(_folder(address, table))}])"
+            for table in TABLES
+        ),
+    ]
+
+
+def redshift(address: str) -> list[str]:
+    """Tables of Redshift Spectrum over manifests, and views in a schema that can be searched.
+
+    The engine writes the manifests and adds the partitions before each question.
+    """
+    return [
+        f"CREATE EXTERNAL SCHEMA IF NOT EXISTS {REDSHIFT_TABLES}\n"
+        "FROM DATA CATALOG DATABASE 'taxi_redshift' IAM_ROLE default\n"
+        "CREATE EXTERNAL DATABASE IF NOT EXISTS",
+        f"CREATE SCHEMA IF NOT EXISTS {DATABASE}",
+        *(text for table in TABLES for text in _redshift_table(address, table)),
+    ]
+
+
+def _redshift_table(address: str, table: Table) -> list[str]:
+    columns = ",\n".join(f"    {_redshift_column(column)}" for column in table.columns)
+    by = f"PARTITIONED BY ({_redshift_column(table.partition_by)})\n" if table.partition_by else ""
+    names = ", ".join(column.name for column in table.all_columns)
+    return [
+        f"CREATE EXTERNAL TABLE {REDSHIFT_TABLES}.{table.name} (\n{columns}\n)\n{by}"
+        "ROW FORMAT SERDE 'org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe'\n"
+        "STORED AS INPUTFORMAT 'org.apache.hadoop.hive.ql.io.SymlinkTextInputFormat'\n"
+        "OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'\n"
+        f"LOCATION {quote(f'{_folder(address, table)}/{MANIFESTS}/')}",
+        f"CREATE OR REPLACE VIEW {DATABASE}.{table.name} AS\n"
+        f"SELECT {names} FROM {REDSHIFT_TABLES}.{table.name} WITH NO SCHEMA BINDING",
+    ]
+
+
+def _redshift_column(column: Column) -> str:
+    return f"{column.name} {_REDSHIFT_TYPES.get(column.type, column.type)}"
+
+
+SERVICES: dict[str, Callable[[str], list[str]]] = {
+    "athena": athena,
+    "bigquery": bigquery,
+    "databricks": databricks,
+    "redshift": redshift,
+    "snowflake": snowflake,
+}
+
+
+def write_manifests(lake: Snapshot, table: Table) -> None:
+    """Write a manifest of each partition of a table: the address of its file. Raises S3Error.
+
+    Manifests are replaced one by one: a query meanwhile may see partitions of two versions.
+    """
+
+    def write(file: LakeFile) -> None:
+        manifest = _manifest(lake, table, file.partition)
+        storage.write_text(storage.path_at(f"{manifest}/manifest"), f"{file.address}\n")
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(write, lake.files(table).values()))
+
+
+def add_partitions(lake: Snapshot, table: Table) -> list[str]:
+    """Return the SQL by which Redshift gets the partitions of a table; none without partitions."""
+    if not (by := table.partition_by):
+        return []
+    days = [date.fromisoformat(partition).isoformat() for partition in lake.files(table)]
+    partitions = [
+        f"PARTITION ({by.name} = '{day}') LOCATION {quote(f'{_manifest(lake, table, day)}/')}"
+        for day in days
+    ]
+    return [
+        f"ALTER TABLE {REDSHIFT_TABLES}.{table.name} ADD IF NOT EXISTS\n"
+        + "\n".join(partitions[first : first + PARTITIONS_PER_STATEMENT])
+        for first in range(0, len(partitions), PARTITIONS_PER_STATEMENT)
+    ]
+
+
+def quote(text: str) -> str:
+    """Return a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _manifest(lake: Snapshot, table: Table, partition: str) -> str:
+    """The folder of a partition's manifest."""
+    folder = f"{lake.folder(table)}/{MANIFESTS}"
+    return f"{folder}/{table.partition_by.name}={partition}" if table.partition_by else folder
+
+
+def _folder(address: str, table: Table) -> str:
+    return f"{_root(address)}/staging/{table.name}"
+
+
+def _root(address: str) -> str:
+    """The address without the / at its end. Raises ValueError for one that is no cloud storage."""
+    root = address.rstrip("/")
+    if not re.fullmatch(r"[a-z][a-z0-9]*://[^\s\\/]+(/[^\s\\/]+)*", root):
+        raise ValueError(f"{address!r} is no place in a cloud; expected s3://bucket/prefix")
+    return root
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the SQL that creates a service's tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m taxi_shared.engines.external_tables",
+        description="Print the SQL that creates a service's tables over the lake.",
+    )
+    parser.add_argument("service", choices=SERVICES, help="service that reads the lake")
+    parser.add_argument("address", help="data root as the service names it: s3://bucket/prefix")
+    chosen = parser.parse_args(arguments)
+    try:
+        statements = SERVICES[chosen.service](chosen.address)
+    except ValueError as error:
+        parser.error(str(error))
+    print("\n\n".join(f"{statement};" for statement in statements))  # noqa: T201 - a command
+
+
+if __name__ == "__main__":
+    main()
