@@ -67,7 +67,7 @@ test: setup ## Tests of every location and of what they share; coverage by branc
 	@for location in $(LOCATIONS); do echo "tests of $$location" && (cd $$location && \
 	  COVERAGE_FILE="$(CURDIR)/.coverage.$$location" $(PYTEST) -n 2 --dist worksteal $(COVER)) || exit 1; done
 	@echo "tests of the host and the shared package"
-	@COVERAGE_FILE=.coverage.host $(PYTEST) -n 2 --dist loadfile $(COVER) -m "not system and not browser" \
+	@COVERAGE_FILE=.coverage.host $(PYTEST) -n 2 --dist loadfile $(COVER) -m "not system and not browser and not spark" \
 	  shared/tests tests --ignore tests/containers
 	@.venv/bin/coverage combine --quiet && .venv/bin/coverage report
 
@@ -108,7 +108,7 @@ spark: .tools/spark/.installed setup ## Weeks, zones and a report by a small clu
 spark-environment: $(SPARK:%=%/.installed) ## Environments with Spark 4 and 3.5, for `make spark` and tests; needs Java 17
 
 test-spark: setup spark-environment ## Tests of the engines that run jobs of Spark
-	@$(PYTEST) -n 2 --dist loadfile tests/spark
+	@$(PYTEST) -m spark tests shared/tests --ignore tests/containers
 
 bench: setup ## Speed and memory beside two rivals; FULL=1 for 36 months, ROWS=20000 to try it out
 	@.venv/bin/python -m bench $(if $(FULL),--full) $(if $(ROWS),--rows $(ROWS))

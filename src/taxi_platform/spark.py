@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,16 @@ class Results:
 class Cluster:
     """A standalone cluster: a master and two workers with a core each.
 
-    home:   the environment that has Spark
-    master: its address
-    state:  the address of its state as JSON
+    home:    the environment that has Spark
+    master:  its address
+    state:   the address of its state as JSON
+    workers: their process groups
     """
 
     home: Path
     master: str
     state: str
+    workers: list[int] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -94,11 +96,11 @@ def cluster(home: Path = HOME) -> Iterator[Cluster]:
         start = _starter(stack, home, logs)
         start("master", ["--port", str(port), "--webui-port", str(page)])
         _wait(started, workers=0, logs=logs)
+        size = ["--cores", "1", "--memory", WORKER_MEMORY]
         for number in range(WORKERS):
-            size = ["--cores", "1", "--memory", WORKER_MEMORY, "--webui-port", str(free_port())]
-            start(
-                f"worker-{number}", [*size, "--work-dir", str(logs / str(number)), started.master]
-            )
+            place = ["--webui-port", str(free_port()), "--work-dir", str(logs / str(number))]
+            worker = start(f"worker-{number}", [*place, *size, started.master])
+            started.workers.append(worker)
         _wait(started, workers=WORKERS, logs=logs)
         yield started
 
@@ -171,10 +173,13 @@ def _materialize(root: Path, engine: dict[str, str], console: Console) -> Result
     return Results({asset: path.read_bytes() for asset, path in files.items()}, seconds)
 
 
-def _starter(stack: ExitStack, home: Path, logs: Path) -> Callable[[str, Sequence[str]], None]:
-    """A function that starts a process of the cluster, which ends with the block of the stack."""
+def _starter(stack: ExitStack, home: Path, logs: Path) -> Callable[[str, Sequence[str]], int]:
+    """A function that starts a process of the cluster, which ends with the stack.
 
-    def start(name: str, arguments: Sequence[str]) -> None:
+    It returns the id of the process, and of its group.
+    """
+
+    def start(name: str, arguments: Sequence[str]) -> int:
         kind = name.partition("-")[0]
         main = f"org.apache.spark.deploy.{kind}.{kind.capitalize()}"
         with (logs / f"{name}.log").open("wb") as log:
@@ -186,6 +191,7 @@ def _starter(stack: ExitStack, home: Path, logs: Path) -> Callable[[str, Sequenc
                 start_new_session=True,  # executors are children of workers
             )
         stack.callback(_stop, process)
+        return process.pid
 
     return start
 
