@@ -6,6 +6,9 @@ Services read the tables' logs, which have the format of Delta Lake. Those of tr
 protocol version 3 with the feature `timestampNtz`, those of other tables a reader of version 1.
 Redshift reads no logs: it gets manifests, files that name the files of each partition. A pattern
 over the folders would count replaced files, too.
+
+By their documentation, Athena reads `timestampNtz` (engine version 3), and so does Databricks;
+Snowflake reads version 3; BigQuery names deletion vectors and column mapping of version 3 alone.
 """
 
 import argparse
@@ -30,7 +33,10 @@ _REDSHIFT_TYPES = {"VARCHAR": "VARCHAR(65535)", "DOUBLE": "DOUBLE PRECISION"}
 
 
 def athena(address: str) -> list[str]:
-    """Tables of AWS Glue. Columns come from the logs; Athena allows no other properties."""
+    """Tables of AWS Glue. Columns come from the logs; Athena allows no other properties.
+
+    A table can be created once it has a log, that is, once its data is loaded.
+    """
     return [
         f"CREATE DATABASE IF NOT EXISTS {DATABASE}",
         *(
@@ -57,10 +63,10 @@ def databricks(address: str) -> list[str]:
 def snowflake(address: str) -> list[str]:
     """Iceberg tables over logs of Delta Lake. They need an external volume at the address."""
     return [
+        f"-- taxi_lake is an external volume whose STORAGE_BASE_URL is {_root(address)}/\n"
         "CREATE CATALOG INTEGRATION IF NOT EXISTS taxi_delta\n"
         "CATALOG_SOURCE = OBJECT_STORE TABLE_FORMAT = DELTA ENABLED = TRUE",
         *(
-            f"-- taxi_lake: an external volume whose STORAGE_BASE_URL is {_root(address)}/\n"
             f"CREATE ICEBERG TABLE IF NOT EXISTS {table.name}\n"
             "EXTERNAL_VOLUME = 'taxi_lake' CATALOG = 'taxi_delta'\n"
             f"BASE_LOCATION = {quote(f'staging/{table.name}')}"
@@ -72,9 +78,9 @@ def snowflake(address: str) -> list[str]:
 def bigquery(address: str) -> list[str]:
     """BigLake tables over logs of Delta Lake. They need a connection that may read the address."""
     return [
+        "-- us.taxi_lake is a connection in the region of the dataset\n"
         f"CREATE SCHEMA IF NOT EXISTS {DATABASE}",
         *(
-            "-- us.taxi_lake: a connection of your project, in the region of the dataset\n"
             f"CREATE EXTERNAL TABLE IF NOT EXISTS {DATABASE}.{table.name}\n"
             "WITH CONNECTION `us.taxi_lake`\n"
             f"OPTIONS (format = 'DELTA_LAKE', uris = [{quote(_folder(address, table))}])"
