@@ -9,9 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -26,19 +25,19 @@ from taxi_platform.pipeline import Pipeline
 from taxi_platform.spark import Cluster, SparkError, check_installed
 from taxi_platform.workspace import ROOT
 from taxi_shared.database import LakeDatabase
-from taxi_shared.engines import Engine, Hundredths, NoAnswer, Question
+from taxi_shared.engines import Engine, NoAnswer, Question
 from taxi_shared.engines.local import DuckDB
 from taxi_shared.engines.spark import SparkSubmit
 from taxi_shared.lake import Lake, Rows
 from taxi_shared.storage import DataRoot
-from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
+from taxi_shared.tables import TRIPS
 from taxi_testing.lakes import Month
+from taxi_testing.questions import SQL, question, write_lake
 from tests.waiting import wait_for, wait_for_status
 
 pytestmark = [pytest.mark.spark, pytest.mark.xdist_group("spark")]
 
 MONTHS = MonthRange.between("2019-01", "2019-03")
-DAYS = date(2019, 1, 6), date(2019, 3, 31)
 STATS = JobSubset("manhattan_update_job", ["manhattan_stats"])
 FILES = (
     "outputs/trips_by_week.csv",
@@ -46,29 +45,6 @@ FILES = (
     "outputs/manhattan.csv",
 )
 VERSIONS = {"4": ROOT / ".tools" / "spark", "3.5": ROOT / ".tools" / "spark-3"}
-
-
-class Week(NamedTuple):
-    period: date
-    num_trips: int
-    total_amount: Hundredths | None
-    trip_distance: Hundredths | None
-    passenger_count: int
-    num_without_amount: int
-    num_without_distance: int
-
-
-class Zone(NamedTuple):
-    zone: str
-    borough: str
-    geometry: str | None
-    num_trips: int
-
-
-class Hour(NamedTuple):
-    hour_of_day: int
-    day_of_week: int
-    num_trips: int
 
 
 @dataclass(frozen=True)
@@ -225,21 +201,6 @@ def test_killed_worker_is_replaced_by_the_other(on_spark: OnSpark, computed: Pip
     assert on_spark.results() == before
 
 
-def questions(lake: Lake) -> list[Question[Any]]:
-    """The questions of all assets, from their SQL files."""
-    weeks = (ROOT / "analytics/src/analytics/sql/trips_by_week.sql").read_text()
-    stats = (ROOT / "analytics/src/analytics/sql/manhattan_stats.sql").read_text()
-    report = (ROOT / "adhoc_reports/src/adhoc_reports/sql/adhoc_request.sql").read_text()
-    days = {"start_date": DAYS[0], "end_date": DAYS[1]}
-    area: dict[str, str | date] = {"borough": "Manhattan", "zone": "", **days}
-    now = lake.snapshot()
-    return [
-        Question("trips_by_week", weeks, Week, now, [TRIPS], days, DAYS),
-        Question("manhattan_stats", stats, Zone, now, [TRIPS, ZONES], {"borough": "Manhattan"}),
-        Question("adhoc_request", report, Hour, now, [TRIP_DAYS, TRIPS, ZONES], area, DAYS),
-    ]
-
-
 def ask_in_a_run(engine: Engine, *asked: Question[Any]) -> list[list[Any]]:
     """What an engine answers in a run."""
     answers: list[list[Any]] = []
@@ -257,16 +218,17 @@ def ask_in_a_run(engine: Engine, *asked: Question[Any]) -> list[list[Any]]:
 
 
 def test_oldest_spark_answers_what_duckdb_answers(
-    on_spark: OnSpark, computed: Pipeline, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = VERSIONS["3.5"]
     for name, value in spark.spark_home(home).items():
         monkeypatch.setenv(name, value)
-    database = LakeDatabase(data_root=str(on_spark.root))
+    database = LakeDatabase(data_root=str(tmp_path))
+    write_lake(database.lake)
     oldest = SparkSubmit(
         database=database, command=str(home / "bin" / "spark-submit"), master="local[2]"
     )
-    asked = questions(database.lake)
+    asked = [question(database.lake, metric) for metric in SQL]
     assert ask_in_a_run(oldest, *asked) == ask_in_a_run(DuckDB(database=database), *asked)
 
 
@@ -277,7 +239,7 @@ def test_job_that_ends_without_an_answer_fails(tmp_path: Path) -> None:
     database = LakeDatabase(data_root=str(tmp_path))
     silent = SparkSubmit(database=database, command=str(command))
     with pytest.raises(NoAnswer, match="trips_by_week: the job of Spark ended without an answer"):
-        ask_in_a_run(silent, questions(database.lake)[0])
+        ask_in_a_run(silent, question(database.lake, "trips_by_week"))
 
 
 def test_missing_java_is_named_with_how_to_install_it(
@@ -289,10 +251,10 @@ def test_missing_java_is_named_with_how_to_install_it(
     (tmp_path / "bin" / "spark-submit").touch()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    with pytest.raises(SparkError, match="There is no Java here.* install Debian's openjdk-17"):
+    with pytest.raises(SparkError, match=r"There is no Java here\. .* install Debian's openjdk-17"):
         check_installed(tmp_path)
     old = tmp_path / "java"
     old.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
     old.chmod(0o755)
-    with pytest.raises(SparkError, match='"11.0.2" is too old. Spark needs Java 17'):
+    with pytest.raises(SparkError, match=r'"11\.0\.2" is too old\. Spark needs Java 17'):
         check_installed(tmp_path)
