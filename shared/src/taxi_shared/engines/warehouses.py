@@ -7,7 +7,7 @@ Keys and passwords are no settings: the drivers find them where their vendors ke
 import time
 import uuid
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -110,7 +110,8 @@ class BigQuery(Warehouse):
         """Open a connection."""
         from google.cloud.bigquery import dbapi
 
-        return dbapi.connect(client=self.client(), prefer_bqstorage_client=False)
+        connect: Callable[..., Any] = dbapi.connect  # it has no types
+        return connect(client=self.client(), prefer_bqstorage_client=False)
 
     def run_query(
         self, context: dg.AssetExecutionContext, cursor: Any, question: Question[Row]

@@ -166,7 +166,7 @@ def athena_service(database: LakeDatabase) -> Iterator[AthenaService]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         service.endpoint = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
             yield service
