@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     follow_tlc: bool = Field(
         default=True, description="load months when TLC publishes or replaces them"
     )
+    months_per_run: PositiveInt | None = Field(
+        default=None, description="most months in a run of a backfill; None for one run"
+    )
     duckdb_memory: str = Field(
         default_factory=machine.duckdb_memory,
         description="memory of DuckDB before it spills to disk",

@@ -3,7 +3,8 @@
 `green_trips_file` and `green_trips` are the same for green taxis. One step makes both assets of a
 service: a month is loaded while the next ones are being fetched, and a month that fails does not
 stop the others. How a file is fetched is in `lib/download.py`, how a month is loaded in
-`lib/loading.py`.
+`lib/loading.py`. A backfill is one run, or with TAXI_MONTHS_PER_RUN several at once, which claim
+their months as in `lib/claims.py`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,11 +28,12 @@ from ingestion.lib import (
     published_files,
     quality,
 )
+from ingestion.lib.claims import Claims
 from ingestion.lib.loading import Implausible, LoadedMonth, MonthFile
 from ingestion.lib.months import Fetcher, duckdb_options, load_concurrently, stored_file
 from ingestion.lib.publication import Refusals
 from ingestion.lib.services import Service
-from taxi_shared import keys, machine, storage
+from taxi_shared import keys, machine, settings, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.lineage import column_lineage
@@ -94,14 +96,18 @@ class TripsConfig(dg.Config):
 
 def trip_assets(service: Service) -> dg.AssetsDefinition:
     """The file asset and the table asset of a service, as in `taxi_trips_file` and `taxi_trips`."""
+    per_run = settings.load().months_per_run
 
     @dg.multi_asset(
         name=service.asset,
         specs=[file_spec(service), table_spec(service)],
         check_specs=check_specs(service),
-        pool=service.table.name,
+        # The queue holds a run until the one before it has ended: then there is no other claim.
+        pool=None if per_run else service.table.name,
         partitions_def=monthly(),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(per_run)
+        if per_run
+        else dg.BackfillPolicy.single_run(),
         can_subset=True,
     )
     def fetch_and_load(
@@ -117,11 +123,15 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         fetcher = Fetcher(refusals(service, tlc, database.lake), tlc.backoff)
         fetch = fetcher.fetch if report.fetches_files else stored_file
         options = load_options(service, files)
-        with database.get_connection(tables=[], options=options) as con:
+        claims = Claims(database.lake.root.staging / "loads" / service.table.name, context.instance)
+        with (
+            claims.hold(context, context.partition_keys),
+            database.get_connection(tables=[], options=options) as con,
+        ):
             load = partial(load_month, con, service, database.lake) if report.loads_rows else None
             for month in load_concurrently(files, fetch, load, at_once=machine.cores()):
                 report.record(con, month)
-        report.revise(fetcher.final)  # whether the publisher blocks may show at the end only
+            report.revise(fetcher.final)  # whether the publisher blocks may show at the end only
         tlc.retry_transient_errors(context, [month.error for month in report.months])
         yield from check_results(database, service, report)
         publish(database, report)
