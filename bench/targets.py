@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from bench.rows import loading, waiting
+from bench.rows import loading, outside, waiting
 from bench.rows.row import Measured, Row
 
 
@@ -28,6 +28,7 @@ ROWS: tuple[tuple[str, Callable[[Measured], Iterator[Row]]], ...] = (
     ("portal", waiting.portal),
     ("lake", waiting.lake),
     ("weeks", waiting.weeks),
+    ("engines", outside.engines),
     ("growth_months", loading.memory),
     ("points", loading.points),
     ("dev", waiting.dev),

@@ -6,7 +6,17 @@ Each function returns plain numbers and lists of all values, for the results fil
 from collections.abc import Callable
 from typing import Any
 
-from bench.measurements import growth, ingest, lake, points, portal, requests, start_up, usual
+from bench.measurements import (
+    engines,
+    growth,
+    ingest,
+    lake,
+    points,
+    portal,
+    requests,
+    start_up,
+    usual,
+)
 from bench.scale import Bench
 
 Result = dict[str, Any]
@@ -19,6 +29,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Result]] = {
     "points": points.measure_points,
     "weeks": lake.measure_weeks,
     "lake": lake.measure_one_week,
+    "engines": engines.measure_engines,
     "requests": requests.measure_requests,
     "portal": portal.measure_pages,
     "ingest": ingest.measure_ingest,

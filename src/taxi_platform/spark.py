@@ -134,11 +134,11 @@ def compare(rows: int, console: Console) -> bool:
         root = Path(folder)
         demo.make_sample(root, rows, console)
         with cluster() as spark:
-            version = _version(spark.home)
-            console.print(f"{version} at {spark.master} has {WORKERS} workers", highlight=False)
+            installed = version_of(spark.home)
+            console.print(f"{installed} at {spark.master} has {WORKERS} workers", highlight=False)
             answers = {
                 name: _materialize(root, environment, console)
-                for name, environment in (("DuckDB", {}), (version, spark.environment))
+                for name, environment in (("DuckDB", {}), (installed, spark.environment))
             }
     duckdb, other = answers.values()
     console.print(other.files["trips_by_week"].decode(), highlight=False)
@@ -216,7 +216,7 @@ def _wait(started: Cluster, workers: int, logs: Path) -> None:
     raise SparkError(f"Spark did not start in {START_SECONDS} s:\n" + "\n".join(texts))
 
 
-def _version(home: Path) -> str:
+def version_of(home: Path) -> str:
     """`Spark 4.3.0`."""
     (found,) = home.glob("lib/python*/site-packages/pyspark-*.dist-info")
     return f"Spark {found.name.removesuffix('.dist-info').partition('-')[2]}"
