@@ -1,9 +1,6 @@
 """Athena answers as DuckDB does: boto3, and a service on this machine that runs the queries."""
 
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
@@ -12,24 +9,20 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 import pytest
-from dagster._core.errors import DagsterExecutionInterruptedError
 
 from taxi_shared import s3, storage
 from taxi_shared.database import LakeDatabase
-from taxi_shared.engines import NoAnswer, Question
+from taxi_shared.engines import Engine, NoAnswer, Question
 from taxi_shared.engines.athena import Athena, to_literal
+from taxi_shared.engines.catalog import cancelled_on_error
+from taxi_shared.engines.choice import engine
 from taxi_shared.engines.local import DuckDB
 from taxi_shared.lake import Lake
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIPS
 from taxi_testing.athena_service import AthenaService, athena_service
+from taxi_testing.cancelled_runs import ENDLESS, cancel_while_asking
 from taxi_testing.questions import SQL, question, write_lake, write_month
-
-# DuckDB cannot know the number of these rows without counting them.
-ENDLESS = """
-SELECT COUNT(*) AS num_trips FROM range(10000000) AS a(i), range(10000000) AS b(j)
-WHERE i * j % 7 = 3
-"""
 
 
 class Number(NamedTuple):
@@ -147,24 +140,10 @@ def test_answer_without_rows_has_no_rows(setting: Setting) -> None:
 
 
 def test_cancelled_run_stops_the_query(setting: Setting) -> None:
-    @dg.asset
-    def trips(context: dg.AssetExecutionContext) -> int:
-        setting.athena.ask(context, setting.question(ENDLESS))
-        return 1
-
-    def interrupt() -> None:
-        while "GetQueryExecution" not in setting.service.calls:
-            continue_after.wait(0.02)
-        os.kill(os.getpid(), signal.SIGINT)  # as Dagster does
-
-    continue_after = threading.Event()
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with dg.DagsterInstance.ephemeral() as instance:
-        with pytest.raises((DagsterExecutionInterruptedError, KeyboardInterrupt)):
-            dg.materialize([trips], instance=instance)
-        thread.join()
-        assert instance.get_latest_materialization_event(dg.AssetKey("trips")) is None
+    asked = replace(setting.question(ENDLESS), parameters={"remainder": "3"})
+    assert not cancel_while_asking(
+        setting.athena, asked, lambda: "GetQueryExecution" in setting.service.calls
+    )
     (query,) = setting.service.queries.values()
     assert query.state == "CANCELLED"
     assert setting.results == []
@@ -187,3 +166,43 @@ def test_change_of_the_lake_meanwhile_is_logged(
     write_month(setting.lake, "2023-02-01", 50)
     setting.ask(asked)
     assert "trips 2023-02-01 changed while Athena computed the answer" in capsys.readouterr().err
+
+
+def test_result_that_stays_is_logged_and_answered(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(storage, "remove", refuse)
+    assert setting.ask(question(setting.lake, "manhattan_stats"))
+    assert "was not removed: Access Denied" in capsys.readouterr().err
+
+
+def test_error_of_a_cancellation_hides_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    def cancel() -> None:
+        raise ConnectionError("no network")
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        cancelled_on_error(dg.build_asset_context(), cancel),
+    ):
+        raise KeyboardInterrupt
+    assert "could not be cancelled (no network); it may still run" in capsys.readouterr().err
+
+
+def test_environment_configures_athena(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_ATHENA_OUTPUT", setting.athena.output)
+    monkeypatch.setenv("TAXI_ATHENA_WORKGROUP", "metrics")
+    found: list[Any] = []
+
+    @dg.asset
+    def trips(context: dg.AssetExecutionContext, trips_engine: dg.ResourceParam[Engine]) -> None:
+        found.extend(trips_engine.ask(context, question(setting.lake, "trips_by_week")).rows)
+
+    chosen = engine("athena", setting.athena.database)
+    assert dg.materialize([trips], resources={"trips_engine": chosen}).success
+    (query,) = setting.service.queries.values()
+    assert query.request["WorkGroup"] == "metrics"
+    assert len(found) > 1
+    assert setting.results == []

@@ -73,7 +73,7 @@ def test_command_explains_itself() -> None:
         [*command, "athena", "/data"], capture_output=True, text=True, check=False
     )
     assert refused.returncode == 2
-    assert "'/data' is no place in a cloud; expected s3://bucket/prefix" in refused.stderr
+    assert "'/data' is not cloud storage; expected s3://bucket/prefix" in refused.stderr
 
 
 def test_redshift_has_the_columns_and_types_of_the_lake() -> None:

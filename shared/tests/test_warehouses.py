@@ -4,10 +4,7 @@ BigQuery's driver talks to a service on this machine that runs the queries. The 
 and Redshift are stand-ins over DuckDB: how the real ones behave was read in their source.
 """
 
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -17,7 +14,6 @@ from typing import Any, NamedTuple
 import dagster as dg
 import duckdb
 import pytest
-from dagster._core.errors import DagsterExecutionInterruptedError
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
@@ -30,13 +26,8 @@ from taxi_shared.lake import Lake, create_view
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES, TRIPS
 from taxi_testing.bigquery_service import BigQueryService, bigquery_service
+from taxi_testing.cancelled_runs import ENDLESS, cancel_while_asking
 from taxi_testing.questions import SQL, question, write_lake, write_month
-
-# DuckDB cannot know the number of these rows without counting them.
-ENDLESS = """
-SELECT COUNT(*) AS num_trips FROM range(10000000) AS a(i), range(10000000) AS b(j)
-WHERE i * j % 7 = $remainder
-"""
 
 
 class Number(NamedTuple):
@@ -79,10 +70,6 @@ class Cursor:
         self.description: Any = None
         self.found: Any = None
 
-    @property
-    def connection(self) -> "Cursor":
-        return self
-
     def cursor(self) -> "Cursor":
         return self
 
@@ -101,17 +88,11 @@ class SnowflakeCursor(Cursor):
         self.sql = sql % {name: f"'{text}'" for name, text in texts.items()}
         return {"queryId": "01bc-query"}
 
-    def get_query_status_throw_if_error(self, query: str) -> str:
-        self.found = self.driver.run(self.sql)
-        return "SUCCESS"
-
-    def is_still_running(self, status: str) -> bool:
-        return status == "RUNNING"
-
     def get_results_from_sfqid(self, query: str) -> None:
         assert query == "01bc-query"
 
     def fetchmany(self, size: int) -> list[tuple[Any, ...]]:
+        self.found = self.driver.run(self.sql)
         rows: list[tuple[Any, ...]] = self.found.fetchmany(size)
         self.description = [(name.upper(), *rest) for name, *rest in self.found.description]
         return rows
@@ -244,7 +225,7 @@ def test_failed_query_gives_the_reason(setting: Setting, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "cancel"), [("snowflake", "abort 01bc-query"), ("redshift", "CANCEL 42")]
 )
-@pytest.mark.parametrize("error", [DagsterExecutionInterruptedError(), OSError("no network")])
+@pytest.mark.parametrize("error", [dg.DagsterExecutionInterruptedError(), OSError("no network")])
 def test_any_error_cancels_the_query(
     setting: Setting, name: str, cancel: str, error: BaseException
 ) -> None:
@@ -256,24 +237,10 @@ def test_any_error_cancels_the_query(
 
 
 def test_cancelled_run_cancels_the_job(setting: Setting) -> None:
-    @dg.asset
-    def trips(context: dg.AssetExecutionContext) -> int:
-        setting.engine("bigquery").ask(context, number(setting.lake, ENDLESS))
-        return 1
-
-    def interrupt() -> None:
-        while "GET queries" not in setting.service.calls:
-            pause.wait(0.02)
-        os.kill(os.getpid(), signal.SIGINT)  # as Dagster does
-
-    pause = threading.Event()
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with dg.DagsterInstance.ephemeral() as instance:
-        with pytest.raises((DagsterExecutionInterruptedError, KeyboardInterrupt)):
-            dg.materialize([trips], instance=instance)
-        thread.join()
-        assert instance.get_latest_materialization_event(dg.AssetKey("trips")) is None
+    asked = number(setting.lake, ENDLESS)
+    assert not cancel_while_asking(
+        setting.engine("bigquery"), asked, lambda: "GET queries" in setting.service.calls
+    )
     (job,) = setting.service.jobs.values()
     assert job.cancelled
     assert job.error == "Job was cancelled"

@@ -177,10 +177,10 @@ def _folder(address: str, table: Table) -> str:
 
 
 def _root(address: str) -> str:
-    """The address without the / at its end. Raises ValueError for one that is no cloud storage."""
+    """The address without a trailing slash. Raises ValueError unless it is cloud storage."""
     root = address.rstrip("/")
     if not re.fullmatch(r"[a-z][a-z0-9]*://[^\s\\/]+(/[^\s\\/]+)*", root):
-        raise ValueError(f"{address!r} is no place in a cloud; expected s3://bucket/prefix")
+        raise ValueError(f"{address!r} is not cloud storage; expected s3://bucket/prefix")
     return root
 
 

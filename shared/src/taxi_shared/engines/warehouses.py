@@ -1,13 +1,12 @@
 """Warehouses that read the lake by external tables: Snowflake, BigQuery and Redshift.
 
 Each has a driver of its vendor that follows DB-API 2.0, in an extra of taxi-shared of its name.
-Keys and passwords are no settings: the drivers find them where their vendors keep them.
+No setting holds a key or password: the drivers find credentials as their vendors document.
 """
 
-import time
 import uuid
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -19,8 +18,7 @@ from taxi_shared.engines import MAX_ROWS, Answer, Question, Row
 from taxi_shared.engines.catalog import CatalogEngine, cancelled_on_error
 from taxi_shared.engines.external_tables import DATABASE, add_partitions, write_manifests
 
-POLL_SECONDS = 1.0
-
+Rows = Sequence[Sequence[object]]
 Details = Mapping[str, dg.MetadataValue | str]
 
 
@@ -34,8 +32,8 @@ class Warehouse(CatalogEngine):
     @abstractmethod
     def run_query(
         self, context: dg.AssetExecutionContext, cursor: Any, question: Question[Row]
-    ) -> Details:
-        """Run the query of a question to its end, and say where it ran.
+    ) -> tuple[Rows, Details]:
+        """Run the query of a question; return its rows, and where it ran.
 
         Any exception cancels the query in the warehouse.
         """
@@ -49,9 +47,7 @@ class Warehouse(CatalogEngine):
         with closing(self.connect()) as connection, closing(connection.cursor()) as cursor:
             for statement in self.refresh(question):
                 cursor.execute(statement)
-            details = self.run_query(context, cursor, question)
-            # Snowflake describes the columns once rows are fetched.
-            rows = cursor.fetchmany(MAX_ROWS + 1)
+            rows, details = self.run_query(context, cursor, question)
             columns = [name for name, *_ in cursor.description or ()]
         return Answer(question.rows(columns, rows), {"engine": type(self).__name__, **details})
 
@@ -69,7 +65,11 @@ class Snowflake(Warehouse):
         """Open a connection."""
         import snowflake.connector
 
-        return snowflake.connector.connect(connection_name=self.connection)
+        return snowflake.connector.connect(
+            connection_name=self.connection,
+            # Closing the connection then ends the session, and queries that run apart from it.
+            enable_server_session_keep_alive_auto_detection=False,
+        )
 
     def refresh(self, question: Question[Row]) -> list[str]:
         """Return SQL that reads the logs again, which Snowflake does not do by itself."""
@@ -77,16 +77,14 @@ class Snowflake(Warehouse):
 
     def run_query(
         self, context: dg.AssetExecutionContext, cursor: Any, question: Question[Row]
-    ) -> Details:
+    ) -> tuple[Rows, Details]:
         """Run the query apart from the connection, so that it has an id to cancel it by."""
         query = cursor.execute_async(*in_pyformat(question))["queryId"]
         with cancelled_on_error(context, lambda: cursor.abort_query(query)):
             context.log.info(f"{question.name}: Snowflake has the query {query}")
-            connection = cursor.connection
-            while connection.is_still_running(connection.get_query_status_throw_if_error(query)):
-                time.sleep(POLL_SECONDS)
             cursor.get_results_from_sfqid(query)
-        return {"query": query}
+            rows = cursor.fetchmany(MAX_ROWS + 1)  # waits for the query
+        return rows, {"query": query}
 
 
 class BigQuery(Warehouse):
@@ -115,7 +113,7 @@ class BigQuery(Warehouse):
 
     def run_query(
         self, context: dg.AssetExecutionContext, cursor: Any, question: Question[Row]
-    ) -> Details:
+    ) -> tuple[Rows, Details]:
         """Run the query as a job whose id is known before it starts."""
         from google.cloud.bigquery import QueryJobConfig
 
@@ -128,8 +126,9 @@ class BigQuery(Warehouse):
         ):
             context.log.info(f"{question.name}: BigQuery has the job {job}")
             cursor.execute(*in_pyformat(question), job_id=job, job_config=config)
+            rows = cursor.fetchmany(MAX_ROWS + 1)
         ended = cursor.query_job
-        return {
+        return rows, {
             "query": dg.MetadataValue.url(
                 f"https://console.cloud.google.com/bigquery?project={ended.project}"
                 f"&j=bq:{ended.location}:{job}&page=queryresults"
@@ -150,7 +149,12 @@ class Redshift(Warehouse):
         import redshift_connector
 
         connection = redshift_connector.connect(
-            iam=True, host=self.host, database=self.dbname, db_user=self.user or None
+            iam=True,
+            host=self.host,
+            database=self.dbname,
+            db_user=self.user or None,
+            # The driver finds the name of a workgroup in the endpoint, but not that of a cluster.
+            cluster_identifier=self.host.partition(".")[0] if self.user else None,
         )
         connection.autocommit = True
         return connection
@@ -167,7 +171,7 @@ class Redshift(Warehouse):
 
     def run_query(
         self, context: dg.AssetExecutionContext, cursor: Any, question: Question[Row]
-    ) -> Details:
+    ) -> tuple[Rows, Details]:
         """Run the query in a session that another one can cancel."""
         cursor.execute("SELECT pg_backend_pid()")
         ((session,),) = cursor.fetchall()
@@ -176,7 +180,8 @@ class Redshift(Warehouse):
         with cancelled_on_error(context, lambda: self._cancel(int(session))):
             context.log.info(f"{question.name}: Redshift has the query in session {session}")
             cursor.execute(*question.rewrite(lambda _: "?"))
-        return {"query": f"session {session}"}
+            rows = cursor.fetchmany(MAX_ROWS + 1)
+        return rows, {"query": f"session {session}"}
 
     def _cancel(self, session: int) -> None:
         with closing(self.connect()) as connection, closing(connection.cursor()) as cursor:
