@@ -16,8 +16,6 @@ from upath import UPath
 from taxi_shared import storage
 from taxi_shared.ranges import UNFINISHED
 
-POLL_SECONDS = 1.0
-
 
 @dataclass(frozen=True)
 class Claims:
@@ -29,6 +27,7 @@ class Claims:
 
     folder: UPath
     instance: dg.DagsterInstance
+    poll_seconds: float = 1.0
 
     @contextmanager
     def hold(self, context: dg.AssetExecutionContext, months: Sequence[str]) -> Iterator[None]:
@@ -46,7 +45,7 @@ class Claims:
                 if min(found) < run_id:
                     storage.remove(claim)
                 while found.items() & self._others(claim, months).items():
-                    time.sleep(POLL_SECONDS)
+                    time.sleep(self.poll_seconds)
             yield
         finally:
             storage.remove(claim)
@@ -61,7 +60,7 @@ class Claims:
         claimed = {
             path.stem: tuple(sorted({*months} & {*self._months(path)}))
             for path in storage.entries_below(self.folder)
-            if path.name != claim.name
+            if path.suffix == claim.suffix and path.name != claim.name
         }
         return {run_id: both for run_id, both in claimed.items() if both}
 
