@@ -2,8 +2,12 @@
 
 import json
 import threading
+from base64 import b64encode
+from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
 
 import duckdb
 import pytest
@@ -114,3 +118,121 @@ def test_keys_of_a_secret_get_no_other_session_token(monkeypatch: pytest.MonkeyP
     assert 0 < by_s3fs < len(signed)
     assert set(signed) == {("theirs", None)}
     s3.clear_caches()
+
+
+class Google(BaseHTTPRequestHandler):
+    """Google's token endpoint and Secret Manager, as far as reading a secret goes."""
+
+    payload = '{"TLC_SOURCE_TOKEN": "from Google"}'
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        assert self.path == "/token"
+        self.answer(200, {"access_token": "t0ken", "expires_in": 3600, "token_type": "Bearer"})
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        if self.headers["Authorization"] != "Bearer t0ken":
+            self.answer(401, {})
+        elif self.path == "/v1/projects/p-1/secrets/taxi/versions/latest:access":
+            data = b64encode(self.payload.encode()).decode()
+            self.answer(200, {"name": "projects/1/secrets/taxi", "payload": {"data": data}})
+        else:
+            self.answer(404, {"error": {"status": "NOT_FOUND"}})
+
+    def answer(self, status: int, body: dict[str, object]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Google]]:
+    """A service account of Google's, with the key that google-auth signs its requests with."""
+    pytest.importorskip("google.auth")
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Google)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    account = {
+        "type": "service_account",
+        "client_email": "taxi@p-1.iam.gserviceaccount.com",
+        "private_key": pem.decode(),
+        "token_uri": f"{address}/token",
+    }
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", f"{address}/")
+    monkeypatch.setenv("TAXI_SECRETS", "gcp:projects/p-1/secrets/taxi")
+    monkeypatch.setattr(Google, "payload", Google.payload)
+    Google.asked.clear()
+    yield Google
+    server.shutdown()
+    server.server_close()
+
+
+def test_secret_is_read_from_google(google: type[Google]) -> None:
+    assert secret("source_token") == "from Google"
+    assert secret("alert_webhook") == ""
+
+
+def test_malformed_secret_of_google_is_not_quoted(google: type[Google]) -> None:
+    google.payload = "hunter2"
+    with pytest.raises(SecretError, match="secrets/taxi: expected a JSON object") as refused:
+        secret("source_token")
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_other_version_of_google_is_named(
+    google: type[Google], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "projects/p-1/locations/europe-west3/secrets/taxi"
+    monkeypatch.setenv("TAXI_SECRETS", f"gcp:{name}/versions/3")
+    with pytest.raises(SecretError, match=f"TAXI_SECRETS=gcp:{name}/versions/3: HTTP 404"):
+        secret("source_token")
+    assert google.asked == [f"/v1/{name}/versions/3:access"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "taxi", "projects/p/secrets/../../q", "projects/p/secrets/s?"]
+)
+def test_malformed_name_of_google_sends_nothing(
+    google: type[Google], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("TAXI_SECRETS", f"gcp:{name}")
+    with pytest.raises(SecretError, match="expected gcp:projects/NAME/secrets/NAME"):
+        secret("source_token")
+    assert google.asked == []
+
+
+def test_google_is_asked_over_https_only(
+    google: type[Google], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", "http://secrets.example.org"
+    )
+    with pytest.raises(SecretError, match="is not an https:// address"):
+        secret("source_token")
+
+
+def test_missing_credentials_of_google_are_an_error(
+    google: type[Google], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
+    with pytest.raises(SecretError, match=r"TAXI_SECRETS=gcp:projects/p-1/secrets/taxi: .*nowhere"):
+        secret("source_token")
