@@ -366,7 +366,7 @@ def test_without_a_setting_there_are_no_alerts(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"TAXI_ALERTS": "pager"}, "TAXI_ALERTS has 'pager'; expected webhook, email or both"),
+        ({"TAXI_ALERTS": "pager"}, "TAXI_ALERTS has 'pager'; expected webhook, email or log"),
         ({"TAXI_ALERTS": "webhook"}, "TAXI_ALERT_WEBHOOK must be its https://"),
         (
             {"TAXI_ALERTS": "webhook", "TAXI_ALERT_WEBHOOK": "http://hooks.example.org/T0KEN"},

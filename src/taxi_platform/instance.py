@@ -27,6 +27,7 @@ from taxi_platform.lost_runs import fail_lost_runs
 from taxi_platform.workspace import ROOT, Location, locations
 from taxi_shared.addresses import without_proxy_for_loopback
 from taxi_shared.health import is_code_server_up, is_web_server_up
+from taxi_shared.json_logs import dagster_config
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
@@ -312,6 +313,9 @@ def prepare_home(home: Path, env: Mapping[str, str]) -> None:
     with open_lock(home / "schema.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+        if (log_format := env.get("TAXI_LOG_FORMAT") or "text") != "text":
+            with (home / "dagster.yaml").open("a") as config:
+                yaml.safe_dump(dagster_config(log_format), config)
         if lock.read() == version("dagster"):
             return
         migrated = subprocess.run(

@@ -140,6 +140,9 @@ class Settings(BaseSettings):
         default="duckdb",
         description="engine of the metrics: duckdb, or another one of all or some assets",
     )
+    databricks_token: SecretStr = Field(
+        default=SecretStr(""), description="token of Databricks, if it is an engine"
+    )
     lake_retention_days: PositiveInt = Field(
         default=7, description="days that files stay after a load has replaced them"
     )
@@ -149,14 +152,26 @@ class Settings(BaseSettings):
     keep_outputs: bool = Field(
         default=False, description="keep a report when its request is deleted"
     )
+    chart_lambda: str = Field(
+        default="", description="AWS Lambda function that draws charts of reports as SVG"
+    )
+    chart_ecs_task: str = Field(default="", description="task definition of ECS that draws them")
+    chart_ecs_options: str = Field(
+        default="{}", description="further arguments of RunTask, as a JSON object"
+    )
     code_url: str = Field(default="", description="repository that the assets' pages link to")
     code_revision: str = Field(default="main", description="its branch or tag")
     s3_secret: str = Field(default="", description="AWS secret with the keys of S3")
     aws_region: str = Field(default="", validation_alias="AWS_REGION", description="region of S3")
     secrets: str = Field(
-        default="", description="AWS secret with the secrets that are not variables"
+        default="",
+        description="secret of AWS, or of Google as in gcp:projects/p/secrets/s, with the secrets "
+        "that are not variables",
     )
-    alerts: Names = Field(default=(), description="webhook, email or both")
+    log_format: Literal["text", "json", "emf"] = Field(
+        default="text", description="lines of JSON for the events of runs, emf: with metrics"
+    )
+    alerts: Names = Field(default=(), description="webhook, email and log, or some of them")
     alert_webhook: SecretStr = Field(default=SecretStr(""), description="address of the webhook")
     alert_smtp: str = Field(
         default="", description="mail server, as in smtp://me@mail.example.org:587"

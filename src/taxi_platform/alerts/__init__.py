@@ -1,4 +1,4 @@
-"""Alerts: failures in any code location, sent by webhook and e-mail.
+"""Alerts: failures in any code location, sent by webhook and e-mail, or logged.
 
 A process beside the daemon polls the webserver's API. Dagster's own `run_failure_sensor` with
 `monitor_all_code_locations=True` cannot replace it:

@@ -21,14 +21,14 @@ from taxi_shared.secrets import SecretError
     type=click.Path(dir_okay=False, path_type=Path),
 )
 def alerts(url: str, state: Path) -> None:
-    """Send alerts by webhook and e-mail (TAXI_ALERTS), until Ctrl-C."""
+    """Send alerts by webhook, e-mail or log (TAXI_ALERTS), until Ctrl-C."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     try:
         channels = configured()
     except (ValueError, SecretError) as error:
         raise click.ClickException(str(error)) from None
     if not channels:
-        raise click.ClickException("TAXI_ALERTS is not set; expected webhook, email or both")
+        raise click.ClickException("TAXI_ALERTS is not set; expected webhook, email or log")
     ui = settings.load().ui_url or settings.load().dagster_public_url or url
     Watcher(GraphQL(url), channels, state, ui.rstrip("/")).run_forever()
 

@@ -1,20 +1,22 @@
-"""Channels for alerts: a webhook and e-mail, each active if it is configured."""
+"""Channels for alerts: a webhook, e-mail and the log, each active if it is configured."""
 
 import logging
 import smtplib
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import requests
 
-from taxi_platform.alerts.message import Message
+from taxi_platform.alerts.message import Message, problem_fields
 from taxi_shared import settings
 from taxi_shared.addresses import is_confidential, is_loopback, without_secrets
 from taxi_shared.http import Credentials, Session, UnsafeCredentials
+from taxi_shared.json_logs import write_line
 from taxi_shared.secrets import secret
 
 log = logging.getLogger("taxi_platform.alerts")
@@ -127,6 +129,25 @@ class Email:
         return mail
 
 
+@dataclass(frozen=True)
+class Log:
+    """A line of JSON per problem on standard output, for the agent that collects logs.
+
+    metrics: add CloudWatch's metric `failures`
+    """
+
+    metrics: bool
+    name: str = "log"
+
+    def send(self, message: Message) -> None:
+        """Write the problems. Raises DeliveryError where standard output is closed."""
+        try:
+            for problem in message.problems:
+                write_line(_log_fields(problem_fields(problem, message.ui)), self.metrics)
+        except OSError as error:
+            raise DeliveryError(f"log on standard output: {error}") from None
+
+
 def configured() -> list[Channel]:
     """The channels that TAXI_ALERTS names. Raises ValueError if a setting of one is missing."""
     names = settings.load().alerts
@@ -144,7 +165,24 @@ def _webhook_address() -> str:
     return address
 
 
+def _log_fields(problem: Mapping[str, str]) -> dict[str, Any]:
+    """A problem with the fields that the lines of runs have."""
+    return {
+        "severity": problem["severity"].upper(),
+        "message": problem["what"],
+        "kind": "alert",
+        "problem": problem["kind"],
+        "location": problem["location"],
+        "error": problem["reason"],
+        "since": problem["since"],
+        "link": problem["link"],
+        "failures": 1,
+    }
+
+
 def _channel(name: str) -> Channel:
+    if name == "log":
+        return Log(settings.load().log_format == "emf")
     if name == "webhook":
         _webhook_address()
         return Webhook()
@@ -166,4 +204,4 @@ def _channel(name: str) -> Channel:
             if len(value.splitlines()) > 1:
                 raise ValueError(f"{setting} is {value!r}; expected addresses without line breaks")
         return Email(server, sender, receivers)
-    raise ValueError(f"TAXI_ALERTS has {name!r}; expected webhook, email or both")
+    raise ValueError(f"TAXI_ALERTS has {name!r}; expected webhook, email or log")

@@ -58,25 +58,27 @@ class Message:
         return {
             "id": self.id,
             "text": self._format(partial(escape, quote=False)),
-            "problems": [
-                {
-                    "kind": problem.kind,
-                    "severity": problem.severity,
-                    "what": problem.title,
-                    "location": problem.location,
-                    "team": problem.location,
-                    "since": _iso_time(problem.first),
-                    "reason": problem.reason[:MAX_REASON_CHARS],
-                    "link": self.ui + problem.path,
-                }
-                for problem in self._shown
-            ],
+            "problems": [problem_fields(problem, self.ui) for problem in self._shown],
             "left_out": len(self.problems) - len(self._shown),
         }
 
     @property
     def _shown(self) -> Sequence[Problem]:
         return self.problems[:MAX_PROBLEMS]
+
+
+def problem_fields(problem: Problem, ui: str) -> dict[str, str]:
+    """A problem as JSON; `ui` is the address of the UI, for its link."""
+    return {
+        "kind": problem.kind,
+        "severity": problem.severity,
+        "what": problem.title,
+        "location": problem.location,
+        "team": problem.location,
+        "since": _iso_time(problem.first),
+        "reason": problem.reason[:MAX_REASON_CHARS],
+        "link": ui + problem.path,
+    }
 
 
 def _format_problem(problem: Problem, ui: str, escape_text: Callable[[str], str]) -> str:
