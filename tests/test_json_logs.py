@@ -54,7 +54,11 @@ def killed() -> None:
 
 defs = dg.Definitions(
     assets=[counted, unlucky, killed],
-    jobs=[dg.define_asset_job(f"{name}_job", [name]) for name in ("counted", "unlucky", "killed")],
+    jobs=[
+        dg.define_asset_job("counted_job", [counted]),
+        dg.define_asset_job("unlucky_job", [unlucky], executor_def=dg.multiprocess_executor),
+        dg.define_asset_job("killed_job", [killed]),
+    ],
     executor=dg.in_process_executor,
 )
 """
@@ -286,6 +290,32 @@ def test_documented_section_is_that_of_the_setting() -> None:
     documented = yaml.safe_load((REFERENCE / "json-logs.yaml").read_text())
     assert documented == dagster_config("json")
     assert dagster_config("text") == {}
+
+
+def test_run_goes_on_where_nothing_reads_its_lines(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(dagster_config("json")))
+    script = """
+import dagster as dg
+
+@dg.asset
+def quiet(): pass
+
+with dg.DagsterInstance.get() as instance:
+    assert dg.materialize([quiet], instance=instance).success
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert ended.returncode == 0, ended.stderr
+    assert "BrokenPipeError" in ended.stderr
 
 
 def test_step_links_to_its_lines_in_the_log_service(tmp_path: Path) -> None:

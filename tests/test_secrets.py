@@ -99,6 +99,7 @@ def test_secret_reaches_the_source_and_is_stored_nowhere(tmp_path: Path) -> None
             "TAXI_START_DATE": MONTH,
             "TAXI_END_DATE": "2023-02-01",
             "TAXI_SECRETS": "taxi-platform",
+            "TAXI_LOG_FORMAT": "json",
             "AWS_ENDPOINT_URL_SECRETS_MANAGER": aws,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "a-key",
