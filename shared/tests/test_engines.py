@@ -63,7 +63,7 @@ def test_parameters_take_the_placeholders_of_an_engine(lake: Lake) -> None:
 
 
 def test_text_of_any_engine_becomes_typed_rows(lake: Lake) -> None:
-    values = [
+    values: list[list[object]] = [
         ["2023-01-01", "1.1", "a"],
         [date(2023, 1, 8), Decimal(5), "b"],
         ["2023-01-15", None, ""],
