@@ -19,6 +19,11 @@ DUCKDB = "duckdb"
 ENGINES: dict[str, str] = {
     DUCKDB: "local.DuckDB",
     "spark-submit": "spark.SparkSubmit",
+    "emr-serverless": "spark_services.EmrServerless",
+    "emr": "spark_services.Emr",
+    "glue": "spark_services.Glue",
+    "dataproc": "spark_services.Dataproc",
+    "databricks": "spark_services.Databricks",
     "athena": "athena.Athena",
     "bigquery": "warehouses.BigQuery",
     "redshift": "warehouses.Redshift",

@@ -1,11 +1,12 @@
 """A job of Spark that answers a question about the lake; a run of Dagster launches it.
 
-It needs PySpark 3.5 or newer and the package dagster-pipes, and nothing of the platform: this file
-alone is what a cluster gets. The question comes by Dagster Pipes, and says which files of each
-table to read: those of one moment of the lake, whatever is loaded meanwhile. The answer and the
-job's logs go back the same way.
+It needs PySpark 3.5 or newer, Python 3.10 or newer and the package dagster-pipes, and nothing of
+the platform: this file alone is what a cluster gets. The question comes by Dagster Pipes, and says
+which files of each table to read: those of one moment of the lake, whatever is loaded meanwhile.
+The answer and the job's logs go back the same way.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -119,11 +120,15 @@ def main() -> None:
 
 @contextmanager
 def spark_stopped_after(spark: SparkSession) -> Iterator[None]:
-    """Stop Spark before the answer is sent, so that no error can follow it."""
+    """Stop Spark before the answer is sent, so that no error can follow it.
+
+    On Databricks, it belongs to the cluster, which a stop would restart.
+    """
     try:
         yield
     finally:
-        spark.stop()
+        if "DATABRICKS_RUNTIME_VERSION" not in os.environ:
+            spark.stop()
 
 
 if __name__ == "__main__":
