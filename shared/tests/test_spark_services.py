@@ -28,9 +28,7 @@ from taxi_testing.spark_services import TOKEN, SparkServices, google_keys
 from taxi_testing.spark_services import spark_services as services_here
 
 ROOT = Path(__file__).parents[2]
-SPARK_PYTHON = Path(
-    os.environ.get("TAXI_TEST_SPARK_PYTHON") or ROOT / ".tools" / "spark" / "bin" / "python"
-)
+SPARK_PYTHON = ROOT / ".tools" / "spark" / "bin" / "python"
 SETTINGS: dict[str, dict[str, str]] = {
     "emr-serverless": {"application_id": "00f1", "role_arn": "arn:aws:iam::1:role/spark-jobs"},
     "emr": {"cluster_id": "j-1", "options": "--conf spark.executor.cores=2"},
@@ -163,9 +161,8 @@ def by_duckdb(asked: Question[Any]) -> list[Any]:
     return DuckDB(database=database).ask(dg.build_asset_context(), asked).rows
 
 
+@pytest.mark.spark
 def test_spark_of_a_service_answers_as_duckdb(setting: Setting) -> None:
-    if not SPARK_PYTHON.exists():
-        pytest.skip(f"{SPARK_PYTHON} is missing: run `make spark-environment`")
     setting.services.python = str(SPARK_PYTHON)
     asked = setting.question
     rows, details = materialize(setting.engine("emr-serverless"), asked)
