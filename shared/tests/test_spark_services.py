@@ -5,7 +5,6 @@ The question, the answer, the script and its packages go through S3. The service
 are not the real ones, and jobs read copies of the lake's files.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
