@@ -129,6 +129,10 @@ class ReportStore:
         """The PNG of a report."""
         return self.root.outputs / f"{name}.png"
 
+    def svg_path(self, name: str) -> UPath:
+        """The SVG of a report, where a function outside the platform draws it."""
+        return self.root.outputs / f"{name}.svg"
+
     def numbers_path(self, name: str) -> UPath:
         """The CSV of a report."""
         return self.root.outputs / f"{name}.csv"
@@ -170,9 +174,9 @@ class ReportStore:
         storage.remove(self.outcome_path(name))
 
     def remove_outputs(self, name: str) -> None:
-        """Remove chart, numbers and outcome of a request, the outcome last."""
-        for path in (self.chart_path(name), self.numbers_path(name), self.outcome_path(name)):
-            storage.remove(path)
+        """Remove charts, numbers and outcome of a request, the outcome last."""
+        for path_of in (self.svg_path, self.chart_path, self.numbers_path, self.outcome_path):
+            storage.remove(path_of(name))
 
     def _read_outcomes(
         self, names: Collection[str]

@@ -1,0 +1,148 @@
+"""A function outside the platform that draws the chart of a report: on AWS Lambda, or as ECS task.
+
+The asset `adhoc_chart` launches it by Dagster Pipes. It reads the outcome of a request on S3, and
+writes the chart as SVG there. It runs in the image of this location, see deploy/lambda, and imports
+neither Dagster nor DuckDB.
+"""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from io import BytesIO
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from dagster_pipes import (
+    PipesContext,
+    PipesDefaultContextLoader,
+    PipesDefaultMessageWriter,
+    PipesMappingParamsLoader,
+    PipesS3ContextLoader,
+    PipesS3MessageWriter,
+    open_dagster_pipes,
+)
+from pydantic import BaseModel, ConfigDict
+
+from adhoc_reports.lib.chart import draw
+from adhoc_reports.lib.outcome import Outcome
+from adhoc_reports.lib.pickups import HOURS, Pickups
+
+if TYPE_CHECKING:
+    from matplotlib.collections import Collection
+    from matplotlib.figure import Figure
+
+_charts = count()  # of this process: a warm one has drawn a chart before
+
+
+class DrawnChart(BaseModel):
+    """The message that says what was drawn.
+
+    generated:  when the report was generated, as its outcome says
+    pickups:    the number that the cells or bars of the chart stand for
+    bytes:      size of the SVG
+    seconds:    that the function took, without the start of its process
+    warm:       whether the process had drawn a chart before
+    request_id: of the call, by Lambda
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    generated: datetime
+    pickups: int
+    bytes: int
+    seconds: float
+    warm: bool
+    request_id: str = ""
+
+
+def handler(event: Mapping[str, Any], context: Any) -> None:
+    """Draw a chart on AWS Lambda.
+
+    event: the addresses of `draw_chart`, and the variables of Dagster Pipes
+    """
+    # In a warm process `open_dagster_pipes` returns the context of the first call, which is closed
+    # (dagster-io/dagster#22094).
+    pipes = PipesContext(
+        PipesMappingParamsLoader(event), PipesDefaultContextLoader(), PipesDefaultMessageWriter()
+    )
+    with pipes:
+        drawn = draw_chart(event["outcome"], event["chart"])
+        drawn = drawn.model_copy(update={"request_id": context.aws_request_id})
+        pipes.report_custom_message(drawn.model_dump(mode="json"))
+
+
+def main() -> None:
+    """Draw a chart as a task of ECS; the addresses come by Dagster Pipes."""
+    pipes = open_dagster_pipes(
+        context_loader=PipesS3ContextLoader(_s3()), message_writer=PipesS3MessageWriter(_s3())
+    )
+    with pipes:
+        drawn = draw_chart(pipes.get_extra("outcome"), pipes.get_extra("chart"))
+        pipes.report_custom_message(drawn.model_dump(mode="json"))
+
+
+def draw_chart(outcome: str, chart: str) -> DrawnChart:
+    """Draw the report of an outcome, and write the SVG.
+
+    outcome, chart: addresses of the two objects, as in s3://bucket/key
+
+    Raises ValueError for an outcome without a report, and botocore's errors.
+    """
+    begin, client = time.perf_counter(), _s3()
+    content = client.get_object(**_bucket_and_key(outcome))["Body"].read()
+    found = Outcome.model_validate_json(content)
+    if found.request is None or found.report is None:
+        raise ValueError(f"{outcome}: the request is {found.status}; expected one with a report")
+    figure = draw(found.request, found.report)
+    svg = to_svg(figure)
+    client.put_object(**_bucket_and_key(chart), Body=svg, ContentType="image/svg+xml")
+    return DrawnChart(
+        generated=found.report.generated,
+        pickups=count_drawn(figure, found.report.pickups),
+        bytes=len(svg),
+        seconds=round(time.perf_counter() - begin, 3),
+        warm=next(_charts) > 0,
+    )
+
+
+def to_svg(figure: "Figure") -> bytes:
+    """The figure as SVG; the same figure always gives the same bytes."""
+    from matplotlib import rc_context
+
+    svg = BytesIO()
+    with rc_context({"svg.hashsalt": "taxi"}):
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    return svg.getvalue()
+
+
+def count_drawn(figure: "Figure", pickups: Pickups) -> int:
+    """The pickups that a chart shows: the averages in its cells or bars times the days of each."""
+    axes = figure.axes[0]
+    if axes.containers:
+        averages = [bar.get_height() for bar in axes.containers[0]]
+    else:
+        averages = [average for cells in axes.collections for average in _values(cells)]
+    days = [pickups.weekdays[weekday] for weekday in pickups.counted for _ in HOURS]
+    return sum(round(average * number) for average, number in zip(averages, days, strict=True))
+
+
+def _values(cells: "Collection") -> list[float]:
+    values = cells.get_array()
+    return [] if values is None else values.ravel().tolist()
+
+
+def _bucket_and_key(address: str) -> dict[str, str]:
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    if not address.startswith("s3://") or not key:
+        raise ValueError(f"{address}: expected an address on S3, as in s3://bucket/key")
+    return {"Bucket": bucket, "Key": key}
+
+
+def _s3() -> Any:
+    import boto3
+
+    return boto3.client("s3")
+
+
+if __name__ == "__main__":
+    main()
