@@ -78,5 +78,5 @@ class Claims:
 
 
 def _waiting(found: dict[str, tuple[str, ...]]) -> str:
-    runs = "; ".join(f"run {run_id} loads {', '.join(both)}" for run_id, both in found.items())
-    return f"waiting until these months are free: {runs}"
+    claims = "; ".join(f"{', '.join(both)} by run {run_id}" for run_id, both in found.items())
+    return f"waiting for months that other runs have claimed: {claims}"
