@@ -113,9 +113,9 @@ class Stack:
     def has_file(self, path: str) -> bool:
         return self.python("ingestion", f"import os; print(os.path.exists({path!r}))") == "True\n"
 
-    def put_sample(self, folder: Path, rows: int = 20_000) -> None:
+    def put_sample(self, folder: Path, rows: int = 20_000, months: MonthRange = MONTHS) -> None:
         """Synthetic months, below /data/source of the volume."""
-        write_sample(folder / "source", MONTHS.months, rows)
+        write_sample(folder / "source", months.months, rows)
         tar = subprocess.run(
             ["tar", "-C", str(folder), "-cf", "-", "source"], capture_output=True, check=True
         ).stdout
