@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 from upath import UPath
 
+from ingestion.defs.trips import YELLOW, trip_assets
 from ingestion.lib.claims import Claims
 from taxi_shared import storage
 
@@ -100,6 +101,17 @@ def test_failed_load_frees_its_months(loads: Loads) -> None:
 
     assert not loads.run(MONTHS[:2], fail).success
     assert not loads.claims()
+
+
+def test_backfill_is_one_run_unless_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TAXI_MONTHS_PER_RUN", raising=False)
+    default = trip_assets(YELLOW)
+    assert default.backfill_policy == dg.BackfillPolicy.single_run()
+    assert default.op.pool == "trips"
+    monkeypatch.setenv("TAXI_MONTHS_PER_RUN", "6")
+    several = trip_assets(YELLOW)
+    assert several.backfill_policy == dg.BackfillPolicy.multi_run(6)
+    assert several.op.pool is None  # the claims replace it
 
 
 @pytest.mark.parametrize("is_known", [True, False])

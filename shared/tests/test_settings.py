@@ -41,6 +41,8 @@ def test_changed_variable_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> No
         ("TAXI_END_DATE", "2023-01-15", "expected the first day of a month"),
         ("TAXI_FOLLOW_TLC", "maybe", "expected on or off"),
         ("TAXI_ZONES_MAX_MB", "0", "expected a whole number above 0"),
+        ("TAXI_MONTHS_PER_RUN", "0", "expected a whole number above 0"),
+        ("TAXI_MONTHS_PER_RUN", "all", "expected a whole number above 0"),
         ("TAXI_DOWNLOAD_MAX_MB", "1.5", "expected a whole number above 0"),
         ("TAXI_REQUEST_WATCH_SECONDS", "-1", "expected a number of at least 0"),
         ("TAXI_REQUEST_WATCH_SECONDS", "long", "expected a number such as 9.4"),
