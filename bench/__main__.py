@@ -44,8 +44,8 @@ def main(full: bool, rows: int, only: tuple[str, ...], work: Path) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     remove_settings()
     bench = Bench(work.resolve(), rows, full)
-    # Other sizes only try out the benchmarks: their results stay out of the published report.
-    home = HERE if bench.is_standard else bench.work
+    # Other sizes only try out the benchmarks, or a change: their results are not published.
+    home = HERE if bench.is_standard and full else bench.work
     try:
         bench.check_disk()
     except NotEnoughDisk as error:
