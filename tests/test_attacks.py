@@ -261,7 +261,8 @@ JOBS: dict[str, list[tuple[str, dict[str, str], dict[str, Any]]]] = {
 def test_run_config_cannot_set_resource_fields(
     instance: Instance, location: str, tmp_path: Path
 ) -> None:
-    resources = _resource_fields(instance, location)
+    found = _resource_fields(instance, location)
+    resources = {name: fields for name, fields in found.items() if fields}
     assert {"data_root", "connection_config", "database"} <= set(resources["database"])
     refused = set()
     for job, tags, config in JOBS[location]:

@@ -11,10 +11,10 @@ import pytest
 from pydantic import Field
 
 from taxi_shared.database import LakeDatabase
-from taxi_shared.engines import MAX_ROWS, Hundredths, NoAnswer, Question, local
+from taxi_shared.engines import MAX_ROWS, Engine, Hundredths, NoAnswer, Question, local
 from taxi_shared.engines.choice import ENGINES, engine, engines_of, settings_of, variable
 from taxi_shared.engines.local import DuckDB
-from taxi_shared.engines.spark import to_message
+from taxi_shared.engines.spark import SparkSubmit, to_message
 from taxi_shared.lake import Lake, Rows
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIPS, ZONES
@@ -205,6 +205,23 @@ def test_settings_of_an_engine_are_variables(
     found = engine("spark-submit", database)
     assert variable("spark-submit", "master") == "TAXI_SPARK_SUBMIT_MASTER"
     assert found.model_dump()["master"] == dg.EnvVar("TAXI_SPARK_SUBMIT_MASTER")
+
+
+def test_run_config_cannot_set_an_engine(lake: Lake, tmp_path: Path) -> None:
+    @dg.op
+    def ask_spark(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
+        engine.ask(context, ask(lake))  # type: ignore[arg-type] # Pipes takes both
+
+    spark = SparkSubmit(database=LakeDatabase(data_root=str(tmp_path)))
+
+    @dg.job(resource_defs={"engine": spark.get_resource_definition()})
+    def job() -> None:
+        ask_spark()
+
+    command = {"resources": {"engine": {"config": {"command": f"touch {tmp_path / 'evil'}"}}}}
+    with pytest.raises(dg.DagsterResourceFunctionError) as refused:
+        job.execute_in_process(command)
+    assert "cannot set resources.engine.config.command" in str(refused.value.__cause__)
 
 
 @pytest.mark.parametrize("name", ENGINES)
