@@ -23,7 +23,7 @@ STAMPS := $(PROJECTS:%=%/.venv/.installed)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo pipeline dev status history rollback images deploy test test-system test-browser \
-  test-containers test-next test-spark check bench spark spark-environment lock clean
+  test-containers test-next test-spark faults check bench spark spark-environment lock clean
 
 help: ## List the commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -68,14 +68,14 @@ test: setup ## Tests of every location and of what they share; coverage by branc
 	  COVERAGE_FILE="$(CURDIR)/.coverage.$$location" $(PYTEST) -n 2 --dist worksteal $(COVER)) || exit 1; done
 	@echo "tests of the host and the shared package"
 	@COVERAGE_FILE=.coverage.host $(PYTEST) -n 2 --dist loadfile $(COVER) -m "not system and not browser and not spark" \
-	  shared/tests tests --ignore tests/containers
+	  shared/tests tests
 	@.venv/bin/coverage combine --quiet && .venv/bin/coverage report
 
 test-system: setup ## Tests on started instances: daemon, sensors, backfills, alerts, S3
-	@$(PYTEST) -n 4 --dist loadgroup --no-loadscope-reorder -m "system and not browser" tests --ignore tests/containers
+	@$(PYTEST) -n 4 --dist loadgroup --no-loadscope-reorder -m "system and not browser" tests
 
 test-browser: setup ## Tests of the UI and the portal in Chromium
-	@$(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder -m browser tests --ignore tests/containers
+	@$(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder -m browser tests
 
 test-containers: setup ## Tests of images, deploys, networks and backups, on a Docker Engine with Compose
 	@$(PYTEST) tests/containers
@@ -93,6 +93,9 @@ check: setup ## Format, lint, types, SQL, and Dagster's own check of the definit
 NEXT_DUCKDB := .tools/next-duckdb
 NEXT_TESTS := test_trips.py test_layouts.py test_trips_by_week.py test_manhattan.py test_adhoc_request.py
 
+faults: setup ## Faults injected into started instances; WRITE=1 renews the table of docs/reliability.md
+	@$(PYTEST) -n 3 --dist worksteal tests/faults $(if $(WRITE),--write-faults)
+
 test-next: $(NEXT_DUCKDB)/.installed ## What reads and writes tables, with the DuckDB line after the locked one
 	@export PYTHONPATH="$(CURDIR)/$(NEXT_DUCKDB)"; \
 	.venv/bin/python -c 'import duckdb; print("DuckDB", duckdb.__version__)' && \
@@ -108,7 +111,7 @@ spark: .tools/spark/.installed setup ## Weeks, zones and a report by a small clu
 spark-environment: $(SPARK:%=%/.installed) ## Environments with Spark 4 and 3.5, for `make spark` and tests; needs Java 17
 
 test-spark: setup spark-environment ## Tests of the engines that run jobs of Spark
-	@$(PYTEST) -m spark tests shared/tests --ignore tests/containers
+	@$(PYTEST) -m spark tests shared/tests
 
 bench: setup ## Speed and memory beside two rivals; FULL=1 for 36 months, ROWS=20000 to try it out
 	@.venv/bin/python -m bench $(if $(FULL),--full) $(if $(ROWS),--rows $(ROWS))

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # (`created` is its ctime, which changes even in a copy that keeps time and size.)
 _VERSION = ("size", "ETag", "LastModified", "mtime", "created", "ino")
 
+# As `max_runtime_seconds` of dagster.yaml: no process writes a file for longer.
+LONGEST_RUN = timedelta(hours=6)
+
 APPEARS_TRIES, APPEARS_SECONDS = 10, 0.1
 
 # Characters that a reader misunderstands in a prefix on S3: fsspec and DuckDB take some for a
@@ -361,7 +364,7 @@ def write_text(path: UPath, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def sweep(root: DataRoot, older_than: timedelta = timedelta(days=1)) -> list[str]:
+def sweep(root: DataRoot, older_than: timedelta = LONGEST_RUN) -> list[str]:
     """Remove what killed processes left behind, and return the paths removed.
 
     That is files and objects with the name of a `partial_path`, incomplete uploads to S3, and

@@ -1,0 +1,1 @@
+"""Faults that are injected into started instances: `make faults`; docs/reliability.md."""

@@ -1,0 +1,121 @@
+"""A platform to break: its folders, and the point at which one of its processes gets a signal."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from taxi_platform.graphql import JobSubset
+from taxi_platform.instance import Instance
+from taxi_platform.sample import write_sample
+from tests.waiting import SECONDS, wait_for, wait_for_status
+
+INSIDE = Path(__file__).parent / "inside"
+MONTHS = ("2023-01-01", "2023-02-01", "2023-03-01")
+ROWS = 5_000
+TRIPS = JobSubset("trip_update_job", ("taxi_trips_file", "taxi_trips"))
+
+
+@dataclass(frozen=True)
+class Site:
+    """The folders of a platform below one folder, and a source with three months."""
+
+    base: Path
+    more: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, base: Path, rows: int = ROWS, **more: str) -> "Site":
+        """Make the source."""
+        months = [date.fromisoformat(month) for month in MONTHS]
+        write_sample(base / "source", months, rows)
+        (base / "tmp").mkdir()
+        (base / "data" / "requests").mkdir(parents=True)
+        return cls(base, more)
+
+    @property
+    def home(self) -> Path:
+        """DAGSTER_HOME."""
+        return self.base / "home"
+
+    @property
+    def data(self) -> Path:
+        """The data root."""
+        return self.base / "data"
+
+    @property
+    def source(self) -> Path:
+        """TLC's files."""
+        return self.base / "source"
+
+    @property
+    def point(self) -> Path:
+        """The file that names the point; `<point>.hit` has the process that came to it."""
+        return self.base / "fault"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of every process of the instance."""
+        return {
+            "TAXI_DATA_ROOT": str(self.data),
+            "TLC_SOURCE_URL": str(self.source),
+            "TAXI_ZONES_URL": str(self.source / "misc" / "taxi_zones.csv"),
+            "TAXI_START_DATE": MONTHS[0],
+            "TAXI_END_DATE": "2023-04-01",
+            "TMPDIR": str(self.base / "tmp"),
+            "FAULT_POINT": str(self.point),
+            "PYTHONPATH": str(INSIDE),
+            **self.more,
+        }
+
+    def instance(self, *, daemon: bool = True) -> Instance:
+        """An instance with all three locations, to start by `with`."""
+        return Instance(self.home, daemon=daemon, environment=self.environment)
+
+    def arm(
+        self, event: str, pattern: str, let_pass: int = 0, with_signal: int = signal.SIGKILL
+    ) -> None:
+        """Have the next process that comes to a point get a signal; see `inside`."""
+        self.hit.unlink(missing_ok=True)
+        self.point.write_text(f"{event}\n{pattern}\n{let_pass}\n{int(with_signal)}\n")
+
+    @property
+    def hit(self) -> Path:
+        """The file with the process that came to the point."""
+        return self.point.with_name(f"{self.point.name}.hit")
+
+    def wait_until_hit(self, seconds: float = SECONDS) -> int:
+        """Wait until a process has come to the point; returns its ID."""
+        wait_for(self.hit.exists, f"the point {self.point.name}", seconds)
+        return int(wait_for(self.hit.read_text, "the ID of the process"))
+
+
+def launch_load(instance: Instance, months: Sequence[str] = MONTHS) -> str:
+    """Fetch and load a range of months in one run; returns its ID."""
+    tags = {
+        "dagster/asset_partition_range_start": months[0],
+        "dagster/asset_partition_range_end": months[-1],
+    }
+    return instance.graphql.launch("ingestion", TRIPS, tags=tags)
+
+
+def load(instance: Instance, months: Sequence[str] = MONTHS, expected: str = "SUCCESS") -> str:
+    """Fetch and load a range of months, and wait for the end of the run; returns its ID."""
+    run_id = launch_load(instance, months)
+    found = wait_for_status(instance.graphql, run_id)
+    assert found == expected, instance.graphql.run_failure(run_id)
+    return run_id
+
+
+def processes_with(text: str) -> list[int]:
+    """The processes with a text in their environment or command, but this one."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            content = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+        except OSError:  # it has ended, or is another user's
+            continue
+        if text.encode() in content and int(process.name) != os.getpid():
+            found.append(int(process.name))
+    return found
