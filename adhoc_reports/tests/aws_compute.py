@@ -9,47 +9,15 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from taxi_testing.web_service import WebService, serving
+
 ANSWER_SECONDS = 30
 LOG_TAIL_BYTES = 4096
-
-
-class _Api(BaseHTTPRequestHandler):
-    """A request of HTTP/1.1 with a body, and an answer of bytes."""
-
-    protocol_version = "HTTP/1.1"
-
-    def body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-    def answer(self, status: int, content: bytes, headers: Mapping[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        with suppress(ConnectionError):  # a cancelled run waits for no answer
-            self.end_headers()
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing: each poll is a request."""
-
-
-@contextmanager
-def _serving(api: type[_Api]) -> Iterator[str]:
-    """Serve on a free port of 127.0.0.1; yields host and port."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), api) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @dataclass
@@ -111,8 +79,19 @@ def lambda_service(handler: str, folder: Path) -> Iterator[LambdaService]:
     service = LambdaService(folder / "function.log")
     service.log.touch()
 
-    class Api(_Api):
-        def do_GET(self) -> None:
+    class Api(WebService):
+        protocol_version = "HTTP/1.1"
+
+        def respond(self) -> None:
+            if self.command == "GET":
+                self.give_invocation()
+            elif self.path.startswith("/2015-03-31/functions/"):
+                self.answer(200, *service.invoke(self.body()))
+            else:
+                service.finish(self.path, self.body())
+                self.answer(202, b"{}")
+
+        def give_invocation(self) -> None:
             invocation = service.waiting.get()
             if invocation is None:
                 return self.answer(410, b"")
@@ -126,15 +105,7 @@ def lambda_service(handler: str, folder: Path) -> Iterator[LambdaService]:
             }
             return self.answer(200, invocation.event, headers)
 
-        def do_POST(self) -> None:
-            body = self.body()
-            if self.path.startswith("/2015-03-31/functions/"):
-                self.answer(200, *service.invoke(body))
-            elif self.path.startswith(_RUNTIME):
-                service.finish(self.path, body)
-                self.answer(202, b"{}")
-
-    with _serving(Api) as service.address, service.log.open("ab") as log:
+    with serving(Api) as service.address, service.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "awslambdaric", handler],
             env={
@@ -231,19 +202,16 @@ def ecs_service(commands: Mapping[str, Sequence[str]]) -> Iterator[EcsService]:
     """Start the service; tasks that still run at its end are killed."""
     service = EcsService(commands)
 
-    class Api(_Api):
-        def do_POST(self) -> None:
+    class Api(WebService):
+        def respond(self) -> None:
             action = self.headers["X-Amz-Target"].rpartition(".")[2]
-            request, headers = (
-                json.loads(self.body()),
-                {"Content-Type": "application/x-amz-json-1.1"},
-            )
+            request, kind = json.loads(self.body()), "application/x-amz-json-1.1"
             if action in service.failing:
                 error = {"__type": "AccessDeniedException", "message": f"not allowed: {action}"}
-                return self.answer(400, json.dumps(error).encode(), headers)
-            return self.answer(200, json.dumps(service.call(action, request)).encode(), headers)
+                return self.answer_json(400, error, kind)
+            return self.answer_json(200, service.call(action, request), kind)
 
-    with _serving(Api) as address:
+    with serving(Api) as address:
         service.endpoint = f"http://{address}"
         try:
             yield service

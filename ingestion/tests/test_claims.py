@@ -17,6 +17,7 @@ from ingestion.lib.claims import Claims
 from taxi_shared import storage
 
 SECONDS = 60
+NO_LOGS = "dagster._core.storage.noop_compute_log_manager"
 MONTHS = [f"2023-{month:02}-01" for month in range(1, 13)]
 
 
@@ -61,7 +62,9 @@ class Loads:
 def stored_runs(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """An instance whose runs several threads can read."""
     (tmp_path / "home").mkdir()
-    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
+    # Output cannot be captured for each of several threads: the processes that do it would stay.
+    no_logs = {"compute_logs": {"module": NO_LOGS, "class": "NoOpComputeLogManager"}}
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home"), overrides=no_logs) as instance:
         yield instance
 
 

@@ -12,9 +12,8 @@ import pytest
 
 from taxi_shared import s3, storage
 from taxi_shared.database import LakeDatabase
-from taxi_shared.engines import Engine, NoAnswer, Question
+from taxi_shared.engines import Engine, NoAnswer, Question, cancelled_on_error
 from taxi_shared.engines.athena import Athena, to_literal
-from taxi_shared.engines.catalog import cancelled_on_error
 from taxi_shared.engines.choice import engine
 from taxi_shared.engines.local import DuckDB
 from taxi_shared.lake import Lake

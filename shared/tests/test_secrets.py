@@ -14,6 +14,7 @@ import pytest
 
 from taxi_shared import s3, storage
 from taxi_shared.secrets import SecretError, secret
+from taxi_testing.web_service import WebService, serving
 
 
 @pytest.fixture
@@ -120,36 +121,29 @@ def test_keys_of_a_secret_get_no_other_session_token(monkeypatch: pytest.MonkeyP
     s3.clear_caches()
 
 
-class Google(BaseHTTPRequestHandler):
+class Google(WebService):
     """Google's token endpoint and Secret Manager, as far as reading a secret goes."""
 
     payload = '{"TLC_SOURCE_TOKEN": "from Google"}'
     asked: ClassVar[list[str]] = []
 
-    def do_POST(self) -> None:
-        assert self.path == "/token"
-        self.answer(200, {"access_token": "t0ken", "expires_in": 3600, "token_type": "Bearer"})
+    def respond(self) -> None:
+        if self.command == "POST":
+            assert self.path == "/token"
+            token = {"access_token": "t0ken", "expires_in": 3600, "token_type": "Bearer"}
+            self.answer_json(200, token)
+        else:
+            self.give_secret()
 
-    def do_GET(self) -> None:
+    def give_secret(self) -> None:
         self.asked.append(self.path)
         if self.headers["Authorization"] != "Bearer t0ken":
-            self.answer(401, {})
+            self.answer_json(401, {})
         elif self.path == "/v1/projects/p-1/secrets/taxi/versions/latest:access":
             data = b64encode(self.payload.encode()).decode()
-            self.answer(200, {"name": "projects/1/secrets/taxi", "payload": {"data": data}})
+            self.answer_json(200, {"name": "projects/1/secrets/taxi", "payload": {"data": data}})
         else:
-            self.answer(404, {"error": {"status": "NOT_FOUND"}})
-
-    def answer(self, status: int, body: dict[str, object]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+            self.answer_json(404, {"error": {"status": "NOT_FOUND"}})
 
 
 @pytest.fixture
@@ -159,30 +153,27 @@ def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Goo
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Google)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    account = {
-        "type": "service_account",
-        "client_email": "taxi@p-1.iam.gserviceaccount.com",
-        "private_key": pem.decode(),
-        "token_uri": f"{address}/token",
-    }
-    (tmp_path / "account.json").write_text(json.dumps(account))
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
-    monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", f"{address}/")
-    monkeypatch.setenv("TAXI_SECRETS", "gcp:projects/p-1/secrets/taxi")
-    monkeypatch.setattr(Google, "payload", Google.payload)
-    Google.asked.clear()
-    yield Google
-    server.shutdown()
-    server.server_close()
+    with serving(Google) as host:
+        address = f"http://{host}"
+        account = {
+            "type": "service_account",
+            "client_email": "taxi@p-1.iam.gserviceaccount.com",
+            "private_key": pem.decode(),
+            "token_uri": f"{address}/token",
+        }
+        (tmp_path / "account.json").write_text(json.dumps(account))
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+        monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", f"{address}/")
+        monkeypatch.setenv("TAXI_SECRETS", "gcp:projects/p-1/secrets/taxi")
+        monkeypatch.setattr(Google, "payload", Google.payload)
+        Google.asked.clear()
+        yield Google
 
 
 def test_secret_is_read_from_google(google: type[Google]) -> None:

@@ -1,4 +1,4 @@
-"""A backfill of 36 months as six runs, each in a container of its own, at the same time."""
+"""A backfill of 36 months as six runs at the same time, each in a separate container."""
 
 import json
 import os

@@ -1,16 +1,15 @@
 """Events of runs as lines of JSON on standard output, for the agents that collect logs.
 
 Off until `python_logs` of dagster.yaml names `JsonLines`, as in docs/reference/json-logs.yaml.
-Nothing else imports this module but the channel `log` of the alerts. Without Dagster, so that a
-location loads no more than it has already.
+Nothing else imports this module but the platform's commands: a location loads it only then.
 
 The fields suit three services at once:
 
-- Google Cloud Logging takes `severity`, `message` and `time` as those of its own entries.
+- Google Cloud Logging takes `severity`, `message` and `time` as the fields of its entries.
 - Datadog takes `severity` for the status, and `message`.
 - CloudWatch makes metrics of the numbers that `_aws` names, in its embedded metric format (EMF).
-  The others make metrics of the same fields `rows`, `seconds` and `failures` by rules of their
-  own, which is why there is no OpenTelemetry here.
+  The others make metrics of the same fields `rows`, `seconds` and `failures` by their rules,
+  which is why there is no OpenTelemetry here.
 """
 
 import json
@@ -23,6 +22,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from taxi_shared.ranges import LOCATION_TAG, RANGE_END, RANGE_START
+
 if TYPE_CHECKING:
     from dagster import DagsterEvent, MetadataValue
 
@@ -33,9 +34,6 @@ MAX_LINE_BYTES = 16_000
 UNITS = {"rows": "Count", "seconds": "Seconds", "failures": "Count"}
 # What the numbers of a line are about, most exact first.
 SUBJECTS = ("asset", "problem", "step", "job")
-# As in taxi_shared.ranges, which imports Dagster.
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
 
 Fields = dict[str, Any]
 
@@ -89,7 +87,7 @@ def describe(record: logging.LogRecord) -> Fields:
         "message": context["orig_message"],
         "kind": "event" if event else "log",
         "run_id": context["run_id"],
-        "location": tags.get("dagster/code_location"),
+        "location": tags.get(LOCATION_TAG),
         "job": context["job_name"],
         "step": context["step_key"],
         "partition": _partition(tags),

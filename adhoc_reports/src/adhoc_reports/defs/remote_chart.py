@@ -19,8 +19,9 @@ from adhoc_reports.lib.chart_function import DrawnChart
 from adhoc_reports.lib.outcome import Report
 from adhoc_reports.lib.request import SUFFIX, InvalidRequest, check_name
 from adhoc_reports.lib.store import ReportStore
-from taxi_shared import keys, settings, storage
+from taxi_shared import aws, keys, settings, storage
 from taxi_shared.database import LakeDatabase
+from taxi_shared.engines import cancelled_on_error
 from taxi_shared.engines.pipes_store import JobFolder
 from taxi_shared.versions import code_version, source_of
 
@@ -158,7 +159,7 @@ def _invoke_function(
     config = Config(
         read_timeout=LAMBDA_SECONDS, retries={"total_max_attempts": 1}, tcp_keepalive=True
     )
-    client = PipesLambdaClient(_client("lambda", config))
+    client = PipesLambdaClient(aws.client_of("lambda", config))
     return client.run(context=context, function_name=function, event=addresses)
 
 
@@ -181,7 +182,7 @@ def _run_task(
     """Run a task of ECS; it is stopped on any error, and where the run is cancelled."""
     from dagster_aws.pipes import PipesECSClient
 
-    client, tasks = _client("ecs"), set[str]()
+    client, tasks = aws.client_of("ecs"), set[str]()
 
     def record_tasks(parsed: Mapping[str, Any], **_: object) -> None:
         tasks.update(task["taskArn"] for task in parsed.get("tasks", ()))
@@ -195,34 +196,28 @@ def _run_task(
         "taskDefinition": settings.load().chart_ecs_task,
         "startedBy": context.run.run_id,
     }
-    try:
+    with cancelled_on_error(context, lambda: _stop_tasks(client, context.run.run_id, tasks)):
         return PipesECSClient(client, context_injector=folder, message_reader=folder).run(
             context=context,
             run_task_params=run_task,
             extras=dict(addresses),
             waiter_config={"Delay": POLL_SECONDS, "MaxAttempts": NEVER},
         )
-    except BaseException:
-        _stop_tasks(context, client, tasks)
-        raise
 
 
-def _stop_tasks(context: dg.AssetExecutionContext, client: Any, tasks: Set[str]) -> None:
+def _stop_tasks(client: Any, run_id: str, tasks: Set[str]) -> None:
     """Stop the tasks of a run, also one that was started as the run was cancelled.
 
     tasks: that are known. `PipesECSClient` stops them only if the run is cancelled while it waits.
     """
-    run_id, cluster = context.run.run_id, _ecs_options().get("cluster", "default")
+    cluster = _ecs_options().get("cluster", "default")
 
     def stop(found: Iterable[str]) -> None:
         for task in found:
             client.stop_task(cluster=cluster, task=task, reason=f"run {run_id} has ended")
 
-    try:
-        stop(tasks)
-        stop({*client.list_tasks(cluster=cluster, startedBy=run_id)["taskArns"]} - tasks)
-    except Exception as error:  # the first error matters more
-        context.log.warning(f"Tasks of ECS could not be stopped, and may still run: {error}")
+    stop(tasks)
+    stop({*client.list_tasks(cluster=cluster, startedBy=run_id)["taskArns"]} - tasks)
 
 
 def _ecs_options() -> dict[str, Any]:
@@ -238,9 +233,3 @@ def _ecs_options() -> dict[str, Any]:
             'RunTask, as in {"cluster": "taxi", "launchType": "FARGATE"}'
         )
     return options
-
-
-def _client(service: str, config: Any = None) -> Any:
-    import boto3
-
-    return boto3.client(service, region_name=settings.load().aws_region or None, config=config)

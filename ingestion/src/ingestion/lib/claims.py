@@ -1,7 +1,7 @@
 """Claims on months, by which runs that load at the same time never load the same month.
 
 A pool of Dagster's limits how many runs load a table, and cannot depend on their months. So a run
-claims its months before it fetches them, in a file of its own, and waits for other claims on them.
+claims its months in a file before it fetches them, and waits for other claims on them.
 """
 
 import json

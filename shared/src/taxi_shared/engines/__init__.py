@@ -6,7 +6,8 @@ engine it is. `TAXI_ENGINE` chooses it, see `choice`; docs/engines.md says which
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -150,3 +151,18 @@ class Engine(SetByEnvironment, dg.ConfigurableResource[Any], ABC):
         When the run is cancelled, so is the work elsewhere. Raises NoAnswer, and the engine's own
         errors.
         """
+
+
+@contextmanager
+def cancelled_on_error(
+    context: dg.AssetExecutionContext, cancel: Callable[[], object]
+) -> Iterator[None]:
+    """Cancel work elsewhere when the block raises anything, also when the run is cancelled."""
+    try:
+        yield
+    except BaseException:
+        try:
+            cancel()
+        except Exception as error:  # the first error matters more
+            context.log.warning(f"The work could not be cancelled ({error}); it may still run.")
+        raise

@@ -10,9 +10,18 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from taxi_shared import settings, storage
-from taxi_shared.engines import MAX_ROWS, Answer, NoAnswer, Parameter, Question, Row
-from taxi_shared.engines.catalog import CatalogEngine, cancelled_on_error
+from taxi_shared import aws, storage
+from taxi_shared.engines import (
+    MAX_ROWS,
+    Answer,
+    NoAnswer,
+    Parameter,
+    Question,
+    Row,
+    cancelled_on_error,
+)
+from taxi_shared.engines.catalog import CatalogEngine
+from taxi_shared.engines.external_tables import quote
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
 STOP_SECONDS = 30.0
@@ -35,11 +44,9 @@ class Athena(CatalogEngine):
 
     def query(self, context: dg.AssetExecutionContext, question: Question[Row]) -> Answer[Row]:
         """Run the query. Raises NoAnswer with Athena's reason, and botocore's errors."""
-        import boto3
-
-        client = boto3.client("athena", region_name=settings.load().aws_region or None)
+        client = aws.client_of("athena")
         query = client.start_query_execution(**self._request(question))["QueryExecutionId"]
-        link = _console(client.meta.region_name, query)
+        link = aws.console(client, "athena", f"/query-editor/history/{query}")
         try:
             with cancelled_on_error(context, lambda: _stop(client, query)):
                 context.log.info(f"{question.name}: Athena has the query {query}: {link}")
@@ -76,7 +83,7 @@ def to_literal(value: Parameter) -> str:
     """A value as Athena takes it for `?`: a literal of SQL, with its quotes."""
     if isinstance(value, date):
         return f"DATE '{value.isoformat()}'"
-    return "'" + value.replace("'", "''") + "'"
+    return quote(value)
 
 
 def _stop(client: Any, query: str) -> None:
@@ -133,10 +140,3 @@ def _remove_results(context: dg.AssetExecutionContext, client: Any, query: str) 
                 storage.remove(storage.path_at(each, "TAXI_ATHENA_OUTPUT"))
     except Exception as error:  # an answer, or the error that ended the query, matters more
         context.log.warning(f"The result of Athena's query {query} was not removed: {error}")
-
-
-def _console(region: str, query: str) -> str:
-    return (
-        f"https://{region}.console.aws.amazon.com/athena/home?region={region}"
-        f"#/query-editor/history/{query}"
-    )

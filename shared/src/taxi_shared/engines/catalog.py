@@ -4,8 +4,7 @@ The service reads the current version of each table. `external_tables` makes the
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -43,21 +42,6 @@ class CatalogEngine(Engine):
                 "computed the answer, which may be of either version. Materialize it again."
             )
         return answer
-
-
-@contextmanager
-def cancelled_on_error(
-    context: dg.AssetExecutionContext, cancel: Callable[[], object]
-) -> Iterator[None]:
-    """Cancel a query when the block raises anything, also when the run is cancelled."""
-    try:
-        yield
-    except BaseException:
-        try:
-            cancel()
-        except Exception as error:  # the first error matters more
-            context.log.warning(f"The query could not be cancelled ({error}); it may still run.")
-        raise
 
 
 def _versions(lake: Snapshot, tables: Sequence[Table]) -> set[tuple[str, str, str]]:

@@ -18,9 +18,8 @@ from typing import Any, ClassVar
 import dagster as dg
 from pydantic import Field
 
-from taxi_shared import settings
-from taxi_shared.engines import NoAnswer
-from taxi_shared.engines.catalog import cancelled_on_error
+from taxi_shared import aws
+from taxi_shared.engines import NoAnswer, cancelled_on_error
 from taxi_shared.engines.pipes_store import JobFolder, zip_pipes
 from taxi_shared.engines.spark import JOB, SparkEngine
 
@@ -185,7 +184,7 @@ class EmrServerless(SparkService):
 
     def connect(self) -> Any:
         """Return a client of boto3."""
-        return _aws_client("emr-serverless")
+        return aws.client_of("emr-serverless")
 
     def start(self, client: Any, job: Job) -> str:
         """Start a job run."""
@@ -208,7 +207,9 @@ class EmrServerless(SparkService):
         """Return the state of a job run. Its page has no address without the id of a studio."""
         run = client.get_job_run(applicationId=self.application_id, jobRunId=job_id)["jobRun"]
         return Progress(
-            run["state"], run.get("stateDetails", ""), _console(client, "emr", "/serverless")
+            run["state"],
+            run.get("stateDetails", ""),
+            aws.console(client, "emr", "/serverless"),
         )
 
     def stop(self, client: Any, job_id: str) -> None:
@@ -227,7 +228,7 @@ class Emr(SparkService):
 
     def connect(self) -> Any:
         """Return a client of boto3."""
-        return _aws_client("emr")
+        return aws.client_of("emr")
 
     def start(self, client: Any, job: Job) -> str:
         """Add a step. Its driver runs in the step's process, and so ends with it."""
@@ -254,7 +255,7 @@ class Emr(SparkService):
         reason = " ".join(
             details[part] for part in ("Reason", "Message", "LogFile") if part in details
         )
-        page = _console(client, "emr", f"/clusterDetails/{self.cluster_id}")
+        page = aws.console(client, "emr", f"/clusterDetails/{self.cluster_id}")
         return Progress(step["Status"]["State"], reason, page)
 
     def stop(self, client: Any, job_id: str) -> None:
@@ -278,7 +279,7 @@ class Glue(SparkService):
 
     def connect(self) -> Any:
         """Return a client of boto3."""
-        return _aws_client("glue")
+        return aws.client_of("glue")
 
     def start(self, client: Any, job: Job) -> str:
         """Start a run of the job with another script."""
@@ -291,7 +292,7 @@ class Glue(SparkService):
     def progress(self, client: Any, job_id: str) -> Progress:
         """Return the state of a run."""
         run = client.get_job_run(JobName=self.job_name, RunId=job_id)["JobRun"]
-        page = _console(client, "gluestudio", f"/job/{self.job_name}/run/{job_id}")
+        page = aws.console(client, "gluestudio", f"/job/{self.job_name}/run/{job_id}")
         return Progress(run["JobRunState"], run.get("ErrorMessage", ""), page)
 
     def stop(self, client: Any, job_id: str) -> None:
@@ -416,17 +417,6 @@ class Databricks(SparkService):
     @property
     def _runs(self) -> str:
         return f"{self.host.rstrip('/')}/api/2.2/jobs/runs"
-
-
-def _aws_client(service: str) -> Any:
-    import boto3
-
-    return boto3.client(service, region_name=settings.load().aws_region or None)
-
-
-def _console(client: Any, service: str, page: str) -> str:
-    region = client.meta.region_name
-    return f"https://{region}.console.aws.amazon.com/{service}/home?region={region}#{page}"
 
 
 def _retrying(session: Any) -> Any:

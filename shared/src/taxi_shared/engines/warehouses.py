@@ -14,8 +14,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from taxi_shared.engines import MAX_ROWS, Answer, Question, Row
-from taxi_shared.engines.catalog import CatalogEngine, cancelled_on_error
+from taxi_shared.engines import MAX_ROWS, Answer, Question, Row, cancelled_on_error
+from taxi_shared.engines.catalog import CatalogEngine
 from taxi_shared.engines.external_tables import DATABASE, add_partitions, write_manifests
 
 Rows = Sequence[Sequence[object]]

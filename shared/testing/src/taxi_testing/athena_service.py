@@ -9,13 +9,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import duckdb
 
 from taxi_shared import storage
 from taxi_shared.database import LakeDatabase
+from taxi_testing.web_service import WebService, serving
 
 # Rows of a page, so that small results have several.
 ROWS_PER_PAGE = 3
@@ -150,28 +150,16 @@ def athena_service(database: LakeDatabase) -> Iterator[AthenaService]:
     """Start the service on a free port of 127.0.0.1, for the lake of a database."""
     service = AthenaService(database)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+    class Api(WebService):
+        def respond(self) -> None:
             action = self.headers["X-Amz-Target"].removeprefix("AmazonAthena.")
-            answer = json.dumps(service.call(action, json.loads(body))).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/x-amz-json-1.1")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            found = service.call(action, json.loads(self.body()))
+            self.answer_json(200, found, "application/x-amz-json-1.1")
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Log nothing: each poll is a request."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        service.endpoint = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    with serving(Api) as address:
+        service.endpoint = f"http://{address}"
         try:
             yield service
         finally:
             for query in service.queries:
                 service.call("StopQueryExecution", {"QueryExecutionId": query})
-            server.shutdown()
-            thread.join()

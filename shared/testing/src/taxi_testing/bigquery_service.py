@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import duckdb
 
 from taxi_shared.database import LakeDatabase
+from taxi_testing.web_service import WebService, serving
 
 _TYPES = {"DECIMAL": "NUMERIC", "VARCHAR": "STRING", "DOUBLE": "FLOAT", "DATE": "DATE"}
 
@@ -129,15 +129,9 @@ def bigquery_service(database: LakeDatabase) -> Iterator[BigQueryService]:
     """Start the service on a free port of 127.0.0.1, for the lake of a database."""
     service = BigQueryService(database)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-            self._answer(json.loads(body or b"{}"))
-
-        def do_GET(self) -> None:
-            self._answer({})
-
-        def _answer(self, body: dict[str, Any]) -> None:
+    class Api(WebService):
+        def respond(self) -> None:
+            body = json.loads(self.body() or b"{}")
             path = self.path.partition("?")[0]
             job = path.rpartition("/")[2]
             found = service.call(self.command, path, body)
@@ -145,24 +139,12 @@ def bigquery_service(database: LakeDatabase) -> Iterator[BigQueryService]:
             if "/queries/" in path and service.jobs[job].error:
                 found = {"error": {"code": 400, "message": service.jobs[job].error}}
                 status = 400
-            answer = json.dumps(found).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            self.answer_json(status, found)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Log nothing: each poll is a request."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        service.address = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    with serving(Api) as address:
+        service.address = f"http://{address}"
         try:
             yield service
         finally:
             for job in service.jobs:
                 service.call("POST", f"/projects/taxis/jobs/{job}/cancel", {})
-            server.shutdown()
-            thread.join()

@@ -10,13 +10,11 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -24,6 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 from dagster_pipes import decode_param
 
 from taxi_shared import storage
+from taxi_testing.web_service import WebService, serving
 
 TOKEN = "dapi-only-for-tests"  # noqa: S105 - of a service that lives as long as a test
 STOP_SECONDS = 20
@@ -185,7 +184,7 @@ def _stop_emr(services: SparkServices, body: Body) -> Body:
 def _start_glue(services: SparkServices, body: Body) -> Body:
     given = body["Arguments"]
     script, package = given["--scriptLocation"], given["--extra-py-files"]
-    # As Glue does, with arguments of its own.
+    # As Glue does, with further arguments.
     arguments = [part for argument in given.items() for part in argument]
     job = services.start(script, [package], [*arguments, "--JOB_NAME", body["JobName"]])
     return {"JobRunId": job.id}
@@ -298,54 +297,30 @@ def spark_services(folder: Path) -> Iterator[SparkServices]:
     """Start the services on a free port of 127.0.0.1; jobs that still run end with the block."""
     services = SparkServices(folder)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self._answer()
-
-        def do_GET(self) -> None:
-            self._answer()
-
-        def do_DELETE(self) -> None:
-            self._answer()
-
-        def _answer(self) -> None:
-            text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    class Api(WebService):
+        def respond(self) -> None:
+            text = self.body()
             is_json = "json" in self.headers.get("Content-Type", "")
             url = urlsplit(self.path)
             body = {**(json.loads(text) if text and is_json else {}), **dict(parse_qsl(url.query))}
             call = self.headers.get("X-Amz-Target") or f"{self.command} {url.path}"
             bearer = self.headers.get("Authorization", "").startswith("Bearer ")
             if bearer and self.headers["Authorization"] != f"Bearer {TOKEN}":
-                self._send(403, {"error_code": "403", "message": "Invalid access token."})
+                self.answer_json(403, {"error_code": "403", "message": "Invalid access token."})
                 return
             if services.busy:
                 services.busy -= 1
-                self._send(503, {"message": "busy"})
+                self.answer_json(503, {"message": "busy"})
                 return
             try:
-                self._send(200, services.call(call, body))
+                self.answer_json(200, services.call(call, body))
             except Exception as error:  # the client gets what a test did wrong
-                self._send(400, {"message": repr(error), "__type": "ValidationException"})
+                self.answer_json(400, {"message": repr(error), "__type": "ValidationException"})
 
-        def _send(self, status: int, answer: Body) -> None:
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Log nothing: each poll is a request."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        services.address = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    with serving(Api) as address:
+        services.address = f"http://{address}"
         try:
             yield services
         finally:
             for job in services.jobs.values():
                 job.stop()
-            server.shutdown()
-            thread.join()
