@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 from botocore.session import Session
+from upath import UPath
 
 from taxi_shared import s3, storage
 from taxi_shared.database import LakeDatabase
@@ -99,7 +100,7 @@ def test_duckdb_gets_amazons_server_and_region(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
     s3.clear_caches()
     with duckdb.connect() as con:
-        s3.attach(con)
+        s3.attach(con, UPath("s3://bucket"))
         ((secret,),) = con.execute("SELECT secret_string FROM duckdb_secrets()").fetchall()
     assert "endpoint=s3.eu-west-1.amazonaws.com" in secret
     assert {"key_id=an-id", "region=eu-west-1", "url_style=vhost"} <= set(secret.split(";"))

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import duckdb
 import pytest
+from upath import UPath
 
 from taxi_shared import s3, storage
 from taxi_shared.secrets import SecretError, secret
@@ -111,7 +112,7 @@ def test_keys_of_a_secret_get_no_other_session_token(monkeypatch: pytest.MonkeyP
         storage.read_bytes(storage.path_at("s3://bucket/a"))
     by_s3fs = len(signed)
     with duckdb.connect() as con:
-        s3.attach(con)
+        s3.attach(con, UPath("s3://bucket"))
         with suppress(duckdb.Error):
             con.execute("FROM read_parquet('s3://bucket/a.parquet')")
     server.shutdown()

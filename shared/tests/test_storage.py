@@ -18,12 +18,10 @@ from taxi_shared.storage import DataRoot
 from taxi_testing.object_store import S3Server
 
 
-@pytest.fixture(params=["folder", "S3"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> UPath:
-    """An empty folder, on this machine or on S3."""
-    return storage.path_at(
-        str(tmp_path) if request.param == "folder" else request.getfixturevalue("s3_root")
-    )
+@pytest.fixture(params=["tmp_path", "s3_root", "gcs_root", "azure_root"])
+def folder(request: pytest.FixtureRequest) -> UPath:
+    """An empty folder, on this machine or in a store."""
+    return storage.path_at(str(request.getfixturevalue(request.param)))
 
 
 def names(folder: UPath) -> list[str]:
@@ -115,7 +113,9 @@ def test_bucket_is_a_data_root() -> None:
         assert str(DataRoot.at(address).raw) == "s3://bucket/prefix/raw"
 
 
-@pytest.mark.parametrize("address", ["s3://", "s3:///", "gs://bucket", "https://example.com/data"])
+@pytest.mark.parametrize(
+    "address", ["s3://", "s3:///", "hdfs://host/data", "https://example.com/data"]
+)
 def test_address_that_is_no_place_of_files_is_named(address: str) -> None:
     with pytest.raises(ValueError, match=f"'{address}' is not a place of files; expected a folder"):
         DataRoot.at(address)

@@ -37,8 +37,8 @@ from taxi_shared import s3, settings, storage, tables
 from taxi_shared.addresses import without_proxy_for_loopback
 from taxi_shared.lake import Lake
 from taxi_shared.partitions import monthly
-from taxi_shared.s3 import S3Error
 from taxi_shared.storage import DataRoot
+from taxi_shared.stores import StoreError
 
 
 def load_settings(path: Path) -> None:
@@ -67,7 +67,7 @@ LOADS = {
 
 
 # Errors that a user can act on.
-USERS_ERRORS = (InstanceError, PipelineError, GraphQLError, DeployError, S3Error, SparkError)
+USERS_ERRORS = (InstanceError, PipelineError, GraphQLError, DeployError, StoreError, SparkError)
 
 
 def print_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -264,7 +264,7 @@ def _running(port: int | None) -> RunningInstance:
 
 
 def _data_root() -> DataRoot:
-    """The configured data root. Raises S3Error or ClickException if it cannot be used."""
+    """The configured data root. Raises StoreError or ClickException if it cannot be used."""
     try:
         root = DataRoot.at(settings.load().data_root)
         root.check()

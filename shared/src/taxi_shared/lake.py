@@ -100,7 +100,7 @@ class Snapshot:
     def files(self, table: Table) -> dict[str, LakeFile]:
         """Map the partitions of a table to their files, sorted; a table without has one, "".
 
-        Raises S3Error, ValueError for a version that the log does not have.
+        Raises StoreError, ValueError for a version that the log does not have.
         """
         if table.name not in self._files:
             self._files[table.name] = self._read(table)
@@ -251,7 +251,7 @@ class Lake:
 
         Once the block succeeds, the files are committed with `details`, a table's days before its
         trips, which readers go by. If the process dies before, readers keep what they had. Raises
-        CommitConflict, S3Error.
+        CommitConflict, StoreError.
         """
         for table in tables:
             if (pair := table.days or _TRIPS_OF.get(table.name)) and pair not in tables:

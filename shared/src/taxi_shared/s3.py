@@ -9,12 +9,10 @@ import asyncio
 import json
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -22,6 +20,7 @@ from upath import UPath
 
 from taxi_shared import settings
 from taxi_shared.addresses import without_proxy_for_loopback, without_secrets
+from taxi_shared.stores import StoreError, create_secret
 
 if TYPE_CHECKING:
     # Imported by the functions that use them: most processes of one machine need no S3.
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     import botocore.session
     import duckdb
 
+SCHEME = "s3"
 KEY_ID, SECRET, TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 # The region in signatures for a server without regions.
 ANY_REGION = "us-east-1"
@@ -74,17 +74,19 @@ class Keys(NamedTuple):
 
 
 log = logging.getLogger(__name__)
-# DuckDB fails where two threads replace a secret at once.
-_secret_lock = threading.Lock()
 
 
-class S3Error(Exception):
+class S3Error(StoreError):
     """S3 cannot be used as configured; the message says why and what to do."""
 
 
-def is_on_s3(path: UPath) -> bool:
-    """Whether a path is on S3."""
-    return path.protocol in ("s3", "s3a")
+ERROR = S3Error
+
+
+def path_of(address: str) -> UPath:
+    """Return the path of an address."""
+    path: UPath = UPath(address, **options())
+    return path
 
 
 def options() -> dict[str, Any]:
@@ -106,7 +108,7 @@ def options() -> dict[str, Any]:
     return found
 
 
-def delta_options() -> dict[str, str]:
+def delta_options(_path: UPath) -> dict[str, str]:
     """Return the options of `deltalake` for S3. Raises S3Error, and what botocore raises."""
     client = _client("s3")
     scheme, host = _server(client)
@@ -124,31 +126,29 @@ def delta_options() -> dict[str, str]:
     }
 
 
-def attach(con: "duckdb.DuckDBPyConnection") -> None:
-    """Let a DuckDB connection read and write files on S3. Raises S3Error, and what botocore raises.
+def attach(con: "duckdb.DuckDBPyConnection", path: UPath) -> None:
+    """Let a DuckDB connection read and write files on S3. Raises S3Error.
 
     DuckDB keeps the keys of this moment. Attach a connection that stays open again: keys of a role
     expire after about an hour, and botocore has new ones ten minutes before. This renews the keys
     of all cursors of the connection, and works while its configuration is locked.
     """
-    import duckdb
-
-    client = _client("s3")
-    scheme, host = _server(client)
-    keys = _keys()
-    # The package contains the extension as DuckDB publishes and signs it.
-    extension = f"extensions/v{duckdb.__version__}/httpfs.duckdb_extension"
-    with _secret_lock:
-        con.load_extension(str(files("duckdb_extension_httpfs") / extension))
-        con.execute(
-            "CREATE OR REPLACE SECRET data_root (TYPE s3, KEY_ID $key_id, SECRET $secret, "
-            "SESSION_TOKEN $token, REGION $region, ENDPOINT $host, URL_STYLE $style, USE_SSL $ssl)",
+    with errors_explained(path):
+        client = _client("s3")
+        scheme, host = _server(client)
+        keys = _keys()
+        create_secret(
+            con,
+            "httpfs",
             {
-                **keys._asdict(),
-                "region": client.meta.region_name,
-                "host": host,
-                "style": "vhost" if _is_amazons(client) else "path",
-                "ssl": scheme == "https",
+                "TYPE": "s3",
+                "KEY_ID": keys.key_id,
+                "SECRET": keys.secret,
+                "SESSION_TOKEN": keys.token,
+                "REGION": client.meta.region_name,
+                "ENDPOINT": host,
+                "URL_STYLE": "vhost" if _is_amazons(client) else "path",
+                "USE_SSL": scheme == "https",
             },
         )
 

@@ -1,4 +1,4 @@
-"""The data root: the place of every file of the platform, a local folder or an S3 bucket.
+"""The data root: the place of every file of the platform, a local folder or a bucket of a store.
 
 Writes are atomic: a reader sees the old file or the new one.
 """
@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from upath import UPath
 
-from taxi_shared import s3, settings
+from taxi_shared import settings, stores
 from taxi_shared.addresses import without_secrets
 
 if TYPE_CHECKING:
@@ -32,15 +32,19 @@ if TYPE_CHECKING:
 # The fields of a listing that differ between versions of an object on S3 or of a local file.
 # (`created` is its ctime, which changes even in a copy that keeps time and size.)
 _VERSION = ("size", "ETag", "LastModified", "mtime", "created", "ino")
+# The same for objects elsewhere: Google's and Azure's name of it.
+_ETAG = "etag"
+# When a file was written: on S3, Azure, Google and this machine.
+_MODIFIED = ("LastModified", "last_modified", "mtime")
 
 # As `max_runtime_seconds` of dagster.yaml: no process writes a file for longer.
 LONGEST_RUN = timedelta(hours=6)
 
 APPEARS_TRIES, APPEARS_SECONDS = 10, 0.1
 
-# Characters that a reader misunderstands in a prefix on S3: fsspec and DuckDB take some for a
+# Characters that a reader misunderstands in a prefix of a bucket: fsspec and DuckDB take some for a
 # pattern, DuckDB takes `?` for options and `\\` for a separator, and lists nothing below `&`.
-_NOT_ON_S3 = frozenset("*?[]&\\")
+_NOT_IN_BUCKETS = frozenset("*?[]&\\")
 # DuckDB takes it for a separator in patterns.
 _NOT_IN_FOLDERS = frozenset("\\")
 # `deltalake` reads `a%20b` as `a b`, and looks for the lake there.
@@ -79,21 +83,21 @@ class DataRoot:
     def check(self) -> None:
         """Check that the root can be used; a local folder need not exist yet.
 
-        Raises S3Error if it is on S3 and cannot be listed, ValueError if a folder is not writable.
+        Raises StoreError if it is a bucket that cannot be listed, ValueError if a folder is not
+        writable.
         """
-        if s3.is_on_s3(self.base):
-            s3.check(self.base)
+        if store := stores.store_of(self.base):
+            store.check(self.base)
         elif is_local(self.base):
             _check_writable(Path(str(self.base)))
 
     def attach(self, con: "duckdb.DuckDBPyConnection") -> None:
         """Let a DuckDB connection read and write the files of this root.
 
-        Call it again for a connection that stays open, to renew temporary keys of S3.
+        Call it again for a connection that stays open, to renew temporary keys.
         """
-        if s3.is_on_s3(self.base):
-            with s3.errors_explained(self.base):
-                s3.attach(con)
+        if store := stores.store_of(self.base):
+            store.attach(con, self.base)
 
     @property
     def raw(self) -> UPath:
@@ -117,28 +121,31 @@ class DataRoot:
 
 
 def path_at(address: str, setting: str = "TAXI_DATA_ROOT") -> UPath:
-    """Return the path of a local address or of one on S3.
+    """Return the path of a local address or of one of a store.
 
     Raises ValueError, with the name of the setting, for any other address and for one with
     characters that DuckDB or fsspec would misunderstand.
     """
     located = settings.locate(address)
     path = UPath(located)
-    if s3.is_on_s3(path) and path.path.strip("/"):
-        _check_characters(path.path, address, setting, _NOT_ON_S3)
+    store = stores.store_of(path)
+    if store and path.path.strip("/"):
+        _check_characters(path.path, address, setting, _NOT_IN_BUCKETS)
         if {"", ".", ".."} & {*path.path.rstrip("/").split("/")}:
             raise ValueError(
                 f"{setting} is {without_secrets(address)!r}; expected a prefix without empty parts "
                 "and without . and .. as parts"
             )
-        on_s3: UPath = UPath(located, **s3.options())
-        return on_s3
+        try:
+            return store.path_of(located)
+        except ValueError as error:
+            raise ValueError(f"{setting}: {error}") from None
     if path.protocol in ("", "memory"):
         _check_characters(located, address, setting, _NOT_IN_FOLDERS)
         return path
     raise ValueError(
-        f"{setting}: {without_secrets(address)!r} is not a place of files; expected a folder "
-        "or s3://bucket/prefix"
+        f"{setting}: {without_secrets(address)!r} is not a place of files; expected "
+        f"{stores.ACCEPTED}"
     )
 
 
@@ -166,13 +173,14 @@ def _check_writable(folder: Path) -> None:
 def entries_below(folder: UPath) -> dict[UPath, Mapping[str, Any]]:
     """Map the files below a folder, sorted, to their entries in its listing, such as `size`.
 
-    Hidden files, which are being written, are left out. It makes one listing. If that is empty on
-    S3, it checks the bucket: a missing one must not look empty. Raises S3Error.
+    Hidden files, which are being written, are left out. It makes one listing. If that is empty in
+    a bucket, it checks the bucket: a missing one must not look empty. Raises StoreError.
     """
-    with s3.errors_explained(folder):
+    entries: dict[str, Mapping[str, Any]] = {}
+    with stores.errors_explained(folder), suppress(FileNotFoundError):  # of Google, for a bucket
         entries = folder.fs.find(folder.path, detail=True)
-    if not entries and s3.is_on_s3(folder):
-        s3.check(folder)
+    if not entries and (store := stores.store_of(folder)):
+        store.check(folder)
     start = len(folder.path.rstrip("/")) + 1
     found = {folder / name[start:]: entries[name] for name in sorted(entries)}
     return {path: entry for path, entry in found.items() if not path.name.startswith(".")}
@@ -186,7 +194,14 @@ def versions_below(folder: UPath) -> dict[UPath, str]:
 def version_of(entry: Mapping[str, Any]) -> str:
     """Return a short text that differs between versions of a file, from its entry in a listing."""
     version = "\n".join(str(entry.get(field)) for field in _VERSION)
+    version += entry.get(_ETAG) or ""
     return blake2b(version.encode(), digest_size=8).hexdigest()
+
+
+def modified_at(entry: Mapping[str, Any]) -> datetime:
+    """Return when a file was written, from its entry in a listing."""
+    found = next(entry[field] for field in _MODIFIED if entry.get(field))
+    return found if isinstance(found, datetime) else datetime.fromtimestamp(found, UTC)
 
 
 def is_local(path: UPath) -> bool:
@@ -195,7 +210,7 @@ def is_local(path: UPath) -> bool:
 
 
 def make_parent(path: UPath) -> None:
-    """Make the folder of a file, which S3 does not have."""
+    """Make the folder of a file, which buckets do not have."""
     if is_local(path):
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -221,12 +236,12 @@ def _fsync(path: str) -> None:
 def remove(path: UPath) -> None:
     """Remove a file if it exists.
 
-    Unlike `UPath.unlink`, it does not take `*`, `?` and `[` in a name on S3 for a pattern.
+    Unlike `UPath.unlink`, it does not take `*`, `?` and `[` in a name in a bucket for a pattern.
     """
     if is_local(path):
         path.unlink(missing_ok=True)
         return
-    with suppress(FileNotFoundError), s3.errors_explained(path):
+    with suppress(FileNotFoundError), stores.errors_explained(path):
         path.fs.rm_file(path.path)
 
 
@@ -244,8 +259,8 @@ def partial_path(path: UPath) -> UPath:
 def atomic_path(path: UPath) -> Iterator[str]:
     """Give a program that opens files itself, such as DuckDB, an address to write `path` to.
 
-    That file is hidden. If the block succeeds, it is moved into place: by a rename, or on S3 by one
-    copy on the server.
+    That file is hidden. If the block succeeds, it is moved into place: by a rename, or in a bucket
+    by one copy on the server.
     """
     partial = partial_path(path)
     try:
@@ -284,7 +299,7 @@ def atomic_open(path: UPath) -> Iterator[IO[bytes]]:
         with atomic_path(path) as partial, Path(partial).open("wb") as file:
             yield file
         return
-    with s3.errors_explained(path):
+    with stores.errors_explained(path):
         file = path.fs.open(path.path, "wb", autocommit=False)
         try:
             yield file
@@ -297,11 +312,11 @@ def atomic_open(path: UPath) -> Iterator[IO[bytes]]:
 
 
 def read_bytes(path: UPath) -> bytes:
-    """Read a file; on S3 with one request, so that the content is of one version.
+    """Read a file; in a bucket with one request, so that the content is of one version.
 
     Opening it would ask for its length first, and fail if it is replaced in between.
     """
-    with s3.errors_explained(path):
+    with stores.errors_explained(path):
         content: bytes = path.fs.cat_file(path.path)
     return content
 
@@ -312,9 +327,9 @@ def read_text(path: UPath) -> str:
 
 
 def write_bytes(path: UPath, content: bytes) -> None:
-    """Replace the file `path` by `content`; on S3 with one request, unless it is large."""
+    """Replace the file `path` by `content`; in a bucket with one request, unless it is large."""
     if not is_local(path):
-        with s3.errors_explained(path):
+        with stores.errors_explained(path):
             path.fs.pipe_file(path.path, content)
         return
     with atomic_open(path) as file:
@@ -367,18 +382,19 @@ def write_text(path: UPath, content: str) -> None:
 def sweep(root: DataRoot, older_than: timedelta = LONGEST_RUN) -> list[str]:
     """Remove what killed processes left behind, and return the paths removed.
 
-    That is files and objects with the name of a `partial_path`, incomplete uploads to S3, and
-    DuckDB's folders in the temporary directory. What cannot be removed is logged. Raises S3Error.
+    That is files and objects with the name of a `partial_path`, incomplete uploads, and
+    DuckDB's folders in the temporary directory. What cannot be removed is logged. Raises
+    StoreError.
     """
     before = datetime.now(UTC) - older_than
     removed = _sweep_spilled(before.timestamp())
     for folder in (root.raw, root.staging, root.outputs, root.requests):
         if is_local(folder):
             removed += _sweep_folder(str(folder), before.timestamp())
-        elif s3.is_on_s3(folder):
-            with s3.errors_explained(folder):
+        elif store := stores.store_of(folder):
+            with store.errors_explained(folder):
                 removed += _sweep_objects(folder, before)
-                removed += s3.abort_uploads(folder, before)
+                removed += store.abort_uploads(folder, before)
     return removed
 
 
@@ -396,9 +412,9 @@ def _sweep_folder(folder: str, before: float) -> list[str]:
 def _sweep_objects(folder: UPath, before: datetime) -> list[str]:
     removed = []
     for key, entry in folder.fs.find(folder.path, detail=True).items():
-        if _PARTIAL_NAME.fullmatch(key.rpartition("/")[2]) and entry["LastModified"] < before:
+        if _PARTIAL_NAME.fullmatch(key.rpartition("/")[2]) and modified_at(entry) < before:
             folder.fs.rm_file(key)
-            removed.append(f"s3://{key}")
+            removed.append(f"{folder.protocol}://{key}")
     return removed
 
 
@@ -440,7 +456,7 @@ def read_bounded(path: UPath, limit: int) -> bytes:
     if is_local(path):
         content = _read_regular_file(str(path), limit + 1)
     else:
-        with s3.errors_explained(path):
+        with stores.errors_explained(path):
             content = path.fs.cat_file(path.path, start=0, end=limit + 1)
     if len(content) > limit:
         raise UnsafeFile(f"{path} is too large; expected at most {limit:,} bytes")

@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from upath import UPath
 
-from taxi_shared import s3, storage
+from taxi_shared import storage, stores
 from taxi_shared.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class TableLog:
         """Map partitions to their files, now or as of a version; sorted.
 
         A table that was written before it had a log has the files of its folder. Raises ValueError
-        for a version that the log does not have, S3Error.
+        for a version that the log does not have, StoreError.
         """
         log = self._open(version)
         if log is None:
@@ -129,7 +128,7 @@ class TableLog:
         """Make a file the only one of its partition; return the version of the commit.
 
         A table without a log gets one, which begins with the files of its folder. Raises
-        CommitConflict, S3Error.
+        CommitConflict, StoreError.
         """
         from deltalake import CommitProperties
         from deltalake.exceptions import CommitFailedError
@@ -207,7 +206,7 @@ class TableLog:
 
         try:
             with self._errors_explained():
-                return DeltaTable(self._address, version, self._options())
+                return DeltaTable(stores.url(self.folder), version, self._options())
         except TableNotFoundError:
             return None
         except DeltaError:
@@ -229,7 +228,7 @@ class TableLog:
         try:
             with self._errors_explained():
                 create_table_with_add_actions(
-                    self._address,
+                    stores.url(self.folder),
                     self._schema(),
                     [self._add(file) for file in self._files_without_log().values()],
                     "ignore",
@@ -252,7 +251,7 @@ class TableLog:
             partition = name.partition("/")[0].partition("=")[2]
             prefix = f"{self._partition_column}={partition}/" if self._partition_column else ""
             if name == f"{prefix}{self.table.name}.parquet":
-                modified = entry.get("LastModified") or datetime.fromtimestamp(entry["mtime"], UTC)
+                modified = storage.modified_at(entry)
                 found[partition] = LakeFile(self.folder, name, partition, entry["size"], modified)
         if days := self.table.days:
             # A process that died while it replaced the month's two files has left one of them.
@@ -280,14 +279,9 @@ class TableLog:
         described = {c.name: Field(c.name, _delta_type(c)) for c in self.table.all_columns}
         return Schema(list({**fields, **described}.values()))
 
-    @property
-    def _address(self) -> str:
-        """The folder as a URL, in which `#` and `?` would else have a meaning."""
-        scheme = "file" if storage.is_local(self.folder) else "s3"
-        return f"{scheme}://{quote(self.folder.path)}"
-
     def _options(self) -> dict[str, str] | None:
-        return s3.delta_options() if s3.is_on_s3(self.folder) else None
+        store = stores.store_of(self.folder)
+        return store.delta_options(self.folder) if store else None
 
     def _persist(self, version: int) -> None:
         """Have a local file system write a commit to its disk."""
@@ -295,15 +289,15 @@ class TableLog:
 
     @contextmanager
     def _errors_explained(self) -> Iterator[None]:
-        """Raise errors of S3 as an S3Error; the library's own say little of their cause."""
+        """Raise errors of a store as a StoreError; the library's own say little of their cause."""
         try:
             yield
         except OSError as error:
-            if not s3.is_on_s3(self.folder):
+            if (store := stores.store_of(self.folder)) is None:
                 raise
-            s3.check(self.folder)
+            store.check(self.folder)
             text = " ".join(_COLOURS.sub("", str(error)).split())
-            raise s3.S3Error(f"{self.folder}: {text}") from None
+            raise store.ERROR(f"{self.folder}: {text}") from None
 
 
 def _delta_type(column: Column) -> Any:

@@ -24,7 +24,7 @@ from adhoc_reports.lib.request import (
     read_request,
     shown_name,
 )
-from taxi_shared import s3, storage
+from taxi_shared import storage, stores
 
 WATCH_INTERVAL_SECONDS = 0.05
 LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
@@ -67,10 +67,10 @@ def list_requests(folder: UPath) -> list[RequestFile] | None:
     """List the request files of a folder; None where there is no such folder.
 
     Includes files that are meant as requests but not named like one, such as `jan.json.txt`. Raises
-    what the file system raises, or S3Error.
+    what the file system raises, or StoreError.
     """
     try:
-        with s3.errors_explained(folder):
+        with stores.errors_explained(folder):
             entries = folder.fs.ls(folder.path, detail=True)
     except FileNotFoundError:
         return None
@@ -150,7 +150,8 @@ def modified(entry: Mapping[str, Any]) -> float:
 
     A file's time can be set to anything. One outside the years 1970 to 9999 counts as the nearest.
     """
-    moment = next((entry[f] for f in ("LastModified", "mtime", "created") if f in entry), 0.0)
+    fields = ("LastModified", "last_modified", "mtime", "created")
+    moment = next((entry[field] for field in fields if field in entry), 0.0)
     seconds = moment.timestamp() if isinstance(moment, datetime) else float(moment)
     return min(max(seconds, 0.0), LATEST)
 

@@ -23,7 +23,7 @@ from adhoc_reports.lib.request import (
     outcome_name,
 )
 from adhoc_reports.lib.request_files import Content, RequestFile
-from taxi_shared import s3, storage
+from taxi_shared import storage, stores
 from taxi_shared.storage import DataRoot, UnsafeFile
 
 CHECK_RECORD_SECONDS = 10.0
@@ -232,7 +232,7 @@ def _list_documents(folder: UPath) -> dict[str, Mapping[str, Any]]:
     """The files of a folder that can be outcomes, by name; none where there is no such folder."""
     folder.fs.invalidate_cache(folder.path)
     try:
-        with s3.errors_explained(folder):
+        with stores.errors_explained(folder):
             entries = folder.fs.ls(folder.path, detail=True)
     except FileNotFoundError:
         return {}

