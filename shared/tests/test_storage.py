@@ -205,6 +205,27 @@ def test_removing_a_file_leaves_its_neighbours(folder: UPath) -> None:
     assert names(folder) == ["ab.json"]
 
 
+def test_file_is_on_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def record(descriptor: int) -> None:
+        synced.append(target.exists())
+        fsync(descriptor)
+
+    synced: list[bool] = []
+    fsync, target = os.fsync, tmp_path / "new" / "folder" / "file.json"
+    monkeypatch.setattr(os, "fsync", record)
+    storage.write_text(UPath(target), "{}")
+    # The folders' names in their folders, the content, then its name.
+    assert synced == [False, False, False, True]
+    assert storage.write_new(UPath(target.with_name("other.json")), b"{}")
+    assert len(synced) == 6
+
+
+def test_text_that_is_damaged_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"1,\xff")
+    with pytest.raises(ValueError, match=r"a\.csv is damaged .*: materialize it again"):
+        storage.read_text(UPath(tmp_path / "a.csv"))
+
+
 @pytest.fixture
 def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UPath:
     """A path whose partial file is on a device that is always full."""
@@ -249,7 +270,7 @@ def make_old(path: Path | UPath) -> None:
     os.utime(str(path), (two_days_ago, two_days_ago), follow_symlinks=False)
 
 
-def test_sweep_removes_old_partial_files_only(tmp_path: Path, temporary: Path) -> None:
+def test_sweep_removes_old_left_overs_only(tmp_path: Path, temporary: Path) -> None:
     root = DataRoot.at(str(tmp_path / "data"))
     folders = [root.raw, root.staging / "trips/partition_date=2023-01-01", root.outputs]
     old = [storage.partial_path(folder / "x.parquet") for folder in (*folders, root.requests)]
@@ -259,6 +280,7 @@ def test_sweep_removes_old_partial_files_only(tmp_path: Path, temporary: Path) -
         root.base / f".x.{'0' * 32}.partial",
         root.raw / "x.parquet",
     ]
+    old += [root.loads / "trips" / "1f.json", root.engines / "1f-0a" / "question.json"]
     for path in (*old, *kept):
         storage.write_text(path, "half")
         make_old(path)

@@ -22,8 +22,8 @@ from upath import UPath
 
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, Rows, log_of
-from taxi_shared.storage import DataRoot
-from taxi_shared.table_log import CommitConflict, LakeFile, TableLog
+from taxi_shared.storage import DataRoot, literal
+from taxi_shared.table_log import CommitConflict, DamagedLog, LakeFile, TableLog
 from taxi_shared.tables import TABLES, TRIP_DAYS, TRIPS, ZONES
 from taxi_testing.lakes import Month, end_before_commit
 
@@ -147,8 +147,43 @@ def test_files_are_on_disk_before_their_commit(
     with LakeDatabase(data_root=str(tmp_path)).get_connection() as con:
         lake.write(con, ZONES, Rows("SELECT 1 AS zone_id"))
     file = str(lake.snapshot().files(ZONES)[""].path)
-    assert [(file, 0), (str(tmp_path / "staging" / "zones"), 0)] == synced[:2]
+    assert {(file, 0), (str(tmp_path / "staging" / "zones"), 0)} < {*synced}
     assert (str(log / f"{1:020}.json"), 2) in synced
+
+
+@pytest.mark.parametrize("content", [b"", bytes(500)], ids=["empty", "NUL bytes"])
+@pytest.mark.parametrize("torn", ["json", "checkpoint.parquet"])
+def test_torn_commit_or_checkpoint_is_no_obstacle(
+    tmp_path: Path, torn: str, content: bytes
+) -> None:
+    lake = LakeDatabase(data_root=str(tmp_path)).lake
+    with LakeDatabase(data_root=str(tmp_path)).get_connection() as con:
+        for zone_id in range(11):  # the tenth commit has a checkpoint
+            lake.write(con, ZONES, Rows(f"SELECT {zone_id} AS zone_id"))
+        before = lake.snapshot().files(ZONES)
+        log = tmp_path / "staging" / "zones" / "_delta_log"
+        newest = max(log.glob(f"*.{torn}"))
+        newest.write_bytes(content)
+        expected = sorted((tmp_path / "staging" / "zones").glob("*.parquet"))
+        found = lake.snapshot().files(ZONES)[""]
+        assert str(found.path) in map(str, expected)
+        assert (found == before[""]) == (torn != "json")
+        assert len(lake.history(ZONES)) >= 10
+        lake.write(con, ZONES, Rows("SELECT 12 AS zone_id"))
+        file = literal(lake.snapshot().files(ZONES)[""].path)
+        assert con.execute("SELECT zone_id FROM read_parquet($f)", {"f": file}).fetchall() == [
+            (12,)
+        ]
+
+
+def test_log_with_other_damage_is_named(tmp_path: Path) -> None:
+    lake = LakeDatabase(data_root=str(tmp_path)).lake
+    with LakeDatabase(data_root=str(tmp_path)).get_connection() as con:
+        lake.write(con, ZONES, Rows("SELECT 1 AS zone_id"))
+    log = tmp_path / "staging" / "zones" / "_delta_log"
+    max(log.glob("*.json")).write_text('{"add": {"pa')
+    with pytest.raises(DamagedLog, match=f"{log} cannot be read .*: put it back from a backup"):
+        lake.snapshot().files(ZONES)
 
 
 def test_commit_that_always_loses_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -269,11 +269,12 @@ class Lake:
             on_failure.pop_all()
         for table in sorted(tables, key=lambda table: table.name not in _TRIPS_OF):
             path, log = new[table.name], log_of(self.root, table)
-            storage.persist(path)
-            rows, size = replaced.rows.get(table.name), path.stat().st_size
-            name, now = names[table.name], datetime.now(UTC)
-            file = LakeFile(log.folder, name, partition, size, now, rows)
-            replaced.versions[table.name] = log.commit(file, details)
+            with storage.disk_full_explained(path):
+                storage.persist(path)
+                rows, size = replaced.rows.get(table.name), path.stat().st_size
+                name, now = names[table.name], datetime.now(UTC)
+                file = LakeFile(log.folder, name, partition, size, now, rows)
+                replaced.versions[table.name] = log.commit(file, details)
 
     def write(
         self, con: duckdb.DuckDBPyConnection, table: Table, rows: Rows, partition: str = ""

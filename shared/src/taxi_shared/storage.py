@@ -1,6 +1,7 @@
 """The data root: the place of every file of the platform, a local folder or a bucket of a store.
 
-Writes are atomic: a reader sees the old file or the new one.
+Writes are atomic: a reader sees the old file or the new one, also after a loss of power, as local
+files are on the disk before they get their names.
 """
 
 import errno
@@ -50,6 +51,7 @@ _NOT_IN_FOLDERS = frozenset("\\")
 # `deltalake` reads `a%20b` as `a b`, and looks for the lake there.
 _ESCAPED = re.compile("%[0-9A-Fa-f]{2}")
 
+_ANY_NAME = re.compile(".*")
 _PARTIAL_NAME = re.compile(r"\..+\.[0-9a-f]{32}\.partial")
 SPILL_PREFIX = "taxi-duckdb-"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -118,6 +120,16 @@ class DataRoot:
     def requests(self) -> UPath:
         """Requests for reports."""
         return self.base / "requests"
+
+    @property
+    def loads(self) -> UPath:
+        """Claims of runs on the months that they load."""
+        return self.staging / "loads"
+
+    @property
+    def engines(self) -> UPath:
+        """Folders of jobs elsewhere: questions and answers."""
+        return self.base / "engines"
 
 
 def path_at(address: str, setting: str = "TAXI_DATA_ROOT") -> UPath:
@@ -212,7 +224,14 @@ def is_local(path: UPath) -> bool:
 def make_parent(path: UPath) -> None:
     """Make the folder of a file, which buckets do not have."""
     if is_local(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(Path(str(path.parent)))
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _fsync(str(folder.parent))
 
 
 def persist(path: UPath) -> None:
@@ -266,9 +285,11 @@ def atomic_path(path: UPath) -> Iterator[str]:
     try:
         if is_local(path):
             with disk_full_explained(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_parent(path)
                 yield str(partial)
+                _fsync(str(partial))
                 Path(str(partial)).replace(str(path))
+                _fsync(str(path.parent))
         else:
             yield str(partial)
             path.fs.cp_file(partial.path, path.path)
@@ -322,8 +343,11 @@ def read_bytes(path: UPath) -> bytes:
 
 
 def read_text(path: UPath) -> str:
-    """Read a file in UTF-8."""
-    return read_bytes(path).decode()
+    """Read a file in UTF-8. Raises ValueError, with its path, for other content."""
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}): materialize it again") from None
 
 
 def write_bytes(path: UPath, content: bytes) -> None:
@@ -351,7 +375,7 @@ def write_new(path: UPath, content: bytes) -> bool:
                 raise
             return False
         return True
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parent(path)
     # A hard link to a partial file would need no lock, but removing the partial file changes the
     # ctime, and the file would look like another version.
     folder = os.open(str(path.parent), os.O_RDONLY)
@@ -382,26 +406,27 @@ def write_text(path: UPath, content: str) -> None:
 def sweep(root: DataRoot, older_than: timedelta = LONGEST_RUN) -> list[str]:
     """Remove what killed processes left behind, and return the paths removed.
 
-    That is files and objects with the name of a `partial_path`, incomplete uploads, and
-    DuckDB's folders in the temporary directory. What cannot be removed is logged. Raises
-    StoreError.
+    That is files and objects with the name of a `partial_path`, incomplete uploads, the claims of
+    loads, the folders of jobs elsewhere, and DuckDB's folders in the temporary directory. What
+    cannot be removed is logged. Raises StoreError.
     """
     before = datetime.now(UTC) - older_than
     removed = _sweep_spilled(before.timestamp())
-    for folder in (root.raw, root.staging, root.outputs, root.requests):
+    folders = dict.fromkeys((root.raw, root.staging, root.outputs, root.requests), _PARTIAL_NAME)
+    for folder, name in (folders | dict.fromkeys((root.loads, root.engines), _ANY_NAME)).items():
         if is_local(folder):
-            removed += _sweep_folder(str(folder), before.timestamp())
+            removed += _sweep_folder(str(folder), name, before.timestamp())
         elif store := stores.store_of(folder):
             with store.errors_explained(folder):
-                removed += _sweep_objects(folder, before)
+                removed += _sweep_objects(folder, name, before)
                 removed += store.abort_uploads(folder, before)
     return removed
 
 
-def _sweep_folder(folder: str, before: float) -> list[str]:
+def _sweep_folder(folder: str, pattern: re.Pattern[str], before: float) -> list[str]:
     removed = []
     for parent, _, names in os.walk(folder):
-        for path in (Path(parent, name) for name in names if _PARTIAL_NAME.fullmatch(name)):
+        for path in (Path(parent, name) for name in names if pattern.fullmatch(name)):
             with _removal_logged(str(path)):
                 if path.lstat().st_mtime < before:
                     path.unlink()
@@ -409,10 +434,10 @@ def _sweep_folder(folder: str, before: float) -> list[str]:
     return removed
 
 
-def _sweep_objects(folder: UPath, before: datetime) -> list[str]:
+def _sweep_objects(folder: UPath, pattern: re.Pattern[str], before: datetime) -> list[str]:
     removed = []
     for key, entry in folder.fs.find(folder.path, detail=True).items():
-        if _PARTIAL_NAME.fullmatch(key.rpartition("/")[2]) and modified_at(entry) < before:
+        if pattern.fullmatch(key.rpartition("/")[2]) and modified_at(entry) < before:
             folder.fs.rm_file(key)
             removed.append(f"{folder.protocol}://{key}")
     return removed

@@ -44,6 +44,10 @@ _TYPES = {
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
+class DamagedLog(Exception):
+    """The log of a table cannot be read. The message says what to do."""
+
+
 class CommitConflict(Exception):
     """Other writers committed first at every try; nothing was changed."""
 
@@ -209,14 +213,41 @@ class TableLog:
                 return DeltaTable(stores.url(self.folder), version, self._options())
         except TableNotFoundError:
             return None
-        except DeltaError:
+        except DeltaError as error:
+            if self._remove_torn():
+                return self._open(version)
             current = self._open() if version is not None else None
             newest = current.version() if current else -1
             if version is None or version <= newest:
-                raise
+                raise DamagedLog(
+                    f"{self.folder}/_delta_log cannot be read ({_first_line(error)}): put it back "
+                    f"from a backup, or move {self.folder} away and materialize its partitions"
+                ) from error
             raise ValueError(
                 f"{self.folder} has no version {version}; expected 0 to {newest}"
             ) from None
+
+    def _remove_torn(self) -> list[UPath]:
+        """Remove the last commit, and checkpoints, that a loss of power has left without content.
+
+        The load of that commit had not ended, and a checkpoint repeats what commits say. Other
+        processes see new files of the log with their content only.
+        """
+        if not storage.is_local(self.folder):
+            return []
+        log = self.folder / "_delta_log"
+        files = list(storage.entries_below(log))
+        earlier = sorted(path for path in files if path.suffix == ".json")[:-1]
+        torn = [
+            path
+            for path in files
+            if path not in earlier and not storage.read_bytes(path).strip(b"\0")
+        ]
+        if torn:
+            storage.remove(log / "_last_checkpoint")  # which may name one of them
+        for path in torn:
+            storage.remove(path)
+        return torn
 
     def _create(self) -> None:
         """Begin a log with the files of the folder, unless another writer has begun one."""
@@ -284,8 +315,12 @@ class TableLog:
         return store.delta_options(self.folder) if store else None
 
     def _persist(self, version: int) -> None:
-        """Have a local file system write a commit to its disk."""
-        storage.persist(self.folder / "_delta_log" / f"{version:020}.json")
+        """Have a local file system write a commit, and its checkpoint, to its disk."""
+        log = self.folder / "_delta_log"
+        storage.persist(log / f"{version:020}.json")
+        for name in (f"{version:020}.checkpoint.parquet", "_last_checkpoint"):
+            if storage.is_local(log) and (log / name).exists():
+                storage.persist(log / name)
 
     @contextmanager
     def _errors_explained(self) -> Iterator[None]:
@@ -304,6 +339,10 @@ def _delta_type(column: Column) -> Any:
     from deltalake.schema import PrimitiveType
 
     return PrimitiveType(_TYPES.get(column.type) or column.type.lower().replace(" ", ""))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _from_ms(milliseconds: int) -> datetime:

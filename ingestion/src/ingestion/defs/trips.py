@@ -7,10 +7,11 @@ stop the others. How a file is fetched is in `lib/download.py`, how a month is l
 their months as in `lib/claims.py`.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 
 import dagster as dg
 import duckdb
@@ -123,13 +124,13 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         fetcher = Fetcher(refusals(service, tlc, database.lake), tlc.backoff)
         fetch = fetcher.fetch if report.fetches_files else stored_file
         options = load_options(service, files)
-        claims = Claims(database.lake.root.staging / "loads" / service.table.name, context.instance)
+        claims = Claims(database.lake.root.loads / service.table.name, context.instance)
         with (
             claims.hold(context, context.partition_keys),
             database.get_connection(tables=[], options=options) as con,
         ):
-            load = partial(load_month, con, service, database.lake) if report.loads_rows else None
-            for month in load_concurrently(files, fetch, load, at_once=machine.cores()):
+            loader = MonthLoader(con, service, database.lake) if report.loads_rows else None
+            for month in load_concurrently(files, fetch, loader, at_once=machine.cores()):
                 report.record(con, month)
             report.revise(fetcher.final)  # whether the publisher blocks may show at the end only
         tlc.retry_transient_errors(context, [month.error for month in report.months])
@@ -213,21 +214,47 @@ def refusals(service: Service, tlc: TlcSource, lake: Lake) -> Refusals:
     )
 
 
-def load_month(
-    con: duckdb.DuckDBPyConnection, service: Service, lake: Lake, file: MonthFile
-) -> LoadedMonth:
-    """Load a month, or put it back; for an implausible file, the error says how to accept it."""
-    if file.version is not None:
-        with con.cursor() as cursor:
-            return loading.roll_back(cursor, lake, service.table, file)
-    try:
-        return loading.load(con, lake, service.table, file)
-    except Implausible as error:
-        raise Implausible(
-            f"{error} If the file is right, materialize {service.asset} of {file.month} from the "
-            f"launchpad with the config {{ops: {{{service.asset}: {{config: "
-            f'{{accept_months: ["{file.month}"]}}}}}}}}.'
-        ) from error
+@dataclass(frozen=True)
+class MonthLoader:
+    """Loads months of a service, or puts them back, each by a cursor of its own."""
+
+    con: duckdb.DuckDBPyConnection
+    service: Service
+    lake: Lake
+    _cursors: list[duckdb.DuckDBPyConnection] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def load(self, file: MonthFile) -> LoadedMonth:
+        """Load a month; for an implausible file, the error says how to accept it."""
+        service = self.service
+        with self._cursor() as con:
+            try:
+                if file.version is not None:
+                    return loading.roll_back(con, self.lake, service.table, file)
+                return loading.load(con, self.lake, service.table, file)
+            except Implausible as error:
+                raise Implausible(
+                    f"{error} If the file is right, materialize {service.asset} of {file.month} "
+                    f"from the launchpad with the config {{ops: {{{service.asset}: {{config: "
+                    f'{{accept_months: ["{file.month}"]}}}}}}}}.'
+                ) from error
+
+    def interrupt(self) -> None:
+        """Interrupt the queries of the loads in progress: these raise duckdb.InterruptException."""
+        with self._lock:
+            for cursor in self._cursors:
+                cursor.interrupt()
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self.con.cursor() as cursor:
+            with self._lock:
+                self._cursors.append(cursor)
+            try:
+                yield cursor
+            finally:
+                with self._lock:
+                    self._cursors.remove(cursor)
 
 
 def remove_left_overs(context: dg.AssetExecutionContext, lake: Lake) -> None:

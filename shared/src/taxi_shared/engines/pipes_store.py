@@ -33,7 +33,7 @@ class JobFolder(dg.PipesContextInjector, dg.PipesMessageReader):
     """
 
     def __init__(self, context: dg.AssetExecutionContext, root: DataRoot) -> None:
-        self.path = root.base / "engines" / f"{context.run.run_id}-{uuid.uuid4().hex[:12]}"
+        self.path = root.engines / f"{context.run.run_id}-{uuid.uuid4().hex[:12]}"
         self._log = context.log
         self._next = 1
         if root.base.protocol not in STORES:
