@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import ClassVar
+
+from taxi_testing.web_service import WebService
 
 START_SECONDS = 60
 # What the server sets itself, and headers of one connection.
@@ -19,53 +21,23 @@ _NOT_PASSED_ON = ("host", "connection", "accept-encoding", "content-length")
 
 @dataclass(frozen=True)
 class Response:
-    """A response of HTTP."""
+    """A response of HTTP; the names of its headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-class Front(BaseHTTPRequestHandler):
+class Front(WebService):
     """Pass requests on to `backend`, host and port; a subclass may `respond` to some itself."""
 
     protocol_version = "HTTP/1.1"
     backend: ClassVar[str]
+    do_HEAD = do_PUT = do_PATCH = WebService.do_GET  # noqa: N815 - names of http.server
 
     def respond(self) -> None:
         """Respond to a request of any method."""
         self.pass_on()
-
-    def do_GET(self) -> None:
-        """Respond to GET."""
-        self.respond()
-
-    def do_HEAD(self) -> None:
-        """Respond to HEAD."""
-        self.respond()
-
-    def do_PUT(self) -> None:
-        """Respond to PUT."""
-        self.respond()
-
-    def do_POST(self) -> None:
-        """Respond to POST."""
-        self.respond()
-
-    def do_PATCH(self) -> None:
-        """Respond to PATCH."""
-        self.respond()
-
-    def do_DELETE(self) -> None:
-        """Respond to DELETE."""
-        self.respond()
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-    def body(self) -> bytes:
-        """Read the body of the request."""
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def pass_on(self) -> None:
         """Send the backend's response."""
@@ -79,7 +51,8 @@ class Front(BaseHTTPRequestHandler):
             # `urllib` would add a Content-Type, which Azure's signature covers.
             connection.request(method, path, body if method in ("PUT", "POST") else None, headers)
             response = connection.getresponse()
-            return Response(response.status, dict(response.getheaders()), response.read())
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Response(response.status, headers, response.read())
         except OSError:  # it is starting
             return Response(503, {}, b"")
         finally:
@@ -87,16 +60,10 @@ class Front(BaseHTTPRequestHandler):
 
     def send(self, response: Response) -> None:
         """Send a response; the length of one to HEAD is that of the backend's."""
-        lengths = [v for n, v in response.headers.items() if n.lower() == "content-length"]
-        length = lengths[0] if lengths and self.command == "HEAD" else str(len(response.body))
-        self.send_response(response.status)
-        for name, value in response.headers.items():
-            if name.lower() not in _OWN:
-                self.send_header(name, value)
-        self.send_header("Content-Length", length)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(response.body)
+        headers = {name: each for name, each in response.headers.items() if name not in _OWN}
+        if self.command == "HEAD":
+            headers["Content-Length"] = response.headers.get("content-length", "0")
+        self.answer(response.status, response.body, headers)
 
 
 class _Server(ThreadingHTTPServer):

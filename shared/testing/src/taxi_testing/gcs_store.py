@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import threading
-import time
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
@@ -21,9 +20,8 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 from xml.sax.saxutils import escape
 
-from taxi_testing.front import Front, Response, free_port, run, serve
+from taxi_testing.front import Front, Response, free_port, run, serve, wait_for_port
 
-START_SECONDS = 30
 _JSON_API = ("storage", "upload", "download", "b")
 
 
@@ -62,14 +60,13 @@ def gcs_program() -> str | None:
 def gcs_server() -> Iterator[GcsServer]:
     """Start fake-gcs-server, with its files in memory, and the XML API, on free ports.
 
-    Raises RuntimeError where it is not installed or does not answer within START_SECONDS.
+    Raises RuntimeError where it is not installed or does not answer within a minute.
     """
     program = gcs_program()
     if program is None:
         raise RuntimeError("fake-gcs-server is not installed")
     port = free_port()
     with serve(__name__, f"127.0.0.1:{port}") as address:
-        server = GcsServer(address)
         process = subprocess.Popen(
             [
                 *(program, "-scheme=http", "-backend=memory", "-host=127.0.0.1", f"-port={port}"),
@@ -80,24 +77,11 @@ def gcs_server() -> Iterator[GcsServer]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            _wait_for(server, process)
-            yield server
+            wait_for_port(port, process)
+            yield GcsServer(address)
         finally:
             process.kill()
             process.wait()
-
-
-def _wait_for(server: GcsServer, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            server.new_bucket()
-        except OSError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"fake-gcs-server does not answer ({error})") from error
-            time.sleep(0.1)
-        else:
-            return
 
 
 class _XmlApi(Front):
@@ -133,7 +117,7 @@ class _XmlApi(Front):
             return
         number = int(query["partNumber"][0])
         self.uploads[query["uploadId"][0]][number] = self.body()
-        self.send(Response(200, {"ETag": f'"{number}"'}, b""))
+        self.send(Response(200, {"etag": f'"{number}"'}, b""))
 
     def _upload(self, bucket: str, name: str, query: Mapping[str, list[str]]) -> None:
         """Begin or complete an upload in parts."""
@@ -145,7 +129,7 @@ class _XmlApi(Front):
             return
         parts = self.uploads.pop(query["uploadId"][0])
         written = self._write(bucket, name, b"".join(parts[n] for n in sorted(parts)))
-        self._send_xml("CompleteMultipartUploadResult", _tag("ETag", written.headers["ETag"]))
+        self._send_xml("CompleteMultipartUploadResult", _tag("ETag", written.headers["etag"]))
 
     def _target(self) -> tuple[str, str, dict[str, list[str]]]:
         parts = urlsplit(self.path)
@@ -163,7 +147,7 @@ class _XmlApi(Front):
         if response.status != HTTPStatus.OK:
             return response
         made = json.loads(response.body)
-        headers = {"ETag": f'"{made["etag"]}"', "x-goog-generation": made["generation"]}
+        headers = {"etag": f'"{made["etag"]}"', "x-goog-generation": made["generation"]}
         return Response(200, headers, b"")
 
     def _list(self, bucket: str, query: Mapping[str, list[str]]) -> None:

@@ -38,11 +38,12 @@ class WebService(BaseHTTPRequestHandler):
     ) -> None:
         """Answer a request with bytes."""
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
             self.send_header(name, value)
         with suppress(ConnectionError):  # a cancelled run waits for no answer
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
     def answer_json(self, status: int, found: object, content_type: str = JSON) -> None:
         """Answer a request with JSON."""
