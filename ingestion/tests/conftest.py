@@ -1,5 +1,6 @@
 """A publisher that behaves, or misbehaves, like TLC's server; small real files of TLC's."""
 
+import io
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -7,6 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dagster import DagsterInstance
 
@@ -30,6 +33,13 @@ class Publisher:
     requests: list[tuple[str, str]] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
     missing: int = 403
+
+
+def parquet(rows: int) -> bytes:
+    """The content of a small Parquet file."""
+    target = io.BytesIO()
+    pq.write_table(pa.table({"number": range(rows)}), target)
+    return target.getvalue()
 
 
 def status(code: int, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:

@@ -1,17 +1,24 @@
 """A file is fetched whole and checked, or the old one stays and the error says why."""
 
 import gzip
+import io
 import json
+import socket
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from hashlib import md5, sha256
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import BinaryIO
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
@@ -26,11 +33,11 @@ from ingestion.lib.published_files import (
     fetch_version,
 )
 
-from .conftest import Publisher, body, status
+from .conftest import Publisher, body, parquet, status
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
-CONTENT = b"PAR1" + bytes(range(256)) * 40 + b"PAR1"
+CONTENT = parquet(5_000)
 QUICK = Backoff(attempts=4, first_wait_seconds=0.01)
 PATH = "/trip-data/yellow_tripdata_2023-03.parquet"
 
@@ -331,7 +338,7 @@ def test_fetch_version_fetches_no_content(publisher: Publisher) -> None:
         fetch_version(publisher.url + "/other.parquet")
 
 
-def test_stop_ends_a_download(publisher: Publisher, target: UPath) -> None:
+def test_stop_ends_a_download_before_its_first_byte(publisher: Publisher, target: UPath) -> None:
     stop = threading.Event()
     stop.set()
     publisher.files[PATH] = CONTENT
@@ -388,16 +395,120 @@ def test_unannounced_size_over_the_limit_leaves_nothing(
     assert names(target) == []
 
 
-def test_trickling_body_ends_at_the_time_limit(
-    publisher: Publisher, target: UPath, monkeypatch: pytest.MonkeyPatch
+def flipped(content: bytes) -> bytes:
+    """The content with another byte in its middle."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def with_header(content: bytes, name: str, value: str) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    return answer
+
+
+MD5 = b64encode(md5(CONTENT, usedforsecurity=False).digest()).decode()
+SHA256 = b64encode(sha256(CONTENT).digest()).decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Content-MD5", MD5),
+        ("x-goog-hash", f"crc32c=AAAAAA==,md5={MD5}"),
+        ("Digest", f"SHA-256={SHA256}"),
+        ("Repr-Digest", f"md5=:{MD5}:, sha-256=:{SHA256}:"),
+    ],
+    ids=["Azure", "Google", "RFC 3230", "RFC 9530"],
+)
+def test_content_with_another_digest_is_fetched_again(
+    publisher: Publisher, target: UPath, name: str, value: str
 ) -> None:
-    monkeypatch.setenv("TAXI_DOWNLOAD_MAX_SECONDS", "1")
-    publisher.misbehave[PATH] = [trickle(b".", 0.05)]
-    begin = time.monotonic()
-    with pytest.raises(DownloadError, match=r"within 1 s; .* set TAXI_DOWNLOAD_MAX_SECONDS"):
-        fetch(publisher, target)
-    assert time.monotonic() - begin < 5
-    assert names(target) == []
+    publisher.misbehave[PATH] = [
+        with_header(flipped(CONTENT), name, value),
+        with_header(CONTENT, name, value),
+    ]
+    assert fetch(publisher, target)
+    assert target.read_bytes() == CONTENT
+    assert len(publisher.requests) == 2
+
+
+@pytest.mark.parametrize("value", ["", "5d41402abc4b2a76b9719d911017c592", "crc32c=AAAAAA=="])
+def test_header_without_a_known_digest_is_ignored(
+    publisher: Publisher, target: UPath, value: str
+) -> None:
+    for name in ("Content-MD5", "x-goog-hash", "Repr-Digest", "ETag"):
+        publisher.misbehave[PATH] = [with_header(CONTENT, name, value)]
+        assert fetch(publisher, target)
+
+
+def test_damaged_footer_is_refused_before_it_replaces_a_file(
+    publisher: Publisher, target: UPath
+) -> None:
+    publisher.files[PATH] = CONTENT
+    fetch(publisher, target)
+    footer = 8 + int.from_bytes(CONTENT[-8:-4], "little")
+    for damaged in (
+        CONTENT[:-footer] + bytes(footer - 8) + CONTENT[-8:],
+        CONTENT[:-footer] + b"\xff" * (footer - 8) + CONTENT[-8:],
+        CONTENT[:-8] + b"\xff" * 4 + b"PAR1",
+    ):
+        publisher.files[PATH] = damaged
+        with pytest.raises(DownloadError, match=r"2023-03\.parquet has a damaged footer"):
+            fetch(publisher, target)
+    assert target.read_bytes() == CONTENT
+    publisher.files[PATH] = CONTENT
+    assert fetch(publisher, target)
+
+
+def test_footer_larger_than_a_mebibyte_is_left_to_the_load(
+    publisher: Publisher, target: UPath
+) -> None:
+    schema = pa.schema({"number": pa.int64()}, metadata={"long": "." * 2_000_000})
+    file = io.BytesIO()
+    pq.write_table(pa.table({"number": [1]}, schema=schema), file)
+    publisher.files[PATH] = file.getvalue()
+    assert fetch(publisher, target)
+
+
+def test_local_file_changed_while_it_is_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, other = tmp_path / "yellow_tripdata_2023-03.parquet", parquet(6_000)
+    source.write_bytes(CONTENT)
+
+    monkeypatch.setattr(published_files, "CHUNK_BYTES", 1000)
+    version = fetch_version(str(source))
+    with published_files.open_file(str(source), None, time.monotonic() + 60) as (_, chunks):
+        assert chunks is not None
+        next(chunks)
+        source.write_bytes(other)
+        with pytest.raises(TransientError, match="was changed while it was read"):
+            list(chunks)
+    assert fetch_version(str(source)) != version
+
+
+@pytest.mark.parametrize("least", ["1000", "0"])
+def test_slow_body_is_a_transient_error(
+    publisher: Publisher, target: UPath, monkeypatch: pytest.MonkeyPatch, least: str
+) -> None:
+    monkeypatch.setattr("ingestion.lib.download.SPEED_SECONDS", 0.3)
+    monkeypatch.setenv("TAXI_DOWNLOAD_MIN_KB_PER_SECOND", least)
+    monkeypatch.setenv("TAXI_DOWNLOAD_MAX_SECONDS", "2")
+    publisher.misbehave[PATH] = [trickle(b"." * 100, 0.05)]
+    publisher.files[PATH] = CONTENT
+    if least == "0":
+        with pytest.raises(DownloadError, match="did not arrive within 2 s"):
+            fetch(publisher, target)
+        return
+    with pytest.raises(TransientError, match=r"kB/s in the last .* s, expected at least 1000; .*"):
+        download(publisher.url + PATH, target, PARQUET, Backoff(attempts=1))
+    assert fetch(publisher, target)
 
 
 def trickle_headers(handler: BaseHTTPRequestHandler) -> None:
@@ -409,6 +520,96 @@ def trickle_headers(handler: BaseHTTPRequestHandler) -> None:
             time.sleep(0.05)
     except OSError:
         pass
+
+
+def wait_without_answer(handler: BaseHTTPRequestHandler) -> None:
+    handler.close_connection = True
+    handler.connection.recv(1)  # until the client ends the connection
+
+
+def wait_in_the_body(handler: BaseHTTPRequestHandler) -> None:
+    body(CONTENT[:1000], announced=len(CONTENT))(handler)
+    handler.wfile.flush()
+    wait_without_answer(handler)
+
+
+@pytest.mark.parametrize(
+    ("first_answers", "backoff"),
+    [
+        ([wait_without_answer], QUICK),
+        ([trickle_headers], QUICK),
+        ([wait_in_the_body], QUICK),
+        ([status(503)] * 9, Backoff(first_wait_seconds=60)),
+        ([status(429, Retry_After="60")] * 9, QUICK),
+    ],
+    ids=["no answer", "headers", "body", "retry wait", "wait that the server asks for"],
+)
+def test_stop_ends_a_download_in_any_state(
+    publisher: Publisher, target: UPath, first_answers: list[Answer], backoff: Backoff
+) -> None:
+    publisher.misbehave[PATH] = list(first_answers)
+    stop = threading.Event()
+    timer = threading.Timer(0.3, stop.set)
+    timer.start()
+    begin = time.monotonic()
+    with pytest.raises(DownloadError, match="stopped"):
+        download(publisher.url + PATH, target, PARQUET, replace(backoff, stop=stop))
+    assert time.monotonic() - begin < 3
+    timer.join()
+
+
+def test_stop_ends_a_download_that_cannot_connect(target: UPath) -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for each in waiting:  # they fill the queue: the next one gets no answer
+            each.setblocking(False)
+            each.connect_ex(address)
+        stop = threading.Event()
+        timer = threading.Timer(0.3, stop.set)
+        timer.start()
+        begin = time.monotonic()
+        with pytest.raises(DownloadError, match="stopped"):
+            download(f"http://127.0.0.1:{address[1]}/x", target, PARQUET, Backoff(stop=stop))
+        assert time.monotonic() - begin < 3
+        for each in waiting:
+            each.close()
+    timer.join()
+
+
+def test_stop_ends_a_download_that_waits_for_a_disk(tmp_path: Path, target: UPath) -> None:
+    source = tmp_path / "x.parquet"
+    source.write_bytes(CONTENT)
+    released = threading.Event()
+
+    def slow(descriptor: int) -> None:
+        released.wait(10)
+
+    stop = threading.Event()
+    timer = threading.Timer(0.3, stop.set)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", slow)
+        timer.start()
+        begin = time.monotonic()
+        with pytest.raises(DownloadError, match="stopped"):
+            download(str(source), target, PARQUET, Backoff(stop=stop))
+        assert time.monotonic() - begin < 3
+        released.set()
+    timer.join()
+
+
+def test_trickling_body_ends_at_the_time_limit(
+    publisher: Publisher, target: UPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_DOWNLOAD_MAX_SECONDS", "1")
+    publisher.misbehave[PATH] = [trickle(b".", 0.05)]
+    begin = time.monotonic()
+    with pytest.raises(DownloadError, match=r"within 1 s; .* set TAXI_DOWNLOAD_MAX_SECONDS"):
+        fetch(publisher, target)
+    assert time.monotonic() - begin < 5
+    assert names(target) == []
 
 
 def test_trickling_headers_end_at_the_time_limit(

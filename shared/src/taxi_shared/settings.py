@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     download_max_seconds: PositiveInt = Field(
         default=3600, description="longest download of a file"
     )
+    download_min_kb_per_second: NonNegativeFloat = Field(
+        default=10, description="slowest download of a file over a minute, in kB/s"
+    )
     # The published CSV has 4 MB, and is read into memory.
     zones_max_mb: PositiveInt = Field(default=100, description="largest file of zones, in MB")
     start_date: FirstOfMonth = Field(

@@ -7,9 +7,14 @@ import hashlib
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING
 
 from upath import UPath
@@ -19,6 +24,7 @@ from ingestion.lib.published_files import (
     TransientError,
     Version,
     open_file,
+    start,
 )
 from taxi_shared import settings, storage
 from taxi_shared.addresses import without_secrets
@@ -27,7 +33,9 @@ if TYPE_CHECKING:
     # Imported by the functions that use it: every run imports this module, few download.
     import tenacity
 
-EDGE_BYTES = 64  # of the beginning and the end of a file, for its check
+HEAD_BYTES, TAIL_BYTES = 64, 1 << 20  # of a file, for its check
+SPEED_SECONDS = 60  # over which the speed of a download is measured
+STOP_POLL_SECONDS, STOP_GRACE_SECONDS = 0.1, 1.0
 PARQUET_MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 SMALLEST_PARQUET = 12  # the magic twice, and the length of the footer
 
@@ -82,8 +90,8 @@ class Download:
 class FileFormat:
     """What a downloaded file has to be.
 
-    check:        gets the address and the first and last 64 bytes, and raises DownloadError for
-                  other content than expected
+    check:        gets the address, the first 64 bytes and the last MiB, and raises DownloadError
+                  for other content than expected
     size_setting: the field of Settings with the largest size in MB
     """
 
@@ -118,7 +126,7 @@ class Backoff:
 
 
 def is_parquet(address: str, head: bytes, tail: bytes) -> None:
-    """A FileFormat's check: Parquet begins and ends with the bytes PAR1."""
+    """A FileFormat's check: Parquet begins and ends with the bytes PAR1, and has a footer."""
     if head.startswith(ENCRYPTED_MAGIC):
         raise DownloadError(f"{address} is an encrypted Parquet file; expected one in clear")
     if not head.startswith(PARQUET_MAGIC):
@@ -134,6 +142,28 @@ def is_parquet(address: str, head: bytes, tail: bytes) -> None:
         raise DownloadError(
             f"{address} is not a whole Parquet file: it ends with {tail[-4:]!r}, expected b'PAR1'"
         )
+    _check_footer(address, tail)
+
+
+def _check_footer(address: str, tail: bytes) -> None:
+    """Raise DownloadError for a footer that cannot be read; one of over a MiB is not tried.
+
+    DuckDB reads a file of the footer alone as it would read the footer of the whole.
+    """
+    import duckdb
+
+    length = int.from_bytes(tail[-8:-4], "little")
+    footer = tail[-length - 8 :]
+    if len(footer) < length + 8 and len(tail) >= TAIL_BYTES:
+        return
+    with TemporaryDirectory(prefix=storage.SPILL_PREFIX) as folder, duckdb.connect() as con:
+        file = Path(folder, "footer.parquet")
+        file.write_bytes(PARQUET_MAGIC + footer)
+        try:
+            con.execute("FROM parquet_schema($file)", {"file": storage.literal(str(file))})
+        except duckdb.Error as error:
+            reason = str(error).partition("\n")[0].replace(str(file), "footer")
+            raise DownloadError(f"{address} has a damaged footer: {reason}") from None
 
 
 PARQUET = FileFormat(is_parquet)
@@ -150,6 +180,8 @@ def download(
     `path` holds a whole and checked file or what it held before. Raises NotPublished, Forbidden
     (HTTP 403), DownloadError (also for a file larger than its format allows, or not there within
     TAXI_DOWNLOAD_MAX_SECONDS, all attempts together), or TransientError after the last attempt.
+
+    An attempt slower than TAXI_DOWNLOAD_MIN_KB_PER_SECOND over a minute fails.
     """
     import tenacity
 
@@ -160,7 +192,27 @@ def download(
         sleep=tenacity.sleep_using_event(backoff.stop),
         reraise=True,
     )
-    return attempts(_Transfer.start(address, path, expected, backoff.stop).attempt)
+    transfer = _Transfer.start(address, path, expected, backoff.stop)
+    return _until_stopped(backoff.stop, partial(attempts, transfer.attempt), transfer.shown)
+
+
+def _until_stopped(stop: threading.Event, call: Callable[[], Download], shown: str) -> Download:
+    """The result of a call, which has its own thread. Raises DownloadError once `stop` is set.
+
+    The call is given a moment to end by itself, and otherwise left alone: no thread can be
+    interrupted while it waits for a server or for a disk.
+    """
+    future = start(call)
+    try:
+        while not stop.is_set() and wait([future], STOP_POLL_SECONDS).not_done:
+            continue
+        is_done = bool(wait([future], STOP_GRACE_SECONDS).done)
+    except BaseException:  # the run was cancelled
+        stop.set()
+        raise
+    if not is_done:
+        raise DownloadError(f"{shown}: stopped")
+    return future.result()
 
 
 def discard(path: UPath) -> None:
@@ -226,23 +278,28 @@ class _Transfer:
         return known
 
     def _copy(self, chunks: Iterable[bytes], version: Version, file: IO[bytes]) -> SourceMetadata:
-        digest, size, head, tail = hashlib.sha256(), 0, b"", b""
+        digest, size, head = hashlib.sha256(), 0, b""
+        speed, tail, kept_from = _Speed(self.shown), deque[bytes](), 0
         for chunk in chunks:
-            if self.stop.is_set():
-                raise DownloadError(f"{self.shown}: stopped")
             size += len(chunk)
             self._check_limits(size)
+            speed.check(size)
             file.write(chunk)
             digest.update(chunk)
-            head = head if len(head) == EDGE_BYTES else (head + chunk)[:EDGE_BYTES]
-            tail = (tail + chunk[-EDGE_BYTES:])[-EDGE_BYTES:]
+            head = head if len(head) == HEAD_BYTES else (head + chunk)[:HEAD_BYTES]
+            tail.append(chunk)
+            while size - kept_from - len(tail[0]) >= TAIL_BYTES:
+                kept_from += len(tail.popleft())
         if version.bytes not in (None, size):
             raise TransientError(f"{self.shown}: got {size} of {version.bytes} bytes")
-        self.expected.check(self.shown, head, tail)
+        self.expected.check(self.shown, head, b"".join(tail))
+        self._check_limits(size)
         return SourceMetadata(self.shown, version, size, digest.hexdigest())
 
     def _check_limits(self, size: int) -> None:
-        """Raise DownloadError for a size, or at a time, that is over the limit."""
+        """Raise DownloadError for a size, or at a time, that is over the limit, or if stopped."""
+        if self.stop.is_set():
+            raise DownloadError(f"{self.shown}: stopped")
         if size > self.max_mb * 1_000_000:
             raise DownloadError(
                 f"{self.shown} is larger than {self.max_mb} MB; if it is the right file, set "
@@ -253,6 +310,30 @@ class _Transfer:
                 f"{self.shown} did not arrive within {self.max_seconds} s; if the connection is "
                 "slow, set TAXI_DOWNLOAD_MAX_SECONDS to more"
             )
+
+
+@dataclass
+class _Speed:
+    """The speed of a download, measured over a minute at a time."""
+
+    shown: str
+    begin: float = field(default_factory=time.monotonic)
+    size: int = 0
+
+    def check(self, size: int) -> None:
+        """Raise TransientError for a file that was too slow in the last minute."""
+        seconds = time.monotonic() - self.begin
+        if seconds < SPEED_SECONDS:
+            return
+        found = (size - self.size) / 1000 / seconds
+        least = settings.load().download_min_kb_per_second
+        if found < least:
+            raise TransientError(
+                f"{self.shown}: {found:.1f} kB/s in the last {seconds:.0f} s, expected at least "
+                f"{least:g}; if the connection is slow, set "
+                "TAXI_DOWNLOAD_MIN_KB_PER_SECOND to less"
+            )
+        self.begin, self.size = time.monotonic(), size
 
 
 @contextmanager

@@ -3,16 +3,19 @@
 `fetch_version` says which version a file has, `open_file` reads its content.
 """
 
+import base64
+import hashlib
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from stat import S_ISREG
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from taxi_shared import settings
@@ -25,12 +28,16 @@ if TYPE_CHECKING:
 
     from taxi_shared.http import Credentials
 
+T = TypeVar("T")
 CHUNK_BYTES = 1 << 20
 # Compressed in transit, the length of the file would not be the length of the body.
 IDENTITY = {"Accept-Encoding": "identity"}
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 # Dagster gives a sensor 60 seconds, in which two of these must end one after the other.
 HEAD_SECONDS = 20
+# By which a publisher may say what the content is: RFC 9530 and the RFC before it, Google, Azure.
+DIGEST_HEADERS = ("Repr-Digest", "Digest", "x-goog-hash", "Content-MD5")
+DIGEST = re.compile(r"\b(sha-256=:?[a-z0-9+/]{43}=|md5=:?[a-z0-9+/]{22}==)", re.IGNORECASE)
 LONGEST_LENGTH = 19  # digits of a length in bytes: more are no length
 TRANSIENT = frozenset(
     {
@@ -120,7 +127,9 @@ def open_file(
 ) -> Iterator[tuple[Version, Iterator[bytes] | None]]:
     """Open a file: its version and its content in chunks; None where it has the known version.
 
-    The publisher has to answer by the deadline (`time.monotonic`). Raises as `fetch_version` does.
+    The publisher has to answer by the deadline (`time.monotonic`). Raises as `fetch_version` does;
+    the content TransientError at its end, if it has another digest than the publisher says, or if
+    the local file was changed meanwhile.
     """
     if path := _local_path(address):
         version = _local_version(address, path)
@@ -128,7 +137,8 @@ def open_file(
             yield version, None
             return
         with path.open("rb") as file:
-            yield version, iter(lambda: file.read(CHUNK_BYTES), b"")
+            chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
+            yield version, _unchanged(chunks, address, version)
         return
     headers = dict(IDENTITY)
     if known and known.etag:
@@ -140,10 +150,8 @@ def open_file(
             yield _http_version(response), None
             return
         # `iter_content` waits for a whole chunk: forever, if a server sends a byte now and then.
-        yield (
-            _http_version(response),
-            iter(lambda: response.raw.read1(CHUNK_BYTES, decode_content=True), b""),
-        )
+        chunks = iter(lambda: response.raw.read1(CHUNK_BYTES, decode_content=True), b"")
+        yield _http_version(response), _verified(chunks, without_secrets(address), response)
 
 
 @contextmanager
@@ -177,7 +185,12 @@ def _result_by(deadline: float, call: Callable[[], "requests.Response"]) -> "req
     The timeouts of requests hold for each read: a server that sends a header now and then keeps
     within them.
     """
-    future: Future[requests.Response] = Future()
+    return start(call).result(max(0, deadline - time.monotonic()))
+
+
+def start(call: Callable[[], T]) -> Future[T]:
+    """Start a call in a thread that does not keep the process from ending."""
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
@@ -186,7 +199,47 @@ def _result_by(deadline: float, call: Callable[[], "requests.Response"]) -> "req
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return future.result(max(0, deadline - time.monotonic()))
+    return future
+
+
+def _unchanged(chunks: Iterable[bytes], address: str, version: Version) -> Iterator[bytes]:
+    """The content of a local file. Raises TransientError if it was changed meanwhile."""
+    yield from chunks
+    if (path := _local_path(address)) and _local_version(address, path) != version:
+        raise TransientError(f"{address} was changed while it was read")
+
+
+def _verified(
+    chunks: Iterable[bytes], shown: str, response: "requests.Response"
+) -> Iterator[bytes]:
+    """The content of an answer. Raises TransientError if it is not what the headers say.
+
+    The ETag is no digest to rely on: that of an object on S3 is the MD5 of its content, unless it
+    was uploaded in parts, or encrypted by a key of KMS.
+    """
+    algorithm, expected = _announced_digest(response)
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    for chunk in chunks:
+        if expected:
+            digest.update(chunk)
+        yield chunk
+    found = base64.b64encode(digest.digest()).decode()
+    if expected and found != expected:
+        raise TransientError(
+            f"{shown}: the content has {algorithm} {found}, expected {expected}, as its publisher "
+            "says"
+        )
+
+
+def _announced_digest(response: "requests.Response") -> tuple[str, str]:
+    """The algorithm and the digest of the content, in Base64; empty where no header has it."""
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        return "sha256", ""
+    values = [f"{name}={response.headers.get(name, '')}" for name in DIGEST_HEADERS]
+    text = ", ".join(values).replace("Content-MD5=", "md5=")
+    found = [each.partition("=")[::2] for each in DIGEST.findall(text)]
+    name, digest = max(found, key=lambda each: each[0].lower(), default=("sha-256", ""))
+    return name.lower().replace("-", ""), digest.removeprefix(":")
 
 
 def _credentials(address: str) -> "Credentials":
