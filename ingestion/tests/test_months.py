@@ -1,6 +1,7 @@
 """Many months at once: what happens when the caller stops, and when a month fails."""
 
 import threading
+from dataclasses import dataclass, field
 
 import pytest
 from upath import UPath
@@ -14,35 +15,40 @@ FILES = [MonthFile(f"20{year}-01-01", UPath("/raw")) for year in range(10, 30)]
 DONE = Download(SourceMetadata("https://tlc.test", Version(), 8, "abc"), fetched=True)
 
 
-def test_nothing_is_fetched_after_the_caller_stops() -> None:
+@dataclass
+class Loads:
+    """Loads of which each but the first lasts until it is interrupted."""
+
+    begun: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    interrupted: threading.Event = field(default_factory=threading.Event)
+
+    def load(self, file: MonthFile) -> LoadedMonth:
+        self.begun.append(file.month)
+        if file.month != FILES[0].month:
+            assert self.interrupted.wait(10)
+        self.ended.append(file.month)
+        assert file.sha256 == "abc"
+        raise ValueError("not loaded")
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
+
+def test_stop_interrupts_loads_and_fetches_nothing_more() -> None:
     fetched: list[str] = []
-    begun: list[str] = []
-    ended: list[str] = []
-    stops: list[threading.Event] = []
-    go_on = threading.Event()
+    loads = Loads()
 
     def fetch(file: MonthFile, stop: threading.Event) -> Download:
-        stops.append(stop)
         if not stop.is_set():
             fetched.append(file.month)
         return DONE
 
-    def load(file: MonthFile) -> LoadedMonth:
-        begun.append(file.month)
-        if file.month != FILES[0].month:
-            assert go_on.wait(10)
-        ended.append(file.month)
-        raise ValueError
-
-    months = load_concurrently(FILES, fetch, load, at_once=2)
+    months = load_concurrently(FILES, fetch, loads, at_once=2)
     assert next(months).file.month == FILES[0].month
-    closing = threading.Thread(target=months.close)
-    closing.start()
-    assert stops[0].wait(10)
-    go_on.set()  # the months being loaded are loaded to their end
-    closing.join()
-    assert set(ended) == set(begun)
-    assert len(begun) <= 1 + 2
+    months.close()
+    assert set(loads.ended) == set(loads.begun)
+    assert len(loads.begun) <= 1 + 2
     assert len(fetched) <= 1 + 2 + FETCHED_AHEAD
     assert not [t for t in threading.enumerate() if t.name.startswith(("load_", "fetch_"))]
 
@@ -53,11 +59,9 @@ def test_error_of_a_month_does_not_stop_the_others() -> None:
             raise ValueError("not fetched")
         return DONE
 
-    def load(file: MonthFile) -> LoadedMonth:
-        assert file.sha256 == "abc"
-        raise ValueError("not loaded")
-
-    months = load_concurrently(FILES[:3], fetch, load, at_once=2)
+    loads = Loads()
+    loads.interrupt()
+    months = load_concurrently(FILES[:3], fetch, loads, at_once=2)
     found = {month.file.month: (month.download, str(month.error)) for month in months}
     assert found == {
         "2010-01": (DONE, "not loaded"),

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Final
 
+import dagster as dg
 import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
@@ -16,6 +17,7 @@ from upath import UPath
 from taxi_shared import settings, storage
 from taxi_shared.lake import Lake, Snapshot, create_view
 from taxi_shared.run_config import SetByEnvironment
+from taxi_shared.run_process import end_when_cancelled
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES, Table
 
@@ -50,6 +52,12 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         """The lake below the data root."""
         return Lake(DataRoot.at(self.data_root))
 
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Check the run's config, and watch whether the run is cancelled."""
+        super().setup_for_execution(context)
+        if context.run and context.instance:
+            end_when_cancelled(context.instance, context.run.run_id)
+
     @contextmanager
     def get_connection(
         self,
@@ -71,7 +79,8 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
             self._connect(self.database, spill, options) as con,
         ):
             (snapshot or self.lake.snapshot()).create_views(con, pickup_dates, tables)
-            yield con
+            with _interrupts_raised():
+                yield con
 
     def publish(self) -> UPath:
         """Write the DuckDB file with views of the lake, for people and BI tools; return its path.
@@ -129,6 +138,20 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         con.execute("SET enable_external_access = false")
         con.execute("SET lock_configuration = true")
         return con
+
+
+@contextmanager
+def _interrupts_raised() -> Iterator[None]:
+    """Raise what the handler of a signal has raised, which DuckDB hides: a run was cancelled.
+
+    DuckDB calls the handler during a query, and raises RuntimeError("Query interrupted").
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if error.__cause__ is None or isinstance(error.__cause__, Exception):
+            raise
+        raise error.__cause__ from None
 
 
 def lake_database() -> LakeDatabase:

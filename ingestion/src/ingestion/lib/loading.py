@@ -96,6 +96,8 @@ class LoadedMonth:
 def load(con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, file: MonthFile) -> LoadedMonth:
     """Replace a month of `table`, and of its table of days, by the rows of a file.
 
+    con: no other thread may use it
+
     The month is left alone where it was made from the same content by the same SQL, and by the same
     zones where its trips have points instead of zones.
 
@@ -105,9 +107,7 @@ def load(con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, file: MonthFi
     """
     lake.root.attach(con)  # the keys of a role may end within a long range
     try:
-        with con.cursor() as cursor:
-            month = _MonthLoad.plan(cursor, lake, table, file)
-            return month.run()
+        return _MonthLoad.plan(con, lake, table, file).run()
     except DamagedFile as error:
         raise file.discard(error) from error
 

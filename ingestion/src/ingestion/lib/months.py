@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from ingestion.lib.download import PARQUET, Backoff, Download, SourceMetadata, download
 from ingestion.lib.loading import LoadedMonth, MonthFile
@@ -14,6 +15,7 @@ from ingestion.lib.published_files import Blocked, Forbidden
 CONCURRENT_FETCHES = 4
 # While months are loaded, the next ones are fetched.
 FETCHED_AHEAD = 2
+INTERRUPT_SECONDS = 0.1
 # The share of the cores that must be busy with a month each, or else all of them share all months.
 BUSY_SHARE = 0.8
 
@@ -56,19 +58,29 @@ class MonthResult:
         return isinstance(self.error, Forbidden | Blocked)
 
 
+class Loader(Protocol):
+    """Loads months, each in a thread."""
+
+    def load(self, file: MonthFile) -> LoadedMonth:
+        """Load a month."""
+
+    def interrupt(self) -> None:
+        """Make the loads that are in progress raise an error."""
+
+
 def load_concurrently(
     files: Sequence[MonthFile],
     fetch: Callable[[MonthFile, threading.Event], Download],
-    load: Callable[[MonthFile], LoadedMonth] | None,
+    loader: Loader | None,
     at_once: int,
 ) -> Generator[MonthResult]:
     """Fetch months, and load each as soon as its file is there; yields each that is finished.
 
     At most `at_once` months are loaded at the same time.
 
-    An error of `fetch` or `load` is that of its month, whatever it is; the others go on. The event
-    is set when the caller stops iterating: `fetch` then gives up. Loads have threads of their own,
-    since each thread keeps some of the memory that it has used.
+    An error of `fetch` or a load is that of its month, whatever it is; the others go on. When the
+    caller stops iterating, the event is set, so that `fetch` gives up, and loads are interrupted.
+    Loads have threads of their own, since each thread keeps some of the memory that it has used.
     """
     stop, fetching = threading.Event(), threading.Semaphore(CONCURRENT_FETCHES)
     with (
@@ -88,7 +100,7 @@ def load_concurrently(
                 fetched = replace(file, address=done.metadata.address, sha256=done.metadata.sha256)
                 result = MonthResult(fetched, done, time.perf_counter() - begin)
             try:
-                loaded = loads.submit(load, result.file).result() if load else None
+                loaded = loads.submit(loader.load, result.file).result() if loader else None
             except Exception as error:
                 return replace(result, error=error)
             return replace(result, loaded=loaded)
@@ -101,6 +113,10 @@ def load_concurrently(
             fetches.shutdown(wait=False, cancel_futures=True)
             loads.shutdown(wait=False, cancel_futures=True)
             stop.set()
+            # A load has several queries: it may be between two of them.
+            while loader and not all(future.done() for future in futures):
+                loader.interrupt()
+                time.sleep(INTERRUPT_SECONDS)
 
 
 @dataclass(frozen=True)
