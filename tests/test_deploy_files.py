@@ -54,7 +54,7 @@ def test_compose_serves_the_locations_of_the_workspace() -> None:
     served = {
         name
         for name, service in COMPOSE["services"].items()
-        if "code-server" in service.get("command", ())
+        if "taxi_shared.code_server" in service.get("command", ())
     }
     assert served == set(NAMES)
     for name in NAMES:

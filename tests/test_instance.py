@@ -39,7 +39,7 @@ def test_three_locations_load_by_three_interpreters(platform: Platform) -> None:
             home = (process / "environ").read_bytes()
         except OSError:
             continue  # it has ended meanwhile, or is not ours
-        if b"code-server" in command and str(platform.instance.home).encode() in home:
+        if b"taxi_shared.code_server" in command and str(platform.instance.home).encode() in home:
             pythons.add(command[0].decode())
     assert pythons == {str(location.python) for location in locations()}
 

@@ -185,8 +185,8 @@ def test_lost_run_fails_and_is_retried_at_the_next_start(
         lost = instance.graphql.launch("neighbour", "pool_job")
         process_of(environment, lost)
         # As when the machine goes down: no process can report anything.
-        for process in instance.processes.values():
-            os.killpg(process.pid, signal.SIGKILL)
+        for server in instance.servers.values():
+            server.kill()
     (Path(environment["NEIGHBOUR_FOLDER"]) / "end").touch()
     with Instance(home, environment=environment, served=[neighbour]) as instance:
         graphql = instance.graphql

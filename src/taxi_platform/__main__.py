@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from types import FrameType
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 import click
 from dotenv import dotenv_values
 from rich.console import Console
+from rich.markup import escape
 
 from taxi_platform import demo as demonstration
 from taxi_platform import spark
@@ -66,6 +68,9 @@ LOADS = {
 }
 
 
+# Ctrl-C, `kill`, and the end of the terminal.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 # Errors that a user can act on.
 USERS_ERRORS = (InstanceError, PipelineError, GraphQLError, DeployError, StoreError, SparkError)
 
@@ -81,10 +86,16 @@ def print_errors(command: Callable[..., None]) -> Callable[..., None]:
             console.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
             sys.exit(1)
         except KeyboardInterrupt:
-            console.print("Stopped.")
+            with suppress(OSError):  # the terminal has been closed
+                console.print("Stopped.")
             sys.exit(130)
 
     return wrapper
+
+
+def show_problem(text: str) -> None:
+    """Show what went wrong and is being repaired."""
+    console.print(f"[yellow]![/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 portal_port = click.option(
@@ -101,8 +112,9 @@ served_port = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Run and inspect the taxi platform on this machine."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` sets it for SIGHUP
+            signal.signal(number, _interrupt)
 
 
 @cli.command()
@@ -120,7 +132,7 @@ def pipeline(first: str, last: str, green: bool) -> None:
     months.check_within(monthly().get_partition_keys())
     root = _data_root()
     console.print("Starting the code locations …")
-    with Instance(HOME, daemon=False) as instance:
+    with Instance(HOME, daemon=False, report=show_problem) as instance:
         work = Pipeline(instance, console)
         try:
             work.wait_for_locations()
@@ -145,7 +157,7 @@ def dev(port: int, portal_port: int) -> None:
     if storage.is_local(root.base):
         root.requests.mkdir(parents=True, exist_ok=True)  # where people drop them
     console.print("Starting the code locations, the webserver and the daemon …")
-    with Instance(HOME, port=port, portal_port=portal_port) as instance:
+    with Instance(HOME, port=port, portal_port=portal_port, report=show_problem) as instance:
         for name, error in instance.graphql.location_errors().items():
             console.print(f"[red]✗[/] {name}: {error}" if error else f"[green]✓[/] {name}")
         console.print(
@@ -171,6 +183,7 @@ def demo(exit_after: bool, port: int, portal_port: int, rows: int) -> None:
         port=port,
         portal_port=portal_port,
         environment=demonstration.environment(root),
+        report=show_problem,
     ) as instance:
         demonstration.run(instance, root, console)
         if not exit_after:
@@ -284,7 +297,15 @@ def _serve(instance: Instance) -> None:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    for number in STOPPING:
+        signal.signal(number, _is_stopping)
     raise KeyboardInterrupt
+
+
+def _is_stopping(signum: int, frame: FrameType | None) -> None:
+    """Do nothing: an end at once would leave what has not been stopped yet."""
+    with suppress(OSError):  # the terminal has been closed
+        os.write(sys.stderr.fileno(), b"Still stopping ...\n")
 
 
 cli.add_command(alerts)

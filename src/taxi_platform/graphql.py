@@ -15,6 +15,8 @@ from taxi_shared.http import Credentials, Session
 
 REPOSITORY = "__repository__"  # Dagster's name for the Definitions of a location
 ASSET_JOB = "__ASSET_JOB"  # Dagster's name for the job of all assets of a location
+# Dagster's message of a run that failed because its process died.
+FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -153,6 +155,34 @@ class GraphQL:
         status: str = run["status"]
         return status
 
+    def run_tags(self, run_id: str) -> dict[str, str]:
+        """The tags of a run."""
+        run = self.ask(
+            "query ($id: ID!) { runOrError(runId: $id) { ... on Run { tags { key value } } } }",
+            id=run_id,
+        )["runOrError"]
+        return {tag["key"]: tag["value"] for tag in run["tags"]}
+
+    def retry(self, run_id: str) -> str:
+        """Run again what failed in a run, as the daemon does; returns the new run's id."""
+        result = self.ask(
+            """mutation ($params: ReexecutionParams!) {
+                launchRunReexecution(reexecutionParams: $params) {
+                __typename
+                ... on LaunchRunSuccess { run { runId } }
+                ... on PythonError { message } } }""",
+            params={
+                "parentRunId": run_id,
+                "strategy": "FROM_FAILURE",
+                # By this tag a daemon that starts later knows that the run has been retried.
+                "extraTags": [{"key": "dagster/retry_number", "value": "1"}],
+            },
+        )["launchRunReexecution"]
+        if "run" not in result:
+            raise GraphQLError(f"run {run_id} cannot be retried: {result}")
+        retried: str = result["run"]["runId"]
+        return retried
+
     def run_messages(self, run_id: str, cursor: str | None) -> tuple[list[str], str]:
         """The messages that a run logged at INFO or above since `cursor`, and the next cursor."""
         events = self.ask(
@@ -170,10 +200,14 @@ class GraphQL:
         return messages, events["cursor"]
 
     def run_failure(self, run_id: str) -> str:
-        """Why a run failed: the messages of its failed steps, or of the run itself."""
+        """Why a run failed: the messages of its failed steps, or of the run itself.
+
+        If its process died, the last message of Dagster's engine says how.
+        """
         events = self.ask(
             """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
                 __typename
+                ... on EngineEvent { message }
                 ... on ExecutionStepFailureEvent { stepKey error { message causes { message } } }
                 ... on RunFailureEvent { message error { message causes { message } } } } } } }""",
             id=run_id,
@@ -183,8 +217,12 @@ class GraphQL:
             for event in events
             if event["__typename"] == "ExecutionStepFailureEvent"
         ]
+        engine = [event for event in events if event["__typename"] == "EngineEvent"]
         runs = [
-            _innermost(event["error"] or event)
+            _innermost(
+                event["error"]
+                or (engine[-1] if engine and event["message"] == FROM_OUTSIDE else event)
+            )
             for event in events
             if event["__typename"] == "RunFailureEvent"
         ]

@@ -1,45 +1,51 @@
 """A Dagster instance on this machine: code servers, webserver, daemon, report portal and alerts.
 
-`dg dev` cannot replace it: it serves the webserver without the guard of `taxi_platform.webserver`,
-starts one code location after the other, and knows neither the portal nor lost runs.
+A server that ends is started again. `dg dev` cannot replace this: it serves the webserver without
+the guard of `taxi_platform.webserver`, starts one code location after the other, restarts none, and
+knows neither the portal nor lost runs.
 """
 
 import fcntl
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
+from typing import IO
 
 import yaml
+from rich.console import Console
 
 from taxi_platform.graphql import GraphQL
 from taxi_platform.locks import make_private_folder, open_lock
-from taxi_platform.lost_runs import fail_lost_runs
+from taxi_platform.lost_runs import fail_runs, find_lost_runs
+from taxi_platform.servers import Server
+from taxi_platform.watcher import Watcher
 from taxi_platform.workspace import ROOT, Location, locations
 from taxi_shared.addresses import without_proxy_for_loopback
-from taxi_shared.health import is_code_server_up, is_web_server_up
+from taxi_shared.health import has_code, is_code_server_up, is_web_server_up
 from taxi_shared.json_logs import dagster_config
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
 STOP_SECONDS = 15
-KILL_SECONDS = 5
+# The daemon polls a code server that answers again once per second, and then loads its definitions.
+# It gives up the retry of a run whose location is not loaded.
+RELOAD_SECONDS = 5
 MAX_PORT = 65535
 PORTAL_LOCATION = "adhoc_reports"
 ADDRESS_FILE = "address"  # in DAGSTER_HOME, with the URL of the running webserver
 
 
 class InstanceError(Exception):
-    """The instance cannot start, or one of its processes ended."""
+    """The instance cannot start, or one of its servers ends time and again."""
 
 
 @dataclass
@@ -53,6 +59,7 @@ class Instance:
                  Without a daemon, runs start at once instead of queueing
     environment: variables in addition to those of this process
     served:      the code locations, by default those of `workspace.yaml`
+    report:      shows a message to the user when a server has ended
 
     A code location that fails to load does not keep the instance from starting.
     """
@@ -63,8 +70,12 @@ class Instance:
     daemon: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
     served: Sequence[Location] = field(default_factory=locations)
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
+    report: Callable[[str], None] = Console(stderr=True, soft_wrap=True).print
+    servers: dict[str, Server] = field(default_factory=dict, init=False)
+    _watchers: list[Watcher] = field(default_factory=list, init=False)
     _env: dict[str, str] = field(default_factory=dict, init=False)
+    _lock: IO[str] | None = field(default=None, init=False)
+    _stopping: Event = field(default_factory=Event, init=False)
     _cleanup: ExitStack = field(default_factory=ExitStack, init=False)
 
     @property
@@ -95,30 +106,24 @@ class Instance:
         """Stop everything."""
         self._cleanup.close()
 
+    @property
+    def has_daemon(self) -> bool:
+        """Whether a daemon runs on the home: its own, or that of another instance."""
+        return self.daemon or running_at([self.home]) is not None
+
     def check(self) -> None:
-        """Raise InstanceError if a process of the instance has ended."""
-        for name, process in self.processes.items():
-            if process.poll() is not None:
-                raise InstanceError(
-                    f"{name} ended with status {process.returncode}:\n{self.log_tail(name)}"
-                )
-
-    def log(self, name: str) -> Path:
-        """The log file of a process, such as `webserver` or a code location's name."""
-        return self.home / "servers" / f"{name}.log"
-
-    def log_tail(self, name: str, lines: int = 15) -> str:
-        """The last lines of a process's log."""
-        text = self.log(name).read_text(errors="replace") if self.log(name).exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
+        """Raise InstanceError if a server has ended time and again."""
+        for watcher in self._watchers:
+            if watcher.failure:
+                raise InstanceError(watcher.failure)
 
     def _start(self, stack: ExitStack) -> None:
-        make_private_folder(self.home / "servers")
+        make_private_folder(self._logs)
         self._env = self._environment()
         if self.daemon:
-            stack.enter_context(lock_home(self.home))
+            self._lock = stack.enter_context(lock_home(self.home))
         prepare_home(self.home, self._env)
-        fail_lost_runs(self.home)
+        fail_runs(self.home, find_lost_runs(self.home))
         if not self.daemon:
             self._env["DAGSTER_HOME"] = str(_home_without_queue(self.home))
         workspace = self.home / f"workspace-{self.port}.yaml"
@@ -135,6 +140,16 @@ class Instance:
             self._start_alerts()
         if self.portal_port:
             self._wait_for("portal", partial(is_web_server_up, self.portal_port, "/healthz"))
+        stack.callback(self._stop_watching)
+        for server in self.servers.values():
+            watcher = Watcher(server, self._restart, self.report, self._stopping)
+            self._watchers.append(watcher)
+            watcher.start()
+
+    @property
+    def _logs(self) -> Path:
+        """The folder of the servers' logs; an instance without a daemon may run beside another."""
+        return self.home / ("servers" if self.daemon else "servers-without-queue")
 
     def _environment(self) -> dict[str, str]:
         """The environment of all processes."""
@@ -153,14 +168,15 @@ class Instance:
         """Start a code server per location, side by side, and list them in a workspace file."""
         ports = {location.name: free_port() for location in self.served}
         for location in self.served:
-            self._start_process(
+            self._start_server(
                 location.name,
-                *(str(location.python), "-m", "dagster", "code-server", "start"),
-                *("--host", HOST, "--port", str(ports[location.name])),
+                *(str(location.python), "-m", "taxi_shared.code_server"),
+                *("--host", HOST, f"--port={ports[location.name]}"),
                 *("--module-name", location.module, "--location-name", location.name),
                 *("--working-directory", str(location.folder)),
                 "--use-python-environment-entry-point",
                 cwd=location.folder,
+                port=ports[location.name],
             )
         servers = [
             {"grpc_server": {"host": HOST, "port": port, "location_name": name}}
@@ -172,20 +188,24 @@ class Instance:
 
     def _start_host(self, workspace: Path) -> None:
         """Start the webserver, and the daemon if there is one."""
-        self._start_process(
+        self._start_server(
             "webserver",
             *(sys.executable, "-m", "taxi_platform.webserver"),
             *("--host", HOST, "--port", str(self.port), "--workspace", str(workspace)),
         )
-        if self.daemon:
+        if self._lock:
             command = str(Path(sys.executable).with_name("dagster-daemon"))
-            self._start_process("daemon", command, "run", "--workspace", str(workspace))
+            # The lock ends with the last process that holds it open.
+            keeps_open = [self._lock.fileno()]
+            self._start_server(
+                "daemon", command, "run", "--workspace", str(workspace), keeps_open=keeps_open
+            )
 
     def _start_portal(self) -> None:
         if self.portal_port is None:
             return
         location = next(each for each in self.served if each.name == PORTAL_LOCATION)
-        self._start_process(
+        self._start_server(
             "portal",
             *(str(location.python), "-m", "adhoc_reports.portal"),
             *("--host", HOST, "--port", str(self.portal_port)),
@@ -196,36 +216,66 @@ class Instance:
         if self._env.get("TAXI_ALERTS"):
             state = str(self.home / "alerts.json")
             command = (sys.executable, "-m", "taxi_platform.alerts")
-            self._start_process("alerts", *command, "--url", self.url, "--state", state)
+            self._start_server("alerts", *command, "--url", self.url, "--state", state)
 
-    def _start_process(self, name: str, *command: str, cwd: Path = ROOT) -> None:
-        with self.log(name).open("wb") as log:
-            # In a new session: Ctrl-C reaches this process only, which then stops the others.
-            self.processes[name] = subprocess.Popen(
-                command, env=self._env, cwd=cwd, stdout=log, stderr=log, start_new_session=True
-            )
+    def _start_server(
+        self,
+        name: str,
+        *command: str,
+        cwd: Path = ROOT,
+        port: int | None = None,
+        keeps_open: Sequence[int] = (),
+    ) -> None:
+        log = self._logs / f"{name}.log"
+        log.unlink(missing_ok=True)
+        self.servers[name] = Server(name, command, log, cwd, port, keeps_open)
+        self._start_process(self.servers[name])
+
+    def _start_process(self, server: Server) -> None:
+        server.start(self._env)
+        if self._lock and server.process and server.name == "daemon":
+            _write_processes(self._lock, os.getpid(), server.process.pid)
+
+    def _restart(self, server: Server) -> None:
+        """Restart a server that has ended; the runs of a code server fail, and are retried."""
+        server.kill()
+        lost = find_lost_runs(self.home) if server.port else []
+        self._start_process(server)
+        if server.port and lost:
+            deadline = time.monotonic() + START_SECONDS
+            while server.is_running and not has_code(server.port) and time.monotonic() < deadline:
+                if self._stopping.wait(0.5):
+                    return  # the next start fails them
+            if not self._stopping.wait(RELOAD_SECONDS):
+                fail_runs(self.home, lost)
 
     def _wait_for(self, name: str, is_ready: Callable[[], bool]) -> None:
+        server = self.servers[name]
         deadline = time.monotonic() + START_SECONDS
         while not is_ready():
-            self.check()
+            if not server.is_running:
+                raise InstanceError(f"{name} {server.end}:\n{server.log_tail()}")
             if time.monotonic() > deadline:
                 raise InstanceError(
-                    f"{name} does not answer after {START_SECONDS} s:\n{self.log_tail(name)}"
+                    f"{name} does not answer after {START_SECONDS} s:\n{server.log_tail()}"
                 )
             time.sleep(0.1)
 
+    def _stop_watching(self) -> None:
+        self._stopping.set()
+        for watcher in self._watchers:
+            watcher.join()
+
     def _stop(self) -> None:
         """Stop the daemon and the webserver, then the code servers, and all they have started."""
-        for process in reversed(list(self.processes.values())):
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+        servers = list(self.servers.values())
+        for server in reversed(servers):
+            server.interrupt()
         deadline = time.monotonic() + STOP_SECONDS
-        for process in self.processes.values():
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, deadline - time.monotonic()))
-        for process in self.processes.values():
-            _kill_group(process)
+        for server in servers:
+            server.wait(deadline)
+        for server in servers:
+            server.kill()
 
 
 @dataclass(frozen=True)
@@ -238,6 +288,11 @@ class RunningInstance:
     def graphql(self) -> GraphQL:
         """Its API."""
         return GraphQL(self.url)
+
+    @property
+    def has_daemon(self) -> bool:
+        """Whether a daemon runs on its home."""
+        return True
 
     def check(self) -> None:
         """Raise InstanceError if it does not answer."""
@@ -289,20 +344,37 @@ def _check_port(port: int, example: str) -> None:
 
 
 @contextmanager
-def lock_home(home: Path) -> Iterator[None]:
+def lock_home(home: Path) -> Iterator[IO[str]]:
     """Lock a home for one daemon: two would each evaluate its sensors. Raises InstanceError."""
     with open_lock(home / "daemon.lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            running = next(filter(_is_running, map(int, lock.read().split())), None)
             raise InstanceError(
-                f"an instance is already running on {home} (process {lock.read().strip()}); "
-                "stop that one first, or set DAGSTER_HOME to another folder"
+                f"an instance is already running on {home} (process {running}); stop it first, by "
+                f"Ctrl-C or `kill {running}`, or set DAGSTER_HOME to another folder"
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+        _write_processes(lock, os.getpid())
+        yield lock
+
+
+def _write_processes(lock: IO[str], *processes: int) -> None:
+    """Write the processes that hold a lock: an instance, then its daemon."""
+    lock.seek(0)
+    lock.truncate()
+    lock.write(" ".join(map(str, processes)))
+    lock.flush()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def prepare_home(home: Path, env: Mapping[str, str]) -> None:
@@ -312,10 +384,10 @@ def prepare_home(home: Path, env: Mapping[str, str]) -> None:
     """
     with open_lock(home / "schema.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+        config = (ROOT / "dagster.yaml").read_text()
         if (log_format := env.get("TAXI_LOG_FORMAT") or "text") != "text":
-            with (home / "dagster.yaml").open("a") as config:
-                yaml.safe_dump(dagster_config(log_format), config)
+            config += yaml.safe_dump(dagster_config(log_format))
+        _replace(home / "dagster.yaml", config)
         if lock.read() == version("dagster"):
             return
         migrated = subprocess.run(
@@ -349,19 +421,12 @@ def _home_without_queue(home: Path) -> Path:
     }
     other = home / "without-queue"
     other.mkdir(exist_ok=True)
-    (other / "dagster.yaml").write_text(yaml.safe_dump(config))
+    _replace(other / "dagster.yaml", yaml.safe_dump(config))
     return other
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left in a process's group, and wait until it is gone.
-
-    A code server's own children can outlive it, and the kernel ends a killed process later than
-    `kill` returns: on a busy machine up to 2 s later.
-    """
-    deadline = time.monotonic() + KILL_SECONDS
-    with suppress(ProcessLookupError, PermissionError):  # gone; or, on macOS, not reaped yet
-        while time.monotonic() < deadline:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.poll()
-            time.sleep(0.01)
+def _replace(file: Path, text: str) -> None:
+    """Write a file at once: the processes of another instance on this home may read it."""
+    new = file.with_name(f"{file.name}.{os.getpid()}")
+    new.write_text(text)
+    new.replace(file)

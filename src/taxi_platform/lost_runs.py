@@ -4,6 +4,8 @@ On one machine, a run is a child process of its location's code server, which re
 when the process dies. If the code server is gone as well, nothing reports the run: it would stay in
 progress forever and hold its slots in the queue and in pools.
 
+The restart of a code server fails its runs as well, once it answers again.
+
 In containers, the daemon would find such a run. But it checks runs and backfills side by side, and
 a backfill that is checked just as its run is found lost ends for good, instead of waiting for the
 run's retry. So lost runs are failed before the daemon starts: `python -m taxi_platform.lost_runs`.
@@ -12,7 +14,7 @@ run's retry. So lost runs are failed before the daemon starts: `python -m taxi_p
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +29,33 @@ UNFINISHED = [
 # The tags of Dagster's launchers for a run's code server or container; no public names exist.
 CODE_SERVER_TAG = ".dagster/grpc_info"
 CONTAINER_TAG = "docker/container_id"
-REASON = "The run was lost: the {} that it ran under is gone. The platform has been restarted."
+LostRun = tuple[dg.RunRecord, str]  # and what it ran under: `code server` or `container`
+REASON = "The run was lost: the {} that it ran under is gone."
 
 
-def fail_lost_runs(home: Path) -> list[str]:
-    """Report runs as failed whose code server or container is gone; returns their ids."""
+def find_lost_runs(home: Path) -> list[LostRun]:
+    """The unfinished runs whose code server or container is gone."""
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-        missing = {run.run_id: _missing_worker(run) for run in unfinished}
-        # Check the status again: a run whose container is gone may have succeeded meanwhile.
-        lost = [r for r in unfinished if missing[r.run_id] and _status(instance, r) in UNFINISHED]
-        for run in lost:
-            instance.report_run_failed(run, REASON.format(missing[run.run_id]))
-    return [run.run_id for run in lost]
+        unfinished = instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED))
+    missing = [(record, _missing_worker(record.dagster_run)) for record in unfinished]
+    return [(record, worker) for record, worker in missing if worker]
 
 
-def _status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunStatus | None:
-    found = instance.get_run_by_id(run.run_id)
-    return found.status if found else None
+def fail_runs(home: Path, lost: Sequence[LostRun]) -> list[str]:
+    """Report lost runs as failed; returns their ids.
+
+    Not those that have changed since they were found: a run whose container is gone may have
+    succeeded, and one that was about to start may be queued again, or run.
+    """
+    failed = []
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        for found, missing in lost:
+            run = found.dagster_run
+            now = instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
+            if [each.update_timestamp for each in now] == [found.update_timestamp]:
+                instance.report_run_failed(run, REASON.format(missing))
+                failed.append(run.run_id)
+    return failed
 
 
 def _missing_worker(run: dg.DagsterRun) -> str | None:
@@ -77,5 +88,6 @@ def _accepts_connections(server: Mapping[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    for run_id in fail_lost_runs(Path(os.environ["DAGSTER_HOME"])):
+    folder = Path(os.environ["DAGSTER_HOME"])
+    for run_id in fail_runs(folder, find_lost_runs(folder)):
         click.echo(f"run {run_id} was lost")

@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import requests
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from taxi_platform.calendar import MonthRange
@@ -16,6 +19,7 @@ from taxi_shared.ranges import range_tags
 AUTOMATION = "analytics_automation_sensor"
 AUTOMATION_SECONDS = 120
 LOCATION_SECONDS = 60
+RETRY_SECONDS = 30  # The daemon looks for failed runs every five seconds.
 
 
 class PipelineError(Exception):
@@ -24,12 +28,16 @@ class PipelineError(Exception):
 
 @dataclass
 class Run:
-    """A watched run: its title, its status, and the cursor of the logs shown so far."""
+    """A watched run: its title, its status, and the cursor of the logs shown so far.
+
+    `failed_at` is the time at which it failed, until it is retried.
+    """
 
     title: str
     run_id: str
     cursor: str | None = None
     status: str = "STARTING"
+    failed_at: float | None = None
 
 
 @dataclass
@@ -155,14 +163,18 @@ class Pipeline:
         return Run(title, self.graphql.launch(location, job, tags=tags))
 
     def run(self, *runs: Run) -> None:
-        """Wait until all runs have ended. Raises PipelineError if one did not succeed."""
+        """Wait until all runs have ended. Raises PipelineError if one did not succeed.
+
+        A run whose process died is retried once, by the daemon if there is one.
+        """
         with self.console.status("") as status:
             begin = time.monotonic()
             while any(run.status not in FINISHED for run in runs):
                 time.sleep(0.3)
                 self.instance.check()
                 for run in runs:
-                    self._poll(run)
+                    with suppress(requests.ConnectionError):  # the webserver may be restarting
+                        self._poll(run)
                 waiting = ", ".join(run.title for run in runs if run.status not in FINISHED)
                 status.update(f"{waiting} … {time.monotonic() - begin:.0f} s")
         failed = [run for run in runs if run.status != "SUCCESS"]
@@ -194,12 +206,35 @@ class Pipeline:
     def _poll(self, run: Run) -> None:
         if run.status in FINISHED:
             return
-        run.status = self.graphql.run_status(run.run_id)
+        status = self.graphql.run_status(run.run_id)
+        if status == "FAILURE" and self._retry(run):
+            return
+        run.status = status
         messages, run.cursor = self.graphql.run_messages(run.run_id, run.cursor)
         for message in messages:
             self.console.print(f"  {message}", highlight=False, markup=False)
         if run.status == "SUCCESS":
             self.console.print(f"[green]✓[/] {run.title}")
+
+    def _retry(self, run: Run) -> bool:
+        """Watch the retry of a failed run in its place, or wait for it; False if there is none."""
+        tags = self.graphql.run_tags(run.run_id)
+        if tags.get("dagster/will_retry") == "false" or not self._is_in_time(run):
+            return False
+        retried = tags.get("dagster/auto_retry_run_id")
+        if not retried and not self.instance.has_daemon and "dagster/will_retry" in tags:
+            retried = self.graphql.retry(run.run_id)
+        if retried:
+            reason = self.graphql.run_failure(run.run_id)
+            self.console.print(f"[yellow]![/] {run.title} is retried: {escape(reason)}")
+            self.materialized.extend(self.graphql.materializations(run.run_id))
+            run.run_id, run.cursor, run.failed_at = retried, None, None
+        return True
+
+    def _is_in_time(self, run: Run) -> bool:
+        """Whether the retry of a failed run may still come."""
+        run.failed_at = run.failed_at or time.monotonic()
+        return time.monotonic() < run.failed_at + RETRY_SECONDS
 
 
 def report_name(months: MonthRange) -> str:

@@ -3,6 +3,7 @@
 `python -m taxi_shared.health CHECK ARGUMENTS` exits with 0 if the check succeeds, else with 1:
 
     grpc PORT                  a code server answers
+    code PORT                  its process with the definitions answers
     http PORT PATH             a web server answers with 200
     definitions PORT           a code server has loaded its definitions
     servers WORKSPACE SECONDS  wait until all code servers of a workspace answer; never fails
@@ -18,6 +19,8 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 TIMEOUT_SECONDS = 5
+# As Dagster's own limit: the threads of a busy code server start runs and evaluate sensors.
+CODE_SECONDS = 60
 HTTP_OK = 200
 
 
@@ -35,6 +38,24 @@ def is_code_server_up(port: int | str, host: str = "127.0.0.1") -> bool:
         except grpc.RpcError:
             return False
     return bool(answer.status == HealthCheckResponse.SERVING)
+
+
+def has_code(port: int | str) -> bool:
+    """Whether the process of a code server on 127.0.0.1 that has the definitions answers.
+
+    `is_code_server_up` is true for one whose process with the definitions has died. An error in the
+    definitions is an answer.
+    """
+    import grpc
+
+    no_proxy = [("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=no_proxy) as channel:
+        try:
+            # An empty message is Dagster's PingRequest without an echo.
+            channel.unary_unary("/api.DagsterApi/Ping")(b"", timeout=CODE_SECONDS)
+        except grpc.RpcError:
+            return False
+    return True
 
 
 def is_web_server_up(port: int | str, path: str) -> bool:
@@ -71,6 +92,7 @@ def wait_for_code_servers(workspace: str, seconds: str) -> bool:
 
 CHECKS: dict[str, Callable[..., bool]] = {
     "grpc": is_code_server_up,
+    "code": has_code,
     "http": is_web_server_up,
     "definitions": has_definitions,
     "servers": wait_for_code_servers,
