@@ -15,6 +15,7 @@ from taxi_shared import keys, source_status
 
 RECENT_SECONDS = 24 * 3600
 PROBLEMS_SHOWN = 20
+CLOCKS_DIFFER_SECONDS = 60
 CHECK = "source_reachable"
 SOURCES = {"yellow": keys.TAXI_TRIPS_FILE, "green": keys.GREEN_TRIPS_FILE}
 
@@ -156,9 +157,11 @@ def _utc(seconds: float) -> datetime:
 
 
 def _ago(moment: float, now: float) -> str:
-    """How long ago a time was, or its date."""
-    seconds = max(0, now - moment)
+    """How long ago a time was, or its date if it is of other days."""
+    seconds = now - moment
+    if seconds < -CLOCKS_DIFFER_SECONDS:
+        return f"{_utc(moment):%Y-%m-%d}, in the future"
     for unit, length, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
         if seconds < most * length:
-            return f"{seconds / length:.0f} {unit} ago"
+            return f"{max(0, seconds) / length:.0f} {unit} ago"
     return f"{_utc(moment):%Y-%m-%d}"

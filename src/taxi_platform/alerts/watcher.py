@@ -47,7 +47,10 @@ class State:
 
     @classmethod
     def load(cls, path: Path, now: float) -> "State":
-        """Read the state from a file; without one, what failed before `now` is not reported."""
+        """Read the state from a file; without one, what failed before `now` is not reported.
+
+        Times after `now`, of a clock that was ahead, count as now.
+        """
         if not path.exists():
             return cls(polled_at=now)
         values = json.loads(path.read_text())
@@ -58,7 +61,8 @@ class State:
         # Earlier releases wrote `looked` and `told`.
         polled_at = values["polled_at"] if "polled_at" in values else values["looked"]
         reported = values["reported"] if "reported" in values else values["told"]
-        return cls(polled_at, reported, outbox)
+        reported = {key: min(last, now) for key, last in reported.items()}
+        return cls(min(polled_at, now), reported, outbox)
 
     def save(self, path: Path) -> None:
         """Replace the file. Only its owner can read it, as errors may quote confidential data."""
@@ -121,7 +125,8 @@ class Watcher:
         """Find new problems. If the webserver does not answer, the next poll goes further back."""
         now = time.time()
         try:
-            found = find_problems(self.graphql, self.state.polled_at - OVERLAP_SECONDS)
+            since = min(self.state.polled_at, now)  # the clock may have been ahead
+            found = find_problems(self.graphql, since - OVERLAP_SECONDS)
         except (requests.RequestException, GraphQLError, ValueError) as error:
             text = f"Could not query {self.graphql.url}: {error}"
             log.warning("%s", without_secrets(text))

@@ -299,7 +299,8 @@ class ReportService:
 def notices(snapshot: Snapshot, now: datetime) -> list[str]:
     """Sentences on what keeps requests from being answered; mostly none."""
     checked = snapshot.checked
-    if (now - checked).total_seconds() > SENSOR_SILENT_SECONDS:
+    # In the future too: the clock was ahead.
+    if abs((now - checked).total_seconds()) > SENSOR_SILENT_SECONDS:
         last = f" (last at {format_time(checked, now)})" if checked > LONG_AGO else ""
         return [
             f"The platform is not looking for requests at the moment{last}. Requests are kept, "

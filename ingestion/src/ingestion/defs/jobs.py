@@ -24,7 +24,6 @@ from taxi_shared.versions import input_versions
 
 LOCATION = "ingestion"
 SENSOR_SECONDS = 60
-REPORT_SECONDS = 3600
 # No publisher's version is the same as this one.
 NOT_LOADED = Version(etag="not loaded", bytes=-1)
 
@@ -118,7 +117,7 @@ def publication_sensor(service: Service) -> dg.SensorDefinition:
         status = polls.status(service.name, tlc.publisher, months, now)
         status = save_status(database.lake.root, status)
         # Each hour too: a person may have executed the check while the source was away.
-        is_new = status.message != polls.reported or seconds > polls.reported_at + REPORT_SECONDS
+        is_new = not polls.is_reported(status.message, seconds)
         if is_new:
             polls = replace(polls, reported=status.message, reported_at=seconds)
         return dg.SensorResult(

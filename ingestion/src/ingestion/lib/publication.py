@@ -36,6 +36,7 @@ MINUTE = 60.0
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 LOAD_RETRY = 2 * MINUTE
+REPORT_SECONDS = HOUR
 # The first and the longest wait before a source is checked again.
 UNREACHABLE_RETRY = (2 * MINUTE, 15 * MINUTE)
 BLOCKED_RETRY = (5 * MINUTE, HOUR)
@@ -260,6 +261,10 @@ class Polls:
         """Whether it is too early to ask the publisher for anything."""
         return self.retry is not None and now < self.retry.next <= now + DAY
 
+    def is_reported(self, message: str, now: float) -> bool:
+        """Whether a message was reported within the last hour."""
+        return message == self.reported and now - REPORT_SECONDS <= self.reported_at <= now
+
     def due(self, partitions: Iterable[str], now: float) -> list[str]:
         """The months to check now; first those that have waited longest."""
         next_polls = {key: self.months[key].next if key in self.months else 0 for key in partitions}
@@ -309,7 +314,7 @@ class Polls:
         return SourceRetry(
             next=now + min(max(wait, wanted), DAY),
             wait=wait,
-            since=before.since if before else now,
+            since=min(before.since, now) if before else now,
             reason=str(error),
             is_block=is_block,
         )
@@ -335,7 +340,7 @@ class Polls:
         polls = {key: self.months.get(key, PollState(0, 0)) for key in partitions}
         waiting = [poll for poll in polls.values() if poll.state != "current"]
         soonest = min((poll.next for poll in waiting or polls.values()), default=0)
-        next_check = max(_utc(soonest), now)
+        next_check = max(_utc(min(soonest, now.timestamp() + DAY)), now)
         if waiting:
             message = f"{_waiting(polls)}; next check at {format_time(next_check, now)}."
         else:
