@@ -10,6 +10,7 @@ from pathlib import Path
 from taxi_platform.graphql import JobSubset
 from taxi_platform.instance import Instance
 from taxi_platform.sample import write_sample
+from taxi_platform.workspace import locations
 from tests.waiting import SECONDS, wait_for, wait_for_status
 
 INSIDE = Path(__file__).parent / "inside"
@@ -28,11 +29,15 @@ class Site:
     @classmethod
     def make(cls, base: Path, rows: int = ROWS, **more: str) -> "Site":
         """Make the source."""
-        months = [date.fromisoformat(month) for month in MONTHS]
-        write_sample(base / "source", months, rows)
+        site = cls(base, more)
+        site.publish(rows)
         (base / "tmp").mkdir()
         (base / "data" / "requests").mkdir(parents=True)
-        return cls(base, more)
+        return site
+
+    def publish(self, rows: int, months: Sequence[str] = MONTHS) -> None:
+        """Put months with so many rows at the source, in place of those that are there."""
+        write_sample(self.source, [date.fromisoformat(month) for month in months], rows)
 
     @property
     def home(self) -> Path:
@@ -69,9 +74,14 @@ class Site:
             **self.more,
         }
 
-    def instance(self, *, daemon: bool = True) -> Instance:
-        """An instance with all three locations, to start by `with`."""
-        return Instance(self.home, daemon=daemon, environment=self.environment)
+    def instance(self, *, daemon: bool = True, served: Sequence[str] = ()) -> Instance:
+        """An instance with all three locations, or those of some names, to start by `with`."""
+        return Instance(
+            self.home,
+            daemon=daemon,
+            environment=self.environment,
+            served=[each for each in locations() if not served or each.name in served],
+        )
 
     def arm(
         self, event: str, pattern: str, let_pass: int = 0, with_signal: int = signal.SIGKILL
@@ -100,6 +110,17 @@ def launch_load(instance: Instance, months: Sequence[str] = MONTHS) -> str:
     return instance.graphql.launch("ingestion", TRIPS, tags=tags)
 
 
+def wait_for_second_try(instance: Instance, first: str) -> None:
+    """Wait until a run has failed, and a run that Dagster has started in its place succeeded."""
+
+    def succeeded() -> bool:
+        runs = instance.graphql.runs_of("ingestion", TRIPS.job)
+        newer = list(runs.values())[: list(runs).index(first)]
+        return runs[first] == "FAILURE" and "SUCCESS" in newer
+
+    wait_for(succeeded, f"the success of a second try of run {first}")
+
+
 def load(instance: Instance, months: Sequence[str] = MONTHS, expected: str = "SUCCESS") -> str:
     """Fetch and load a range of months, and wait for the end of the run; returns its ID."""
     run_id = launch_load(instance, months)
@@ -108,14 +129,15 @@ def load(instance: Instance, months: Sequence[str] = MONTHS, expected: str = "SU
     return run_id
 
 
-def processes_with(text: str) -> list[int]:
-    """The processes with a text in their environment or command, but this one."""
+def processes_with(*texts: str) -> list[int]:
+    """The processes with all these texts in their environment or command, but this one."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             content = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
         except OSError:  # it has ended, or is another user's
             continue
-        if text.encode() in content and int(process.name) != os.getpid():
+        has_all = all(text.encode() in content for text in texts)
+        if has_all and int(process.name) != os.getpid():
             found.append(int(process.name))
     return found
