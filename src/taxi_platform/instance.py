@@ -23,6 +23,7 @@ from typing import IO
 import yaml
 from rich.console import Console
 
+from taxi_platform.clocks import reset_future_ticks
 from taxi_platform.graphql import GraphQL
 from taxi_platform.locks import make_private_folder, open_lock
 from taxi_platform.lost_runs import fail_runs, find_lost_runs
@@ -124,6 +125,7 @@ class Instance:
             self._lock = stack.enter_context(lock_home(self.home))
         prepare_home(self.home, self._env)
         fail_runs(self.home, find_lost_runs(self.home))
+        reset_future_ticks(self.home)
         if not self.daemon:
             self._env["DAGSTER_HOME"] = str(_home_without_queue(self.home))
         workspace = self.home / f"workspace-{self.port}.yaml"
