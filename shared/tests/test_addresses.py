@@ -25,6 +25,10 @@ from taxi_shared.addresses import (
             "exceeded with url: /a?api_key=*** (Caused by http://proxy:3128 refused)",
         ),
         ("data/me:pass@here", "data/me:pass@here"),
+        (
+            "abfss://trips@account.dfs.core.windows.net/a",
+            "abfss://trips@account.dfs.core.windows.net/a",
+        ),
     ],
 )
 def test_secrets_in_addresses_are_removed(text: str, shown: str) -> None:

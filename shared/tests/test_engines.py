@@ -198,6 +198,39 @@ def test_missing_setting_of_an_engine_is_named(
         engine("remote", database)
 
 
+@pytest.mark.parametrize(
+    ("name", "root", "expected"),
+    [
+        *(
+            (name, "gs://b/p", "s3://bucket/prefix")
+            for name in ("athena", "emr", "glue", "redshift")
+        ),
+        *(
+            (name, "az://c/p", "s3://bucket/prefix or gs://bucket/prefix")
+            for name in ("dataproc", "databricks")
+        ),
+    ],
+)
+def test_engine_refuses_a_data_root_in_another_store(
+    database: LakeDatabase, monkeypatch: pytest.MonkeyPatch, name: str, root: str, expected: str
+) -> None:
+    monkeypatch.setenv("TAXI_DATA_ROOT", root)
+    with pytest.raises(
+        ValueError,
+        match=f"TAXI_ENGINE is {name}, and .*'{root}', .* expected {expected}. Set TAXI_",
+    ):
+        engine(name, database)
+
+
+@pytest.mark.parametrize("root", ["data", "gs://b/p", "abfss://c@a.dfs.core.windows.net/p"])
+@pytest.mark.parametrize("name", ["duckdb", "spark-submit", "bigquery", "snowflake"])
+def test_engine_accepts_any_store_that_it_reads(
+    database: LakeDatabase, monkeypatch: pytest.MonkeyPatch, name: str, root: str
+) -> None:
+    monkeypatch.setenv("TAXI_DATA_ROOT", root)
+    assert engine(name, database)
+
+
 def test_settings_of_an_engine_are_variables(
     database: LakeDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,14 @@ def test_command_explains_itself() -> None:
     assert "'/data' is not cloud storage; expected s3://bucket/prefix" in refused.stderr
 
 
+@pytest.mark.parametrize("service", ["athena", "redshift"])
+def test_service_of_aws_refuses_another_store(service: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"'gs://taxis' is not on S3, .*expected s3://bucket/prefix"
+    ):
+        SERVICES[service]("gs://taxis")
+
+
 def test_redshift_has_the_columns_and_types_of_the_lake() -> None:
     sql = "\n".join(SERVICES["redshift"](BUCKET))
     assert "    pickup_datetime TIMESTAMP,\n" in sql

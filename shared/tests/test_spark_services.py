@@ -264,7 +264,7 @@ def test_data_root_of_one_machine_is_refused(setting: Setting, tmp_path: Path) -
     write_lake(lake)
     database = LakeDatabase(data_root=str(tmp_path / "data"))
     chosen = Emr(database=database, cluster_id="j-1")
-    with pytest.raises(NoAnswer, match="which no service can read; expected an address such as s3"):
+    with pytest.raises(NoAnswer, match="which a job elsewhere cannot read; expected s3://bucket"):
         materialize(chosen, question(lake, "trips_by_week"))
     assert setting.services.calls == []
 

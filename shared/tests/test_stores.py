@@ -7,7 +7,7 @@ the options that DuckDB and `deltalake` get.
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from upath import UPath
 
 from taxi_shared import stores
 from taxi_shared.database import LakeDatabase
-from taxi_shared.lake import Rows
+from taxi_shared.engines import Question
+from taxi_shared.engines.spark import to_message
+from taxi_shared.lake import Lake, Rows
 from taxi_shared.storage import DataRoot, read_all_bounded, versions_below, write_new
 from taxi_shared.stores import StoreError
-from taxi_shared.tables import TRIP_DAYS, TRIPS
+from taxi_shared.table_log import LakeFile
+from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
 from taxi_testing.azure_store import AzureServer
 from taxi_testing.gcs_store import GcsServer
 from taxi_testing.lakes import Month
@@ -236,6 +239,21 @@ def test_connection_string_of_azure_is_that_of_all_clients(
     }
     assert path.storage_options["connection_string"] == connection
     assert "a2V5" not in _secret(path)
+
+
+@needs_azure
+@pytest.mark.parametrize("address", ["az://trips/data", "az://trips"])
+def test_spark_gets_addresses_of_hadoops_client(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountName=mine;AccountKey=a2V5")
+    lake = Lake(DataRoot.at(address)).snapshot()
+    file = LakeFile(lake.folder(ZONES), "a{1}.parquet", "", 1, datetime.now(UTC))
+    asked = Question("zones", "SELECT 1", tuple[int], lake, [ZONES], {})
+    (table,) = to_message(asked, [(ZONES, [file])], "s3a")["tables"]
+    prefix = address.removeprefix("az://trips")
+    assert table["folder"] == f"abfss://trips@mine.dfs.core.windows.net{prefix}/staging/zones"
+    assert table["files"] == [f"{table['folder']}/a\\{{1\\}}.parquet"]
 
 
 @needs_gcs

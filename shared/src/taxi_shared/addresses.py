@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PORTS = {"http": 80, "https": 443}
 # The second alternative is a password with a "/" that should have been percent-encoded; digits
-# before a "/" are a port.
-_USERINFO = re.compile(r"(?<=://)(?:[^\s/?#]*|[^\s/?#@:]*:(?!\d*[/?#])[^\s@]*)@")
+# before a "/" are a port. In an address of Azure, the container is before the "@".
+_USERINFO = re.compile(r"(?<=://)(?<!abfss://)(?:[^\s/?#]*|[^\s/?#@:]*:(?!\d*[/?#])[^\s@]*)@")
 _SECRET_PARAMETER = re.compile(
     r"([?&][^\s=&#]*(?:token|secret|signature|\bsig|passw|\bpwd|auth|jwt|\bcode|credential|key)[^\s=&#]*=)[^\s&#]+",
     re.IGNORECASE,

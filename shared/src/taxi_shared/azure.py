@@ -127,6 +127,12 @@ def delta_options(path: UPath) -> dict[str, str]:
     return options | ({"allow_http": "true"} if plain else {})
 
 
+def hadoop_address(path: UPath) -> str:
+    """Return the address of a path for Hadoop's client of Azure, which Spark uses."""
+    container, _, prefix = path.path.partition("/")
+    return f"abfss://{container}@{path.storage_options['account_name']}{HOST_SUFFIX}/{prefix}"
+
+
 def check(path: UPath) -> None:
     """Check that the files below a path can be listed. Raises AzureError."""
     container, _, prefix = path.path.partition("/")

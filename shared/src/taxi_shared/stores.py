@@ -29,10 +29,12 @@ _MODULES = {
     "az": "azure",
     "abfss": "azure",
 }
-ACCEPTED = (
-    "a folder or s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or "
-    "abfss://container@account.dfs.core.windows.net/prefix"
-)
+EXAMPLES = {
+    "s3": "s3://bucket/prefix",
+    "gcs": "gs://bucket/prefix",
+    "azure": "az://container/prefix or abfss://container@account.dfs.core.windows.net/prefix",
+}
+ACCEPTED = f"a folder or {', '.join(EXAMPLES.values())}"
 # DuckDB fails where two threads replace a secret at once.
 _secret_lock = threading.Lock()
 
@@ -65,6 +67,12 @@ class Store(Protocol):
 
     def errors_explained(self, path: UPath, /) -> AbstractContextManager[None]:
         """Raise errors of the store as a StoreError that says what to do; others pass."""
+
+
+def module_of(address: str) -> str:
+    """Return the module of an address' store: s3, gcs or azure; empty for this machine."""
+    scheme, separator, _ = address.partition("://")
+    return _MODULES.get(scheme, "") if separator else ""
 
 
 def store_of(path: UPath) -> Store | None:

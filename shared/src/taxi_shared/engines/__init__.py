@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_type_hints
 
 import dagster as dg
 import duckdb
@@ -142,6 +142,8 @@ class Answer(Generic[Row]):
 class Engine(SetByEnvironment, dg.ConfigurableResource[Any], ABC):
     """Answers questions about the lake."""
 
+    # The stores whose data roots it reads, by their modules. `engine` of `choice` refuses others.
+    stores: ClassVar[frozenset[str]] = frozenset({"s3", "gcs", "azure"})
     database: dg.ResourceDependency[LakeDatabase]
 
     @abstractmethod

@@ -34,6 +34,7 @@ class Athena(CatalogEngine):
     It needs tables in AWS Glue, see `external_tables`, and the package boto3.
     """
 
+    stores = frozenset({"s3"})
     workgroup: str = Field(default="primary", description="workgroup that queries run in")
     glue_database: str = Field(default="taxi", description="database of the tables in AWS Glue")
     output: str = Field(

@@ -10,7 +10,8 @@ from importlib import import_module
 
 import dagster as dg
 
-from taxi_shared import settings
+from taxi_shared import settings, stores
+from taxi_shared.addresses import without_secrets
 from taxi_shared.database import LakeDatabase
 from taxi_shared.engines import Engine
 
@@ -46,9 +47,17 @@ def engines_of(database: LakeDatabase, *assets: str) -> dict[str, Engine]:
 def engine(name: str, database: LakeDatabase) -> Engine:
     """Return an engine by its name, configured by the environment.
 
-    Raises ValueError that names each setting that is missing.
+    Raises ValueError for a data root in a store that it does not read, and for missing settings,
+    each of which it names.
     """
     found = engine_class(name)
+    root = settings.load().data_root
+    if (store := stores.module_of(root)) and store not in found.stores:
+        read = " or ".join(text for each, text in stores.EXAMPLES.items() if each in found.stores)
+        raise ValueError(
+            f"TAXI_ENGINE is {name}, and TAXI_DATA_ROOT is {without_secrets(root)!r}, which it "
+            f"does not read; expected {read}. Set TAXI_ENGINE=duckdb, or move the data root"
+        )
     variables = {variable(name, field): field for field in settings_of(name)}
     given = {field: dg.EnvVar(each) for each, field in variables.items() if os.environ.get(each)}
     missing = [

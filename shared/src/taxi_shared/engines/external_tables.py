@@ -37,6 +37,7 @@ def athena(address: str) -> list[str]:
 
     A table can be created once it has a log, that is, once its data is loaded.
     """
+    _check_is_s3(address)
     return [
         f"CREATE DATABASE IF NOT EXISTS {DATABASE}",
         *(
@@ -94,6 +95,7 @@ def redshift(address: str) -> list[str]:
 
     The engine writes the manifests and adds the partitions before each question.
     """
+    _check_is_s3(address)
     return [
         f"CREATE EXTERNAL SCHEMA IF NOT EXISTS {REDSHIFT_TABLES}\n"
         "FROM DATA CATALOG DATABASE 'taxi_redshift' IAM_ROLE default\n"
@@ -132,7 +134,7 @@ SERVICES: dict[str, Callable[[str], list[str]]] = {
 
 
 def write_manifests(lake: Snapshot, table: Table) -> None:
-    """Write a manifest of each partition of a table: the address of its file. Raises S3Error.
+    """Write a manifest of each partition of a table: the address of its file. Raises StoreError.
 
     Manifests are replaced one by one: a query meanwhile may see partitions of two versions.
     """
@@ -174,6 +176,14 @@ def _manifest(lake: Snapshot, table: Table, partition: str) -> str:
 
 def _folder(address: str, table: Table) -> str:
     return f"{_root(address)}/staging/{table.name}"
+
+
+def _check_is_s3(address: str) -> None:
+    if not _root(address).startswith("s3://"):
+        raise ValueError(
+            f"{address!r} is not on S3, and the service reads no other store; expected "
+            "s3://bucket/prefix"
+        )
 
 
 def _root(address: str) -> str:

@@ -23,6 +23,7 @@ from taxi_shared.storage import DataRoot
 
 # By the protocol of a path: what `spark_job.py` calls the store.
 STORES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+_CLIENTS = {"s3": "boto3", "gs": "google-cloud-storage"}
 
 
 class JobFolder(dg.PipesContextInjector, dg.PipesMessageReader):
@@ -38,8 +39,8 @@ class JobFolder(dg.PipesContextInjector, dg.PipesMessageReader):
         self._next = 1
         if root.base.protocol not in STORES:
             raise NoAnswer(
-                f"TAXI_DATA_ROOT is {str(root.base)!r}, which no service can read; expected an "
-                "address such as s3://bucket/prefix"
+                f"TAXI_DATA_ROOT is {str(root.base)!r}, which a job elsewhere cannot read; "
+                "expected s3://bucket/prefix or gs://bucket/prefix"
             )
 
     def write(self, name: str, content: bytes) -> str:
@@ -65,7 +66,7 @@ class JobFolder(dg.PipesContextInjector, dg.PipesMessageReader):
         yield {"bucket": bucket, "key_prefix": prefix, "include_stdio_in_messages": True}
 
     def read(self) -> None:
-        """Handle the messages that have arrived. Raises S3Error."""
+        """Handle the messages that have arrived. Raises StoreError."""
         while messages := self._read_next():
             self._next += 1
             for message in messages:
@@ -73,7 +74,10 @@ class JobFolder(dg.PipesContextInjector, dg.PipesMessageReader):
 
     def no_messages_debug_text(self) -> str:
         """Where the files are, for the warning about a job without messages."""
-        return f"The job reads and writes {self.path}; its role needs access, and its Python boto3."
+        return (
+            f"The job reads and writes {self.path}; its role needs access, and its Python "
+            f"{_CLIENTS[STORES[self.path.protocol]]}."
+        )
 
     def _read_next(self) -> list[str]:
         try:

@@ -10,7 +10,9 @@ from typing import Any
 
 import dagster as dg
 from pydantic import Field
+from upath import UPath
 
+from taxi_shared import stores
 from taxi_shared.engines import MAX_ROWS, Answer, Engine, NoAnswer, Question, Row
 from taxi_shared.table_log import LakeFile
 from taxi_shared.tables import Column, Table
@@ -88,6 +90,12 @@ def to_message(
 ) -> dict[str, Any]:
     """A question as `spark_job.py` reads it."""
     sql, _ = question.rewrite(lambda name: f":{name}")
+    root = question.lake.root.base
+    root_of_spark = _address(root, s3_scheme)
+
+    def address(of_lake: str) -> str:
+        return f"{root_of_spark}{of_lake.removeprefix(str(root))}"
+
     return {
         "name": question.name,
         "sql": sql,
@@ -100,8 +108,8 @@ def to_message(
             {
                 "name": table.name,
                 "schema": ", ".join(map(_to_spark, table.all_columns)),
-                "folder": _address(str(question.lake.folder(table)), s3_scheme),
-                "files": [_as_pattern(_address(file.address, s3_scheme)) for file in found],
+                "folder": address(str(question.lake.folder(table))),
+                "files": [_as_pattern(address(file.address)) for file in found],
             }
             for table, found in files
         ],
@@ -112,8 +120,13 @@ def _to_spark(column: Column) -> str:
     return f"{column.name} {_TYPES.get(column.type, column.type)}"
 
 
-def _address(address: str, s3_scheme: str) -> str:
-    return address.replace("s3://", f"{s3_scheme}://", 1)
+def _address(root: UPath, s3_scheme: str) -> str:
+    """The address of the data root as Spark's clients of stores take it."""
+    if stores.module_of(str(root)) == "azure":
+        from taxi_shared import azure
+
+        return azure.hadoop_address(root)
+    return str(root).replace("s3://", f"{s3_scheme}://", 1)
 
 
 def _as_pattern(address: str) -> str:

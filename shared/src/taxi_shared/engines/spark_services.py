@@ -68,6 +68,7 @@ class Progress:
 class SparkService(SparkEngine):
     """Answers by a job that a service runs, with its own copy of `spark_job.py`."""
 
+    stores = frozenset({"s3"})
     succeeded: ClassVar[str]
     failed: ClassVar[frozenset[str]]
     script: str = str(JOB)
@@ -305,6 +306,7 @@ class Glue(SparkService):
 class Dataproc(SparkService):
     """Spark by a running cluster of Google Dataproc. Needs the extra `gcp`."""
 
+    stores = frozenset({"s3", "gcs"})
     succeeded = "DONE"
     failed = frozenset({"CANCELLED", "ERROR"})
 
@@ -371,6 +373,7 @@ class Dataproc(SparkService):
 class Databricks(SparkService):
     """Spark by a cluster of Databricks, of one user's access: others have no Spark context."""
 
+    stores = frozenset({"s3", "gcs"})
     succeeded = "SUCCESS"
     failed = frozenset(
         {

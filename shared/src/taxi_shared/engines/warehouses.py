@@ -140,6 +140,7 @@ class BigQuery(Warehouse):
 class Redshift(Warehouse):
     """Answers with tables of Redshift Spectrum. AWS's keys log in, and no password."""
 
+    stores = frozenset({"s3"})
     host: str = Field(description="endpoint of the cluster or the workgroup, without a port")
     dbname: str = Field(default="dev", description="database with the schema of the views")
     user: str = Field(default="", description="user of a cluster; empty for a workgroup")
