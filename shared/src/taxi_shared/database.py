@@ -39,7 +39,7 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
     """
 
     database: str = Field(default=":memory:", description="In memory: the lake is the store.")
-    data_root: str = Field(description="Folder or s3:// address of all files.")
+    data_root: str = Field(description="Folder or address of all files.")
     memory_limit: str = Field(
         default="400MB", description="Memory DuckDB may use before it spills to disk."
     )

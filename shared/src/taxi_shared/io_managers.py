@@ -69,7 +69,7 @@ class FileIOManager(SetByEnvironment, dg.ConfigurableIOManager):
     folder: ClassVar[str]
     extension: ClassVar[str]
 
-    data_root: str = Field(description="Folder or s3:// address of all files.")
+    data_root: str = Field(description="Folder or address of all files.")
 
     @abstractmethod
     def to_bytes(self, result: Any) -> bytes:
@@ -165,7 +165,7 @@ class PartitionedCsvIOManager(SetByEnvironment, dg.ConfigurableIOManager):
     rows has none afterwards.
     """
 
-    data_root: str = Field(description="Folder or s3:// address of all files.")
+    data_root: str = Field(description="Folder or address of all files.")
     partition_column: str = Field(description="Holds the partition key of each row, as text.")
 
     def handle_output(self, context: dg.OutputContext, obj: DataFrame) -> None:

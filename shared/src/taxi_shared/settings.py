@@ -89,7 +89,10 @@ class Settings(BaseSettings):
     )
 
     environment: Environment = Field(default="local", description="which defaults apply")
-    data_root: str = Field(default="data", description="folder, or s3:// address, of all files")
+    data_root: str = Field(
+        default="data",
+        description="folder, or s3://, gs://, az:// or abfss:// address, of all files",
+    )
     duckdb_database: str = Field(
         default="",
         validation_alias="DUCKDB_DATABASE",
