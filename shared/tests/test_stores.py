@@ -5,6 +5,7 @@ the options that DuckDB and `deltalake` get.
 """
 
 import json
+import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -151,6 +152,19 @@ def test_missing_bucket_is_not_an_empty_lake(root: str) -> None:
     ):
         with pytest.raises(StoreError, match=f"{missing}.*: there is no such .*: create it"):
             attempt()
+
+
+def test_old_uploads_to_google_are_aborted(gcs_root: str, gcs_store: GcsServer) -> None:
+    from taxi_shared import gcs
+
+    root = DataRoot.at(gcs_root)
+    for folder in (root.raw, root.base / "raw-of-another"):
+        url = f"{gcs_store.endpoint}/{folder.path}/big%20file?uploads"
+        urllib.request.urlopen(urllib.request.Request(url, method="POST")).close()
+    now = datetime.now(UTC)
+    assert gcs.abort_uploads(root.raw, now - timedelta(days=1)) == []
+    assert gcs.abort_uploads(root.raw, now) == [f"{root.raw}/big file (an upload)"]
+    assert gcs.abort_uploads(root.raw, now) == []
 
 
 def test_usable_bucket_passes_the_check(root: str) -> None:

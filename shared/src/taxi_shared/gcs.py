@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 from upath import UPath
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import google.auth.credentials
 
 SCHEME = "gs"
+SERVER = "https://storage.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 # The variable of Google's clients: the address of an emulator, which needs no keys.
 EMULATOR = "STORAGE_EMULATOR_HOST"
@@ -103,9 +105,23 @@ def check(path: UPath) -> None:
         path.fs.call("GET", "b/{}/o", bucket, prefix=prefix, maxResults=1, json_out=True)
 
 
-def abort_uploads(_folder: UPath, _before: datetime) -> list[str]:
-    """Abort nothing: Google removes incomplete uploads after a week."""
-    return []
+def abort_uploads(folder: UPath, before: datetime) -> list[str]:
+    """Abort the incomplete uploads below a folder that began before a time; return their addresses.
+
+    DuckDB writes large files in parts, which Google keeps, and charges for, until then.
+    """
+    bucket, _, prefix = f"{folder.path.rstrip('/')}/".partition("/")
+    server = os.environ.get(EMULATOR) or SERVER
+    _, found = folder.fs.call("GET", server + "/{}", bucket, uploads="", prefix=prefix)
+    aborted = []
+    for upload in ElementTree.fromstring(found).findall("{*}Upload"):  # noqa: S314 - of Google
+        key, upload_id, began = (
+            upload.findtext(f"{{*}}{name}", "") for name in ("Key", "UploadId", "Initiated")
+        )
+        if datetime.fromisoformat(began) < before:
+            folder.fs.call("DELETE", server + "/{}/{}", bucket, key, uploadId=upload_id)
+            aborted.append(f"{SCHEME}://{bucket}/{key} (an upload)")
+    return aborted
 
 
 def errors_explained(path: UPath) -> AbstractContextManager[None]:

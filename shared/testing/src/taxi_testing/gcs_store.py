@@ -12,7 +12,8 @@ import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,10 +85,20 @@ def gcs_server() -> Iterator[GcsServer]:
             process.wait()
 
 
+@dataclass(frozen=True)
+class _Upload:
+    """An upload in parts."""
+
+    bucket: str
+    name: str
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    parts: dict[int, bytes] = field(default_factory=dict)
+
+
 class _XmlApi(Front):
     """Translate requests of the XML API; pass on those of the JSON API."""
 
-    uploads: ClassVar[dict[str, dict[int, bytes]]] = {}
+    uploads: ClassVar[dict[str, _Upload]] = {}
     writing: ClassVar[threading.Lock] = threading.Lock()
 
     def respond(self) -> None:
@@ -104,10 +115,15 @@ class _XmlApi(Front):
             self._put(bucket, name, query)
         elif self.command == "POST":
             self._upload(bucket, name, query)
+        elif self.command == "DELETE" and "uploadId" in query:
+            del self.uploads[query["uploadId"][0]]
+            self.send(Response(HTTPStatus.NO_CONTENT, {}, b""))
         elif self.command == "DELETE":
             self.send(self.ask("DELETE", _object(bucket, name)))
         elif name:
             self.send(self.ask("GET", f"/download{_object(bucket, name)}?alt=media"))
+        elif "uploads" in query:
+            self._list_uploads(bucket, query["prefix"][0])
         else:
             self._list(bucket, query)
 
@@ -116,7 +132,7 @@ class _XmlApi(Front):
             self.send(self._write(bucket, name, self.body()))
             return
         number = int(query["partNumber"][0])
-        self.uploads[query["uploadId"][0]][number] = self.body()
+        self.uploads[query["uploadId"][0]].parts[number] = self.body()
         self.send(Response(200, {"etag": f'"{number}"'}, b""))
 
     def _upload(self, bucket: str, name: str, query: Mapping[str, list[str]]) -> None:
@@ -124,12 +140,24 @@ class _XmlApi(Front):
         self.body()
         if "uploads" in query:
             upload = uuid.uuid4().hex
-            self.uploads[upload] = {}
+            self.uploads[upload] = _Upload(bucket, name)
             self._send_xml("InitiateMultipartUploadResult", _tag("UploadId", upload))
             return
-        parts = self.uploads.pop(query["uploadId"][0])
+        parts = self.uploads.pop(query["uploadId"][0]).parts
         written = self._write(bucket, name, b"".join(parts[n] for n in sorted(parts)))
         self._send_xml("CompleteMultipartUploadResult", _tag("ETag", written.headers["etag"]))
+
+    def _list_uploads(self, bucket: str, prefix: str) -> None:
+        found = [
+            "<Upload>"
+            + _tag("Key", each.name)
+            + _tag("UploadId", upload)
+            + _tag("Initiated", each.began.isoformat().replace("+00:00", "Z"))
+            + "</Upload>"
+            for upload, each in self.uploads.items()
+            if each.bucket == bucket and each.name.startswith(prefix)
+        ]
+        self._send_xml("ListMultipartUploadsResult", "".join(found))
 
     def _target(self) -> tuple[str, str, dict[str, list[str]]]:
         parts = urlsplit(self.path)
