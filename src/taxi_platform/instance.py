@@ -159,6 +159,9 @@ class Instance:
             # Ends just before the daemon's next loop, which comes every 5 seconds.
             "TAXI_REQUEST_WATCH_SECONDS": "9.4",
             "DAGSTER_PUBLIC_URL": self.url,
+            # For the start of a run by its code server: under load, more than Dagster's 60 s. As
+            # long as `start_timeout_seconds` of dagster.yaml.
+            "DAGSTER_GRPC_TIMEOUT_SECONDS": "180",
             **os.environ,
             **self.environment,
             "DAGSTER_HOME": str(self.home),

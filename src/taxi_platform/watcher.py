@@ -52,4 +52,7 @@ class Watcher(Thread):
             if self._stopping.wait(delay):
                 return
             restarts, since = restarts + 1, time.monotonic()
-            self._restart(self._server)
+            try:
+                self._restart(self._server)
+            except Exception as error:  # such as `database is locked`; the next turn tries again
+                self._report(f"The restart of {self._server.name} failed: {error}")

@@ -17,12 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from taxi_platform.instance import Instance
+from taxi_platform.instance import Instance, RunningInstance
 from tests.faults.site import MONTHS, Site, load, processes_with
 
 LONGEST_RUN_SECONDS = 7 * 3600  # `max_runtime_seconds` of dagster.yaml, and some
 UNFINISHED = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 Figures = tuple[int, Decimal]
+AnyInstance = Instance | RunningInstance
 
 
 def assert_sound(site: Site, instance: Instance, months: Sequence[str] = MONTHS) -> None:
@@ -41,7 +42,7 @@ def assert_sound(site: Site, instance: Instance, months: Sequence[str] = MONTHS)
     assert unfinished_runs(instance) == []
 
 
-def assert_equal_source(site: Site, instance: Instance, months: Sequence[str]) -> None:
+def assert_equal_source(site: Site, instance: AnyInstance, months: Sequence[str]) -> None:
     """Check that lake, receipts and Dagster's records have exactly these months of the source."""
     expected = {month: of_source(site, month) for month in months}
     assert of_lake(site, "trips") == expected
@@ -89,7 +90,7 @@ def of_days(site: Site) -> dict[str, Figures]:
     return found
 
 
-def recorded(instance: Instance, asset: str) -> set[str]:
+def recorded(instance: AnyInstance, asset: str) -> set[str]:
     """The partitions of an asset that Dagster shows as materialized."""
     found = instance.graphql.ask(
         """query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) {
@@ -121,7 +122,7 @@ def left_files(site: Site) -> list[str]:
     return [str(path) for path in (*data, *claims, *spilled)]
 
 
-def unfinished_runs(instance: Instance) -> list[str]:
+def unfinished_runs(instance: AnyInstance) -> list[str]:
     """The runs that have not ended."""
     found = instance.graphql.ask("{ runsOrError { ... on Runs { results { runId status } } } }")[
         "runsOrError"
