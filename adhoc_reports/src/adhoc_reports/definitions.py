@@ -29,6 +29,7 @@ defs = dg.Definitions(
         intake.adhoc_request_sensor,
         intake.adhoc_request_failure_sensor,
         intake.adhoc_request_cancellation_sensor,
+        intake.adhoc_request_retention_sensor,
         available_data.adhoc_reports_automation_sensor,
     ],
     resources=resources(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 import dagster as dg
@@ -12,6 +13,7 @@ from adhoc_reports.lib.decisions import Decision, decide
 from adhoc_reports.lib.index import ReportEntry
 from adhoc_reports.lib.outcome import Outcome, Status
 from adhoc_reports.lib.request_files import folder_version, wait_for_change
+from adhoc_reports.lib.retention import RunRetention
 from adhoc_reports.lib.store import ReportStore
 from taxi_shared import keys, settings
 from taxi_shared.database import LakeDatabase
@@ -27,6 +29,8 @@ adhoc_request_job = dg.define_asset_job(
     "adhoc_request_job",
     selection=dg.AssetSelection.assets(keys.ADHOC_REQUEST),
     description="Answers one request with a chart and its numbers.",
+    # Loads and weeks, of which there are few, go first.
+    tags={"dagster/priority": "-1"},
 )
 
 
@@ -94,6 +98,19 @@ def adhoc_request_cancellation_sensor(
     """Record that a run was cancelled, where it could not do so itself."""
     store = _store(str(database.lake.root.base))
     lost_runs.record(store, context.dagster_run, "interrupted")
+
+
+@dg.sensor(minimum_interval_seconds=600, default_status=dg.DefaultSensorStatus.RUNNING)
+def adhoc_request_retention_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Remove runs of requests that are older than TAXI_KEEP_REQUEST_RUNS_DAYS; reports stay."""
+    retention = RunRetention(
+        context.instance,
+        LOCATION,
+        before=datetime.now(UTC) - timedelta(days=settings.load().keep_request_runs_days),
+        partitions=frozenset(context.instance.get_dynamic_partitions(reports.name or "")),
+    )
+    removed, cursor = retention.sweep(context.cursor)
+    return dg.SensorResult(skip_reason=f"{removed:,} old runs were removed.", cursor=cursor)
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,84 @@
+"""Removal of old runs of requests, with their events and logs; reports stay.
+
+Dagster keeps every run: a request leaves 190 KB of events and four log files. A report's newest run
+stays as long as its partition, which would else count as not materialized.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from adhoc_reports.lib.lost_runs import JOB, PARTITION_TAG
+from taxi_shared import keys
+from taxi_shared.ranges import LOCATION_TAG, UNFINISHED
+
+RUNS_PER_TICK = 200
+
+
+@dataclass(frozen=True)
+class RunRetention:
+    """Removes runs of requests of an instance that were created before a moment.
+
+    partitions: the names of the reports that there are
+    """
+
+    instance: dg.DagsterInstance
+    location: str
+    before: datetime
+    partitions: frozenset[str]
+
+    def sweep(self, cursor: str | None) -> tuple[int, str]:
+        """Remove runs of a portion; returns their number, and the cursor of the next portion.
+
+        cursor: the time from which runs are due, as ISO text; one that cannot be read starts anew
+        """
+        found = self.instance.get_run_records(
+            dg.RunsFilter(
+                job_name=JOB,
+                tags={LOCATION_TAG: self.location},
+                created_after=_time(cursor),
+                created_before=self.before,
+            ),
+            limit=RUNS_PER_TICK,
+            order_by="create_timestamp",
+            ascending=True,
+        )
+        removed = [each.dagster_run for each in found if self._is_superseded(each.dagster_run)]
+        for run in removed:
+            remove_run(self.instance, run.run_id)
+        is_last = len(found) < RUNS_PER_TICK
+        return len(removed), "" if is_last else _utc(found[-1].create_timestamp).isoformat()
+
+    def _is_superseded(self, run: dg.DagsterRun) -> bool:
+        """Whether a run has ended and is not the one that its report is of."""
+        if run.status in UNFINISHED:
+            return False
+        name = run.tags.get(PARTITION_TAG, "")
+        if name not in self.partitions:
+            return True
+        newest = self.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=keys.ADHOC_REQUEST, asset_partitions=[name]), limit=1
+        ).records
+        return not newest or newest[0].run_id != run.run_id
+
+
+def remove_run(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Remove a run, its events, and what it printed."""
+    instance.compute_log_manager.delete_logs(prefix=[run_id])
+    instance.delete_run(run_id)
+    # SQLite's file of the run's events stays, with nothing in it.
+    for file in Path(instance.root_directory).glob(f"history/runs/{run_id}.db*"):
+        file.unlink(missing_ok=True)
+
+
+def _time(cursor: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(cursor) if cursor else None
+    except ValueError:
+        return None
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
