@@ -5,6 +5,7 @@ the options that DuckDB and `deltalake` get.
 """
 
 import json
+import tempfile
 import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,15 @@ from taxi_shared.database import LakeDatabase
 from taxi_shared.engines import Question
 from taxi_shared.engines.spark import to_message
 from taxi_shared.lake import Lake, Rows
-from taxi_shared.storage import DataRoot, read_all_bounded, versions_below, write_new
+from taxi_shared.storage import (
+    DataRoot,
+    partial_path,
+    read_all_bounded,
+    sweep,
+    versions_below,
+    write_new,
+    write_text,
+)
 from taxi_shared.stores import StoreError
 from taxi_shared.table_log import LakeFile
 from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
@@ -152,6 +161,19 @@ def test_missing_bucket_is_not_an_empty_lake(root: str) -> None:
     ):
         with pytest.raises(StoreError, match=f"{missing}.*: there is no such .*: create it"):
             attempt()
+
+
+def test_sweep_removes_old_partial_files(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    swept = DataRoot.at(root)
+    half, kept = partial_path(swept.staging / "x.parquet"), swept.staging / "x.parquet"
+    for path in (half, kept):
+        write_text(path, "x")
+    assert sweep(swept) == []
+    assert sweep(swept, timedelta(days=-1)) == [str(half)]
+    assert [*versions_below(swept.base)] == [kept]
 
 
 def test_old_uploads_to_google_are_aborted(gcs_root: str, gcs_store: GcsServer) -> None:
