@@ -63,6 +63,22 @@ def test_compose_serves_the_locations_of_the_workspace() -> None:
         assert f"--module-name={name}.definitions" in service["command"]
 
 
+def test_code_servers_without_definitions_are_replaced() -> None:
+    command = ["python", "-m", "taxi_shared.code_server", "--host=0.0.0.0", "--port=4000"]
+    check = ["python", "-m", "taxi_shared.health", "code", "4000"]
+    for name in NAMES:
+        service = COMPOSE["services"][name]
+        assert service["command"][: len(command)] == command
+        assert service["restart"] == "unless-stopped"
+        assert service["healthcheck"]["test"] == ["CMD", *check]
+    (task,) = json.loads((DEPLOY / "ecs" / "ingestion.json").read_text())["containerDefinitions"]
+    assert task["command"][: len(command)] == command
+    assert task["healthCheck"]["command"] == ["CMD", *check]
+    values = yaml.safe_load((DEPLOY / "helm" / "values.yaml").read_text())
+    for deployment in values["dagster-user-deployments"]["deployments"]:
+        assert deployment["livenessProbe"]["exec"]["command"] == check
+
+
 def test_container_workspace_has_the_same_locations() -> None:
     workspace = yaml.safe_load((DEPLOY / "workspace" / "workspace.yaml").read_text())
     servers = [entry["grpc_server"] for entry in workspace["load_from"]]
