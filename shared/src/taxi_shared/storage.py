@@ -299,14 +299,15 @@ def atomic_path(path: UPath) -> Iterator[str]:
 
 @contextmanager
 def disk_full_explained(path: UPath) -> Iterator[None]:
-    """Raise the error of a full disk, also DuckDB's, as an OSError with its number and the path."""
+    """Raise the error of a full disk as an OSError with its number and the path.
+
+    Those of DuckDB and of the library `deltalake` have it in their texts only.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno not in DISK_FULL or error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
         number = next((each for each in DISK_FULL if os.strerror(each) in str(error)), None)
         if number is None:
             raise
@@ -437,6 +438,8 @@ def _sweep_folder(folder: str, pattern: re.Pattern[str], before: float) -> list[
 def _sweep_objects(folder: UPath, pattern: re.Pattern[str], before: datetime) -> list[str]:
     removed = []
     for key, entry in folder.fs.find(folder.path, detail=True).items():
+        if entry["type"] != "file":  # SeaweedFS lists a folder that has become empty
+            continue
         if pattern.fullmatch(key.rpartition("/")[2]) and modified_at(entry) < before:
             folder.fs.rm_file(key)
             removed.append(f"{folder.protocol}://{key}")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from tempfile import gettempdir
 
 import dagster as dg
 import duckdb
@@ -293,6 +294,14 @@ class _MonthLoad:
         """Say of which file and value DuckDB speaks, which it often does not itself."""
         try:
             yield
+        except duckdb.OutOfMemoryException as error:
+            if "failed to offload" not in str(error):
+                raise LoadError(f"{self.file.month} was not loaded: {error}") from error
+            raise LoadError(
+                f"{self.file.month} was not loaded: no space left on {gettempdir()} for rows that "
+                "do not fit into memory; free some, or set TAXI_DUCKDB_MEMORY to more, or "
+                "TAXI_DUCKDB_SPILL if that is what is reached"
+            ) from error
         except duckdb.Error as error:
             is_of_value = isinstance(
                 error, (duckdb.ConversionException, duckdb.OutOfRangeException)
