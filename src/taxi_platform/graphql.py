@@ -202,7 +202,7 @@ class GraphQL:
     def run_failure(self, run_id: str) -> str:
         """Why a run failed: the messages of its failed steps, or of the run itself.
 
-        If its process died, the last message of Dagster's engine says how.
+        If its process died, the message of Dagster's engine before that says how.
         """
         events = self.ask(
             """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
@@ -217,15 +217,13 @@ class GraphQL:
             for event in events
             if event["__typename"] == "ExecutionStepFailureEvent"
         ]
-        engine = [event for event in events if event["__typename"] == "EngineEvent"]
-        runs = [
-            _innermost(
-                event["error"]
-                or (engine[-1] if engine and event["message"] == FROM_OUTSIDE else event)
-            )
-            for event in events
-            if event["__typename"] == "RunFailureEvent"
-        ]
+        runs, engine = [], None
+        for event in events:
+            if event["__typename"] == "EngineEvent":
+                engine = event
+            elif event["__typename"] == "RunFailureEvent":
+                outside = engine if event["message"] == FROM_OUTSIDE else None
+                runs.append(_innermost(event["error"] or outside or event))
         return "\n".join(steps or runs or ["no reason was recorded"])
 
     def materializations(self, run_id: str) -> Iterator[Materialization]:

@@ -226,7 +226,8 @@ class Pipeline:
             retried = self.graphql.retry(run.run_id)
         if retried:
             reason = self.graphql.run_failure(run.run_id)
-            self.console.print(f"[yellow]![/] {run.title} is retried: {escape(reason)}")
+            text = f"[yellow]![/] {run.title} failed and is retried: {escape(reason)}"
+            self.console.print(text, highlight=False, soft_wrap=True)
             self.materialized.extend(self.graphql.materializations(run.run_id))
             run.run_id, run.cursor, run.failed_at = retried, None, None
         return True

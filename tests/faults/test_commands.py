@@ -208,7 +208,7 @@ def test_pipeline_retries_a_killed_run(site: Site, start: Start) -> None:
     command = start_pipeline(start)
     site.wait_until_hit(START_SECONDS)
     assert_succeeds(command)
-    assert "trips and zones is retried: Run execution process for" in command.text()
+    assert "trips and zones failed and is retried: " in command.text()
     assert "was terminated by signal 9 (SIGKILL)" in command.text()
     assert_loaded(site)
 
@@ -222,7 +222,8 @@ def test_pipeline_retries_a_run_without_server(site: Site, start: Start) -> None
     site.arm("os.rename", r"raw/\.taxi_trips_2023-02\.parquet", with_signal=signal.SIGSTOP)
     command = start_pipeline(start)
     site.wait_until_hit(START_SECONDS)
-    (server,) = processes_with("taxi_shared.code_server\0--host\0127.0.0.1\0--port", "ingestion")
+    named = "--location-name\0ingestion\0"
+    (server,) = processes_with("taxi_shared.code_server\0", named, str(site.base))
     os.kill(server, signal.SIGKILL)
     assert_succeeds(command)
     assert "ingestion was killed by SIGKILL; it restarts in 1 s" in command.text()
@@ -251,7 +252,7 @@ def test_pipeline_beside_dev_waits_for_the_retry(site: Site, start: Start) -> No
     command = start_pipeline(start)
     site.wait_until_hit(START_SECONDS)
     assert_succeeds(command)
-    assert "trips and zones is retried" in command.text()
+    assert "trips and zones failed and is retried: " in command.text()
     assert len(graphql.runs_of("ingestion", "trip_update_job")) == 2
     assert_equal_source(site, RunningInstance(graphql.url), MONTHS)
 
