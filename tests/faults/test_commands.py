@@ -253,6 +253,7 @@ def test_pipeline_beside_dev_waits_for_the_retry(site: Site, start: Start) -> No
     site.wait_until_hit(START_SECONDS)
     assert_succeeds(command)
     assert "trips and zones failed and is retried: " in command.text()
+    assert "was terminated by signal 9 (SIGKILL)" in command.text()
     assert len(graphql.runs_of("ingestion", "trip_update_job")) == 2
     assert_equal_source(site, RunningInstance(graphql.url), MONTHS)
 
