@@ -203,12 +203,12 @@ def served(tmp_path: Path) -> list[Location]:
 def wait_for_polls(home: Path) -> None:
     """Wait for two polls of the watcher, each of which may find new problems."""
     for _ in range(2):
-        polled = State.load(home / "alerts.json", 0).polled_at
+        polled = State.load(home / "alerts.json", time.time()).polled_at
         wait_for(partial(polled_after, home, polled), "a poll of the watcher")
 
 
 def polled_after(home: Path, moment: float) -> bool:
-    return State.load(home / "alerts.json", 0).polled_at > moment
+    return State.load(home / "alerts.json", time.time()).polled_at > moment
 
 
 @pytest.mark.system
@@ -460,6 +460,12 @@ def test_state_of_an_earlier_release_is_read(tmp_path: Path) -> None:
     outbox = {"webhook": [asdict(problem("run 1"))]}
     path.write_text(json.dumps({"looked": 5.0, "told": {"run 1": 4.0}, "outbox": outbox}))
     assert State.load(path, 9) == State(5.0, {"run 1": 4.0}, {"webhook": [problem("run 1")]})
+
+
+def test_state_of_a_clock_that_was_ahead_counts_as_now(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.json"
+    State(polled_at=900.0, reported={"sensor a": 900.0, "run 1": 4.0}).save(path)
+    assert State.load(path, 9.0) == State(9.0, {"sensor a": 9.0, "run 1": 4.0})
 
 
 def test_only_its_owner_can_read_the_state_of_alerts(tmp_path: Path) -> None:

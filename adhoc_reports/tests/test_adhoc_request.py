@@ -375,5 +375,6 @@ def test_definitions_load() -> None:
         "adhoc_request_sensor",
         "adhoc_request_failure_sensor",
         "adhoc_request_cancellation_sensor",
+        "adhoc_request_retention_sensor",
         "adhoc_reports_automation_sensor",
     }

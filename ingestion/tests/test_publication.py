@@ -1,13 +1,14 @@
 """A block is distinguished from a month that is not published yet; waits double up to a limit."""
 
 import threading
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from ingestion.lib import publication
 from ingestion.lib.months import CONCURRENT_FETCHES
-from ingestion.lib.publication import LoadPlan, Polls, PollState, Refusals
+from ingestion.lib.publication import LoadPlan, Polls, PollState, Refusals, SourceRetry
 from ingestion.lib.published_files import (
     Blocked,
     Forbidden,
@@ -176,6 +177,19 @@ def test_wait_while_loads_fail_doubles_to_a_day() -> None:
     assert polls.months["2023-01-01"].wait == 24 * 3600
     polls = polls.after(january, due, polls.months["2023-01-01"].next)
     assert polls.months["2023-01-01"].wait == 2 * 60  # replaced: from the first
+
+
+def test_times_of_a_clock_that_was_ahead_are_not_waited_for() -> None:
+    now, ahead = datetime(2023, 5, 5, tzinfo=UTC), 1e20
+    retry = SourceRetry(ahead, wait=60, since=ahead, reason="away", is_block=False)
+    months = {"2023-01-01": PollState(ahead, 60, "current")}
+    polls = Polls("tlc", months, retry, reported="All is well.", reported_at=ahead)
+    seconds = now.timestamp()
+    assert not polls.is_waiting(seconds)
+    assert polls.due(months, seconds) == ["2023-01-01"]
+    assert not polls.is_reported("All is well.", seconds)
+    status = replace(polls, retry=None).status("yellow", "TLC", months, now)
+    assert status.next_check <= now + timedelta(days=1)
 
 
 def test_polls_survive_the_cursor() -> None:
