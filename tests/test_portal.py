@@ -592,7 +592,7 @@ def test_an_instance_starts_the_portal_where_it_is_asked_to(tmp_path: Path) -> N
         page = requests.get(instance.portal_url, timeout=30).text
         assert "No data is loaded yet" in page
         assert NOT_LOOKING in page  # the instance has no daemon
-        assert "Uvicorn running" in instance.log_tail("portal")
+        assert "Uvicorn running" in instance.log("portal").read_text()
 
 
 def _report(site: Site) -> None:

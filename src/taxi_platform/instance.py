@@ -118,8 +118,15 @@ class Instance:
             if watcher.failure:
                 raise InstanceError(watcher.failure)
 
+    def log(self, name: str) -> Path:
+        """The log file of a server, such as `webserver` or a code location's name.
+
+        An instance without a daemon has other files: it may run beside one that has a daemon.
+        """
+        return self.home / ("servers" if self.daemon else "servers-without-queue") / f"{name}.log"
+
     def _start(self, stack: ExitStack) -> None:
-        make_private_folder(self._logs)
+        make_private_folder(self.log("webserver").parent)
         self._env = self._environment()
         if self.daemon:
             self._lock = stack.enter_context(lock_home(self.home))
@@ -147,11 +154,6 @@ class Instance:
             watcher = Watcher(server, self._restart, self.report, self._stopping)
             self._watchers.append(watcher)
             watcher.start()
-
-    @property
-    def _logs(self) -> Path:
-        """The folder of the servers' logs; an instance without a daemon may run beside another."""
-        return self.home / ("servers" if self.daemon else "servers-without-queue")
 
     def _environment(self) -> dict[str, str]:
         """The environment of all processes."""
@@ -231,9 +233,8 @@ class Instance:
         port: int | None = None,
         keeps_open: Sequence[int] = (),
     ) -> None:
-        log = self._logs / f"{name}.log"
-        log.unlink(missing_ok=True)
-        self.servers[name] = Server(name, command, log, cwd, port, keeps_open)
+        self.servers[name] = Server(name, command, self.log(name), cwd, port, keeps_open)
+        self.log(name).unlink(missing_ok=True)
         self._start_process(self.servers[name])
 
     def _start_process(self, server: Server) -> None:

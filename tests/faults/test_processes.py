@@ -130,6 +130,21 @@ def test_code_server_restarts(running: Running) -> None:
     running.assert_serves("after_code_server")
 
 
+@pytest.mark.fault(
+    "a queued run is due while its code server is dead",
+    "it waits in the queue until the server has restarted",
+    "nothing",
+)
+def test_run_waits_for_its_code_server(running: Running) -> None:
+    graphql, daemon = running.instance.graphql, running.process("daemon")
+    os.kill(daemon, signal.SIGSTOP)  # the run stays in the queue until its server is dead
+    run_id = launch_load(running.instance)
+    os.kill(running.process("ingestion"), signal.SIGKILL)
+    os.kill(daemon, signal.SIGCONT)
+    wait_for(lambda: graphql.run_status(run_id) == "SUCCESS", lambda: graphql.run_failure(run_id))
+    running.assert_serves()
+
+
 @pytest.mark.parametrize(
     "name",
     [
