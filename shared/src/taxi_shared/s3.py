@@ -44,6 +44,7 @@ _KEYS_WRONG = (
     f"TAXI_S3_SECRET that gives them"
 )
 _REGION_WRONG = "the bucket is in another region: set AWS_REGION to that of the bucket"
+_OVERLOADED = "it takes no more requests at the moment: run this again later"
 _ADVICE = {
     "NoSuchBucket": "there is no such bucket: create it, or correct the address",
     "InvalidBucketName": "this is no name of a bucket: correct the address",
@@ -59,6 +60,9 @@ _ADVICE = {
     "s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload below the address",
     "EndpointConnectionError": "nothing answers there: check AWS_ENDPOINT_URL",
     "ConnectTimeoutError": "nothing answers there: check AWS_ENDPOINT_URL",
+    "SlowDown": _OVERLOADED,
+    "ServiceUnavailable": _OVERLOADED,
+    "InternalError": _OVERLOADED,
     "PermanentRedirect": _REGION_WRONG,
     "AuthorizationHeaderMalformed": _REGION_WRONG,
     "IllegalLocationConstraintException": _REGION_WRONG,
