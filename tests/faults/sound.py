@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from decimal import Decimal
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -99,7 +100,8 @@ def recorded(instance: AnyInstance, asset: str) -> set[str]:
         key={"path": [asset]},
     )["assetNodeOrError"]["assetPartitionStatuses"]
     ranges = [r for r in found["ranges"] if r["status"] == "MATERIALIZED"]
-    return {m for m in MONTHS for r in ranges if r["startKey"] <= m <= r["endKey"]}
+    months = [pd.date_range(r["startKey"], r["endKey"], freq="MS") for r in ranges]
+    return {str(month.date()) for each in months for month in each}
 
 
 def receipts(site: Site) -> set[str]:
