@@ -93,8 +93,8 @@ check: setup ## Format, lint, types, SQL, and Dagster's own check of the definit
 NEXT_DUCKDB := .tools/next-duckdb
 NEXT_TESTS := test_trips.py test_layouts.py test_trips_by_week.py test_manhattan.py test_adhoc_request.py
 
-faults: setup ## Faults injected into started instances; WRITE=1 renews the table of docs/reliability.md
-	@$(PYTEST) -n 3 --dist worksteal tests/faults $(if $(WRITE),--write-faults)
+faults: setup ## Faults injected into started instances; FAST=1 without those over a minute, WRITE=1 renews the table of docs/reliability.md
+	@$(PYTEST) -n 3 --dist worksteal tests/faults $(if $(FAST),-m "not slow") $(if $(WRITE),--write-faults)
 
 test-next: $(NEXT_DUCKDB)/.installed ## What reads and writes tables, with the DuckDB line after the locked one
 	@export PYTHONPATH="$(CURDIR)/$(NEXT_DUCKDB)"; \

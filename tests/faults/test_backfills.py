@@ -11,6 +11,8 @@ from tests.faults.site import MONTHS, Site, load
 from tests.faults.sound import assert_sound, of_lake
 from tests.waiting import wait_for, wait_for_status
 
+pytestmark = pytest.mark.slow
+
 THREE_YEARS = [f"{year}-{month:02}-01" for year in (2020, 2021, 2022) for month in range(1, 13)]
 WEEKS = [(date(2023, 1, 8) + timedelta(weeks=number)).isoformat() for number in range(8)]
 

@@ -15,6 +15,8 @@ from tests.faults.site import MONTHS, Site
 from tests.faults.sound import assert_reports, assert_sound, recorded
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 LONGEST_INTERVAL_SECONDS = 60
 _SENSORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name }
     sensors { name minIntervalSeconds sensorState {

@@ -16,6 +16,8 @@ from tests.faults.site import MONTHS, Site, processes_with
 from tests.faults.sound import assert_equal_source, assert_nothing_runs
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 MONTH = "2023-02-01"
 LEFT_SECONDS = 15
 START_SECONDS = 180

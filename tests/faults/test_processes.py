@@ -20,6 +20,8 @@ from tests.faults.site import MONTHS, ROWS, Site, launch_load, load, processes_w
 from tests.faults.sound import assert_reports, assert_sound
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 REQUEST = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-02-25"}
 SUSPENDED_SECONDS = 45
 BUSY_SECONDS = 40

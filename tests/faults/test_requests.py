@@ -14,6 +14,8 @@ from taxi_platform.instance import Instance
 from tests.faults.site import MONTHS, Site, launch_load, load
 from tests.waiting import wait_for, wait_for_status
 
+pytestmark = pytest.mark.slow
+
 # `make faults` may send 2,000; a report takes a second or two of a core.
 REQUESTS = int(os.environ.get("FAULT_REQUESTS") or 60)
 # The three that are being started, and three of the next second.

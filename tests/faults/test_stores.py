@@ -15,6 +15,8 @@ from taxi_testing.object_store import S3Server
 from tests.faults.site import MONTHS, ROWS, Site, load
 from tests.faults.sound import assert_equal_source
 
+pytestmark = pytest.mark.slow
+
 JANUARY = MONTHS[:1]
 BYTES = 1 << 16
 ERROR = "<Error><Code>{}</Code><Message>{}</Message></Error>"
