@@ -16,13 +16,12 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from bench.ours import TRIPS
 from bench.processes import process_tree, remove_settings
-from taxi_platform.graphql import JobSubset
 from taxi_platform.instance import Instance
 from taxi_platform.sample import write_sample
 
 MONTHS = (date(2023, 1, 1), date(2023, 2, 1), date(2023, 3, 1))
-TRIPS = JobSubset("trip_update_job", ("taxi_trips_file", "taxi_trips"))
 ROWS = 20_000
 PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -1,11 +1,14 @@
 """Fixtures of the tests that inject faults, and the table of their results."""
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from taxi_platform.instance import Instance
 from tests.faults import table
-from tests.faults.site import Site
+from tests.faults.site import JANUARY, ROWS, Site, load
 
 PROPERTY = "fault"
 
@@ -14,6 +17,20 @@ PROPERTY = "fault"
 def site(tmp_path: Path) -> Site:
     """A platform with three months at its source, and nothing in its lake."""
     return Site.make(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def instance(site: Site) -> Iterator[Instance]:
+    """An instance with January in its lake, for modules whose `site` serves all their tests."""
+    with site.instance(served=["ingestion"]) as started:
+        load(started, JANUARY)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def rows() -> Iterator[int]:
+    """Numbers of rows, by which each month that is published differs from those before."""
+    return count(ROWS + 1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

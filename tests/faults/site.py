@@ -15,6 +15,7 @@ from tests.waiting import SECONDS, wait_for, wait_for_status
 
 INSIDE = Path(__file__).parent / "inside"
 MONTHS = ("2023-01-01", "2023-02-01", "2023-03-01")
+JANUARY = MONTHS[:1]
 ROWS = 5_000
 TRIPS = JobSubset("trip_update_job", ("taxi_trips_file", "taxi_trips"))
 

@@ -24,41 +24,20 @@ START_SECONDS = 180
 PIPELINE_SECONDS = 300
 ENDS = [
     pytest.param(
-        [signal.SIGTERM],
-        id="SIGTERM",
+        signals,
+        id=name,
         marks=pytest.mark.fault(
-            "kill of `make dev` while a run loads",
+            f"{fault} while a run loads",
             "all servers and runs end; the next start retries the run",
             "starts it again",
         ),
-    ),
-    pytest.param(
-        [signal.SIGHUP],
-        id="SIGHUP",
-        marks=pytest.mark.fault(
-            "the terminal of `make dev` is closed while a run loads",
-            "all servers and runs end; the next start retries the run",
-            "starts it again",
-        ),
-    ),
-    pytest.param(
-        [signal.SIGINT, signal.SIGINT],
-        id="Ctrl-C twice",
-        marks=pytest.mark.fault(
-            "Ctrl-C twice in `make dev` while a run loads",
-            "all servers and runs end; the next start retries the run",
-            "starts it again",
-        ),
-    ),
-    pytest.param(
-        [signal.SIGKILL],
-        id="SIGKILL",
-        marks=pytest.mark.fault(
-            "kill -9 of `make dev` while a run loads",
-            "all servers and runs end; the next start retries the run",
-            "starts it again",
-        ),
-    ),
+    )
+    for name, fault, signals in (
+        ("SIGTERM", "kill of `make dev`", [signal.SIGTERM]),
+        ("SIGHUP", "the terminal of `make dev` is closed", [signal.SIGHUP]),
+        ("Ctrl-C twice", "Ctrl-C twice in `make dev`", [signal.SIGINT, signal.SIGINT]),
+        ("SIGKILL", "kill -9 of `make dev`", [signal.SIGKILL]),
+    )
 ]
 
 

@@ -16,13 +16,12 @@ import pytest
 import yaml
 
 from taxi_platform.instance import free_port
-from tests.faults.site import MONTHS, Site, launch_load
+from tests.faults.site import JANUARY, Site, launch_load
 from tests.faults.sound import assert_sound
 from tests.waiting import wait_for, wait_for_status
 
 LOCKED_SECONDS = 60
 AWAY_SECONDS = 30  # by itself, Dagster waits for 13
-JANUARY = MONTHS[:1]
 POSTGRES = next(iter(Path("/usr/lib/postgresql").glob("*/bin")), None)
 # A job that records events all the time, as runs of the platform do.
 JOB = """

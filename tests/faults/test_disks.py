@@ -12,17 +12,15 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from taxi_platform.instance import Instance
-from tests.faults.site import MONTHS, ROWS, Site, launch_load, load, wait_for_second_try
+from tests.faults.site import JANUARY, MONTHS, Site, launch_load, load, wait_for_second_try
 from tests.faults.sound import assert_equal_source, assert_sound, of_lake
 from tests.waiting import wait_for, wait_for_status
 
-JANUARY = MONTHS[:1]
 MONTH_FOLDER = "staging/trips/partition_date=2023-01-01"
 FILE = r"raw/\.taxi_trips_2023-01\.parquet"
 ROOM = 20_000_000
@@ -72,11 +70,6 @@ def in_memory(folder: Path, size: int = ROOM) -> Iterator[Disk]:
     """Mount a file system in memory at a folder."""
     with mounted(folder, "-t", "tmpfs", "-o", f"size={size}", "tmpfs"):
         yield Disk(folder, size)
-
-
-@pytest.fixture(scope="module")
-def rows() -> Iterator[int]:
-    return count(ROWS + 1)
 
 
 @pytest.fixture(scope="module")

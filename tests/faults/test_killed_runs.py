@@ -3,17 +3,15 @@
 import os
 import signal
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from taxi_platform.instance import Instance
-from tests.faults.site import MONTHS, ROWS, Site, launch_load, load, wait_for_second_try
+from tests.faults.site import JANUARY, Site, launch_load, wait_for_second_try
 from tests.faults.sound import assert_equal_source, assert_sound, of_lake
 from tests.waiting import SECONDS, wait_for
 
-JANUARY = MONTHS[:1]
 FILE = r"raw/\.taxi_trips_2023-01\.parquet"
 COMMIT = r"_delta_log/\d+\.json"
 # What `inside` waits for, in this order: all but the last let the process go on.
@@ -69,19 +67,6 @@ POINTS = [
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return Site.make(tmp_path_factory.mktemp("site"), TAXI_FOLLOW_TLC="off")
-
-
-@pytest.fixture(scope="module")
-def instance(site: Site) -> Iterator[Instance]:
-    """An instance with January in its lake."""
-    with site.instance(served=["ingestion"]) as started:
-        load(started, JANUARY)
-        yield started
-
-
-@pytest.fixture(scope="module")
-def rows() -> Iterator[int]:
-    return count(ROWS + 1)
 
 
 @pytest.mark.parametrize("points", POINTS)

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from itertools import count
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,7 +14,7 @@ import pytest
 from taxi_platform.instance import Instance
 from tests.faults import publisher as sources
 from tests.faults.publisher import Answer, Publisher, content, publishing, status
-from tests.faults.site import MONTHS, ROWS, Site, launch_load, load
+from tests.faults.site import JANUARY, Site, launch_load, load
 from tests.faults.sound import (
     assert_equal_source,
     assert_sound,
@@ -24,7 +23,6 @@ from tests.faults.sound import (
 )
 from tests.waiting import wait_for, wait_for_status
 
-JANUARY = MONTHS[:1]
 STOP_SECONDS = 10
 
 
@@ -44,19 +42,6 @@ def misbehave(publisher: tuple[type[Publisher], str]) -> list[Answer]:
 def site(publisher: tuple[type[Publisher], str]) -> Site:
     served, url = publisher
     return Site.make(served.folder.parent, TAXI_FOLLOW_TLC="off", TLC_SOURCE_URL=url)
-
-
-@pytest.fixture(scope="module")
-def instance(site: Site) -> Iterator[Instance]:
-    """An instance with January in its lake."""
-    with site.instance(served=["ingestion"]) as started:
-        load(started, JANUARY)
-        yield started
-
-
-@pytest.fixture(scope="module")
-def rows() -> Iterator[int]:
-    return count(ROWS + 1)
 
 
 @pytest.fixture

@@ -6,18 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count
 
 import pytest
 
 from taxi_platform.instance import Instance
 from taxi_testing.object_store import S3Server
-from tests.faults.site import MONTHS, ROWS, Site, load
+from tests.faults.site import JANUARY, ROWS, Site, load
 from tests.faults.sound import assert_equal_source
 
 pytestmark = pytest.mark.slow
 
-JANUARY = MONTHS[:1]
 BYTES = 1 << 16
 ERROR = "<Error><Code>{}</Code><Message>{}</Message></Error>"
 ANSWERS = {
@@ -119,19 +117,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, object_store: S3Server, proxy
         "TAXI_DATA_ROOT": object_store.new_bucket(),
     }
     return Site.make(tmp_path_factory.mktemp("site"), ROWS, TAXI_FOLLOW_TLC="off", **more)
-
-
-@pytest.fixture(scope="module")
-def instance(site: Site) -> Iterator[Instance]:
-    """An instance with January in its lake."""
-    with site.instance(served=["ingestion"]) as started:
-        load(started, JANUARY)
-        yield started
-
-
-@pytest.fixture(scope="module")
-def rows() -> Iterator[int]:
-    return count(ROWS + 1)
 
 
 def copy_of_bucket(site: Site, server: S3Server) -> Site:
