@@ -1,7 +1,7 @@
 """Connections to Dagster's databases wait for a lock, or for a server that restarts.
 
 Dagster waits 30 s for a lock of SQLite, and 13 s for Postgres. Then the step fails that was to
-record something, for no fault of its own, and a failed step is not retried. Each location's
+record something, though nothing is wrong with it, and is not retried. Each location's
 processes, runs included, wait longer: `process` imports this module.
 """
 

@@ -32,7 +32,7 @@ class RunRetention:
     def sweep(self, cursor: str | None) -> tuple[int, str]:
         """Remove runs of a portion; returns their number, and the cursor of the next portion.
 
-        cursor: the time from which runs are due, as ISO text; one that cannot be read starts anew
+        cursor: the time from which runs are due, as ISO text; what cannot be read counts as none
         """
         found = self.instance.get_run_records(
             dg.RunsFilter(

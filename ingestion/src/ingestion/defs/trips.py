@@ -216,7 +216,7 @@ def refusals(service: Service, tlc: TlcSource, lake: Lake) -> Refusals:
 
 @dataclass(frozen=True)
 class MonthLoader:
-    """Loads months of a service, or puts them back, each by a cursor of its own."""
+    """Loads months of a service, or puts them back, each by a separate cursor."""
 
     con: duckdb.DuckDBPyConnection
     service: Service

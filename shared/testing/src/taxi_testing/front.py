@@ -78,7 +78,7 @@ def run(handler: type[Front]) -> None:
 
 @contextmanager
 def serve(module: str, backend: str) -> Iterator[str]:
-    """Run the front of a module in a process of its own; yield its address.
+    """Run the front of a module in a separate process; yield its address.
 
     `deltalake` holds Python's lock while it waits for some responses, so that a thread of this
     process could not send them. Raises RuntimeError where it does not start.
