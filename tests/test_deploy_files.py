@@ -267,7 +267,7 @@ def test_ecs_accepts_the_task_of_a_code_server() -> None:
     storage = yaml.safe_load((DEPLOY / "ecs" / "dagster.yaml").read_text())["storage"]
     wanted = {
         each["env"]
-        for each in storage["postgres"]["postgres_db"].values()
+        for each in storage["custom"]["config"]["postgres_db"].values()
         if isinstance(each, dict)
     }
     assert wanted | {"AWS_REGION", "TAXI_LOGS_BUCKET", "TAXI_DATA_ROOT"} <= given

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -21,19 +22,20 @@ from tests.faults.sound import assert_sound
 from tests.waiting import wait_for, wait_for_status
 
 LOCKED_SECONDS = 60
-AWAY_SECONDS = 30  # by itself, Dagster waits for 13
+RESTARTS = (1, 1, 1, 30)  # seconds away; by itself, Dagster waits for 13
 POSTGRES = next(iter(Path("/usr/lib/postgresql").glob("*/bin")), None)
 # A job that records events all the time, as runs of the platform do.
-JOB = """
+EVENTS = 500
+JOB = f"""
 import sys, time
 import dagster as dg
 import taxi_shared.process
 
 @dg.op
 def record(context):
-    for n in range(200):
-        context.log_event(dg.AssetObservation("trips", metadata={"n": n}))
-        time.sleep(0.1)
+    for n in range({EVENTS}):
+        context.log_event(dg.AssetObservation("trips", metadata={{"n": n}}))
+        time.sleep(0.02)
 
 @dg.job
 def load():
@@ -113,22 +115,35 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.mark.fault(
-    "Postgres restarts during runs, and is away for 30 s",
+    "Postgres restarts four times during a run, and is away for 30 s",
     "runs wait until they can record what they have done, and succeed",
     "nothing",
 )
 def test_run_outlasts_a_restart_of_postgres(postgres: Postgres, tmp_path: Path) -> None:
     address = {"hostname": "127.0.0.1", "port": postgres.port, "db_name": "postgres"}
     database = {**address, "username": "dagster", "password": "", "scheme": "postgresql+psycopg2"}
-    settings = {"storage": {"postgres": {"postgres_db": database}}, "telemetry": {"enabled": False}}
+    storage = {
+        "module": "taxi_shared.postgres_storage",
+        "class": "RetryingPostgresStorage",
+        "config": {"postgres_db": database},
+    }
+    settings = {"storage": {"custom": storage}, "telemetry": {"enabled": False}}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         run = subprocess.Popen([sys.executable, "-c", JOB, str(tmp_path)])
         trips = dg.AssetKey("trips")
         wait_for(lambda: instance.fetch_observations(trips, limit=1).records, "the first event")
-        postgres.stop()
-        time.sleep(AWAY_SECONDS)
-        postgres.start()
+        for seconds_away in RESTARTS:
+            time.sleep(1)
+            postgres.stop()
+            time.sleep(seconds_away)
+            postgres.start()
         assert run.wait(120) == 0
         assert [each.status for each in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
-        assert len(instance.fetch_observations(trips, limit=300).records) == 200
+        records = instance.fetch_observations(trips, limit=2 * EVENTS).records
+        recorded = Counter(
+            each.asset_observation.metadata["n"].value for each in records if each.asset_observation
+        )
+        assert set(recorded) == set(range(EVENTS))
+        # The event under way is recorded again, whether the server had committed it or not.
+        assert sum(recorded.values()) <= EVENTS + len(RESTARTS)
