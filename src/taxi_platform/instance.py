@@ -18,7 +18,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event
-from typing import IO
+from typing import IO, Any
 
 import yaml
 from rich.console import Console
@@ -142,6 +142,8 @@ class Instance:
         self._start_host(workspace)
         self._start_portal()
         self._wait_for("webserver", self.graphql.is_up)
+        if self.daemon and sys.platform == "linux":
+            self._start_parents_of_runs()
         if self.daemon:
             address = self.home / ADDRESS_FILE
             stack.callback(address.unlink, missing_ok=True)
@@ -184,6 +186,7 @@ class Instance:
                 "--use-python-environment-entry-point",
                 cwd=location.folder,
                 port=ports[location.name],
+                has_runs=True,
             )
         servers = [
             {"grpc_server": {"host": HOST, "port": port, "location_name": name}}
@@ -219,21 +222,30 @@ class Instance:
             cwd=location.folder,
         )
 
+    def _start_parents_of_runs(self) -> None:
+        """Start the processes that runs are forked from. Until they are ready, runs start cold."""
+        for location in self.served:
+            package = location.module.partition(".")[0]
+            late = (
+                [f"{package}.warm"] if list(location.folder.glob(f"src/{package}/warm.py")) else []
+            )
+            self._start_server(
+                f"{location.name}-runs",
+                *(str(location.python), "-m", "taxi_shared.warm_runs"),
+                str(self.home / "warm" / f"{location.name}.sock"),
+                *("taxi_shared.warm", *late, location.module),
+                cwd=location.folder,
+                has_runs=True,
+            )
+
     def _start_alerts(self) -> None:
         if self._env.get("TAXI_ALERTS"):
             state = str(self.home / "alerts.json")
             command = (sys.executable, "-m", "taxi_platform.alerts")
             self._start_server("alerts", *command, "--url", self.url, "--state", state)
 
-    def _start_server(
-        self,
-        name: str,
-        *command: str,
-        cwd: Path = ROOT,
-        port: int | None = None,
-        keeps_open: Sequence[int] = (),
-    ) -> None:
-        self.servers[name] = Server(name, command, self.log(name), cwd, port, keeps_open)
+    def _start_server(self, name: str, *command: str, **options: Any) -> None:
+        self.servers[name] = Server(name, command, self.log(name), **options)
         self.log(name).unlink(missing_ok=True)
         self._start_process(self.servers[name])
 
@@ -243,17 +255,18 @@ class Instance:
             _write_processes(self._lock, os.getpid(), server.process.pid)
 
     def _restart(self, server: Server) -> None:
-        """Restart a server that has ended; the runs of a code server fail, and are retried."""
+        """Restart a server that has ended; the runs that ended with it fail, and are retried."""
         server.kill()
-        lost = find_lost_runs(self.home) if server.port else []
+        lost = find_lost_runs(self.home) if server.has_runs else []
         self._start_process(server)
         if server.port and lost:
             deadline = time.monotonic() + START_SECONDS
             while server.is_running and not has_code(server.port) and time.monotonic() < deadline:
                 if self._stopping.wait(0.5):
                     return  # the next start fails them
-            if not self._stopping.wait(RELOAD_SECONDS):
-                fail_runs(self.home, lost)
+            self._stopping.wait(RELOAD_SECONDS)
+        if not self._stopping.is_set():
+            fail_runs(self.home, lost)
 
     def _wait_for(self, name: str, is_ready: Callable[[], bool]) -> None:
         server = self.servers[name]
@@ -413,7 +426,7 @@ def prepare_home(home: Path, env: Mapping[str, str]) -> None:
 def _home_without_queue(home: Path) -> Path:
     """A home with the same databases and logs, whose runs do not wait for a daemon."""
     config = yaml.safe_load((home / "dagster.yaml").read_text())
-    del config["concurrency"], config["run_coordinator"]
+    del config["concurrency"], config["run_coordinator"], config["run_launcher"]
     base = {"base_dir": str(home)}
     config["storage"] = {"sqlite": base}
     config["local_artifact_storage"] = {

@@ -1,10 +1,10 @@
 """Fails the runs that were in progress when the platform or the machine went down.
 
-On one machine, a run is a child process of its location's code server, which reports it as failed
-when the process dies. If the code server is gone as well, nothing reports the run: it would stay in
-progress forever and hold its slots in the queue and in pools.
+On one machine, a run is a child process of its location's warm parent or code server, which reports
+it as failed when the process dies. If that is gone as well, nothing reports the run: it would stay
+in progress forever and hold its slots in the queue and in pools.
 
-The restart of a code server fails its runs as well, once it answers again.
+The restart of such a server fails its runs as well; that of a code server once it answers again.
 
 In containers, the daemon would find such a run. But it checks runs and backfills side by side, and
 a backfill that is checked just as its run is found lost ends for good, instead of waiting for the
@@ -21,6 +21,8 @@ from typing import Any
 import click
 import dagster as dg
 
+from taxi_shared.warm_runs.launcher import PARENT_TAG, is_running
+
 UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
@@ -29,12 +31,12 @@ UNFINISHED = [
 # The tags of Dagster's launchers for a run's code server or container; no public names exist.
 CODE_SERVER_TAG = ".dagster/grpc_info"
 CONTAINER_TAG = "docker/container_id"
-LostRun = tuple[dg.RunRecord, str]  # and what it ran under: `code server` or `container`
+LostRun = tuple[dg.RunRecord, str]  # and what it ran under, such as `code server`
 REASON = "The run was lost: the {} that it ran under is gone."
 
 
 def find_lost_runs(home: Path) -> list[LostRun]:
-    """The unfinished runs whose code server or container is gone."""
+    """The unfinished runs whose warm parent, code server or container is gone."""
     with dg.DagsterInstance.from_config(str(home)) as instance:
         unfinished = instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED))
     missing = [(record, _missing_worker(record.dagster_run)) for record in unfinished]
@@ -61,6 +63,8 @@ def fail_runs(home: Path, lost: Sequence[LostRun]) -> list[str]:
 def _missing_worker(run: dg.DagsterRun) -> str | None:
     """What ran a run and is gone; None if it is there, or if the run was never launched."""
     tags = run.tags
+    if tags.get(PARENT_TAG):
+        return None if is_running(run) else "warm parent"
     if CONTAINER_TAG in tags:
         return None if _container_exists(tags[CONTAINER_TAG]) else "container"
     if CODE_SERVER_TAG in tags:

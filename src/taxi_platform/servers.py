@@ -26,6 +26,7 @@ class Server:
 
     port:       of a code server; None for others
     keeps_open: file descriptors that it inherits
+    has_runs:   runs end with it: it is a code server, or starts runs
     """
 
     name: str
@@ -34,6 +35,7 @@ class Server:
     cwd: Path = ROOT
     port: int | None = None
     keeps_open: Sequence[int] = ()
+    has_runs: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _guard: subprocess.Popen[bytes] | None = field(default=None, init=False)
 

@@ -7,8 +7,8 @@ from threading import Event, Thread
 from taxi_platform.servers import Server
 
 INTERVAL_SECONDS = 1
-# Before each restart. After the last one an instance ends, but for a code location: its code may
-# not load, which is no reason to end the others.
+# Before each restart. After the last one an instance ends, but for a code location's servers: its
+# code may not load, which is no reason to end the others.
 DELAYS = (1, 2, 4, 8, 16)
 STEADY_SECONDS = 60  # A server that has run for so long is started after the first delay again.
 
@@ -38,7 +38,7 @@ class Watcher(Thread):
                 continue
             if time.monotonic() - since > STEADY_SECONDS:
                 restarts = 0
-            if restarts == len(DELAYS) and self._server.port is None:
+            if restarts == len(DELAYS) and not self._server.has_runs:
                 self.failure = (
                     f"{self._server.name} {self._server.end}, {restarts} restarts did not help:\n"
                     f"{self._server.log_tail()}"

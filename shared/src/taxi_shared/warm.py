@@ -1,0 +1,10 @@
+"""What runs of all locations import late: `taxi_shared.warm_runs` imports it before the first."""
+
+import deltalake  # noqa: F401
+import duckdb
+
+import taxi_shared.engines
+import taxi_shared.table_log  # noqa: F401
+
+# DuckDB opens a connection when it is imported, whose threads a fork would lose.
+duckdb.default_connection().close()
