@@ -1,30 +1,32 @@
 """The measured platform: an instance on the benchmarks' own folders, and its runs."""
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
-from bench.processes import Memory, find_descendant, peak_memory, process_tree
-from bench.runs import RunTimes, partition_range, wait_for_daemons, wait_for_run
+from bench.processes import Memory, peak_memory
+from bench.runs import RunTimes, partition_range, wait_for_daemons, wait_for_run, wait_until
 from bench.scale import Bench, empty_folder, partition_keys, size_of
 from bench.server import serve_files
 from taxi_platform.graphql import JobSubset
 from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline
 from taxi_platform.workspace import locations
+from taxi_shared.warm_runs.protocol import SOCKET
 
 TRIPS = JobSubset("trip_update_job", ("taxi_trips_file", "taxi_trips"))
+PARENT_SECONDS = 60
 ZONES = JobSubset("trip_update_job", ("taxi_zones_file", "taxi_zones"))
 
 
 @dataclass(frozen=True)
 class Platform:
-    """A running instance, its data root, and the process id of each location's code server."""
+    """A running instance, its data root, and the process that each location's runs descend from."""
 
     instance: Instance
     data: Path
@@ -61,7 +63,7 @@ def start_platform(
     data: Path,
     publisher: str | None = None,
     *,
-    daemon: bool = True,
+    runs: Literal["warm", "cold", "at once"] = "warm",
     **environment: str,
 ) -> Iterator[Platform]:
     """Run the platform with an empty Dagster instance, and wait until all locations are loaded.
@@ -70,7 +72,7 @@ def start_platform(
         home: DAGSTER_HOME, which is emptied
         data: the data root
         publisher: URL of the source; needed by runs that fetch
-        daemon: run the daemon
+        runs: start from warm parents, or by Dagster's own launcher, or by that and without a queue
         environment: more environment variables
     """
     settings = {
@@ -81,14 +83,19 @@ def start_platform(
     if publisher:
         settings["TLC_SOURCE_URL"] = publisher
         settings["TAXI_ZONES_URL"] = f"{publisher}/misc/taxi_zones.csv"
-    others = process_tree(os.getpid())
-    with Instance(empty_folder(home), environment=settings, daemon=daemon) as instance:
+    warm, daemon = runs == "warm", runs != "at once"
+    with Instance(empty_folder(home), environment=settings, daemon=daemon, warm=warm) as instance:
         Pipeline(instance, Console(quiet=True)).wait_for_locations()
+        if warm:
+            sockets = [home / "warm" / each.name / SOCKET for each in locations()]
+            wait_until("the warm parents", PARENT_SECONDS, lambda: all(map(Path.exists, sockets)))
         if daemon:
             wait_for_daemons(instance.graphql)
+        suffix = "-runs" if warm else ""
         servers = {
-            location.name: find_descendant("--location-name", location.name, but=others)
+            location.name: process.pid
             for location in locations()
+            if (process := instance.servers[f"{location.name}{suffix}"].process)
         }
         yield Platform(instance, data, servers)
 
@@ -108,7 +115,7 @@ def make_lake(bench: Bench, months: int) -> Path:
     bench.log(f"creating a lake of {months} months")
     with (
         serve_files(bench.make_sample(months)) as publisher,
-        start_platform(bench.work / "home", empty_folder(data), publisher, daemon=False) as ours,
+        start_platform(bench.work / "home", empty_folder(data), publisher, runs="at once") as ours,
     ):
         ours.ingest(months)
         ours.run("ingestion", ZONES, tags=_first_month())

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,14 +84,12 @@ def process_tree(root: int) -> list[int]:
     return found
 
 
-def find_descendant(*arguments: str, but: Collection[int] = ()) -> int:
-    """The first descendant of this process whose command line has these consecutive arguments."""
-    wanted = "\0".join(arguments)
-    for pid in sorted(set(process_tree(os.getpid())) - set(but)):
-        with suppress(OSError):
-            if wanted in Path(f"/proc/{pid}/cmdline").read_text():
-                return pid
-    raise LookupError(f"no process has the arguments {' '.join(arguments)}")
+def proportional_mb(pid: int) -> float:
+    """The memory of a process in MB, with its part of what it shares with others (PSS)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1.024e-3
+    raise LookupError(f"process {pid} has no PSS")
 
 
 @dataclass

@@ -37,6 +37,11 @@ class RunTimes:
         return self.ended - self.launched
 
     @property
+    def to_start(self) -> float:
+        """Seconds from the launch to the start of the run's work."""
+        return self.started - self.launched
+
+    @property
     def from_start(self) -> float:
         """Seconds from the start of the run's work to its end."""
         return self.ended - self.started

@@ -31,6 +31,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Result]] = {
     "lake": lake.measure_one_week,
     "engines": engines.measure_engines,
     "requests": requests.measure_requests,
+    "flood": requests.measure_flood,
     "portal": portal.measure_pages,
     "ingest": ingest.measure_ingest,
     "ingest_large": ingest.measure_large_months,

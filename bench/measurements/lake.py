@@ -35,8 +35,8 @@ def measure_one_week(bench: Bench) -> dict[str, Any]:
         for name, months in sizes.items()
     }
     with (
-        start_platform(bench.work / "home-few", lakes["few"], daemon=False) as few,
-        start_platform(bench.work / "home-many", lakes["many"], daemon=False) as many,
+        start_platform(bench.work / "home-few", lakes["few"], runs="at once") as few,
+        start_platform(bench.work / "home-many", lakes["many"], runs="at once") as many,
     ):
         for repeat in range(REPEATS):
             for name, ours in (("few", few), ("many", many)):

@@ -5,18 +5,23 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
 
 from bench.ours import Platform, make_lake, start_platform
+from bench.processes import proportional_mb
 from bench.runs import PARTITION, BenchError, wait_until
 from bench.scale import FEW_MONTHS, Bench
+from bench.server import serve_files
 from taxi_shared.tables import BOROUGHS
 
 ONE_BY_ONE = 20
 AT_ONCE = 50
 WARM_UP = 2
 POLL_SECONDS = 0.02
-LONGEST_SECONDS = 600
+FLOOD = 2_000
+LONGEST_SECONDS = 3_600
 # A second run for a request would start in one of the sensor's next ticks.
 DOUBLES_SECONDS = 12
 # Longest pause between two requests, so that they do not coincide with the sensor's ticks.
@@ -24,28 +29,32 @@ PAUSE_SECONDS = 5.0
 
 
 def measure_requests(bench: Bench) -> dict[str, Any]:
-    """Measure 20 requests one by one, then 50 at once, on a warm instance with three months."""
-    data = make_lake(bench, FEW_MONTHS)
+    """Measure requests on an instance whose runs start warm, then on one whose runs start cold."""
+    return {**_measure(bench, "warm"), "cold": _measure(bench, "cold")}
+
+
+def _measure(bench: Bench, runs: Literal["warm", "cold"]) -> dict[str, Any]:
+    """Measure 20 requests one by one, then 50 at once, on a lake of three months."""
+    data = _lake(bench)
     chance = random.Random(1)  # noqa: S311 - pauses, not secrets
-    for folder in (data / "requests", data / "outputs"):
-        folder.mkdir(exist_ok=True)
-        for old in folder.glob("bench_*"):
-            old.unlink()
-    with start_platform(bench.work / "home", data) as ours:
+    with start_platform(bench.work / "home", data, runs=runs) as ours:
         for number in range(WARM_UP):
-            _submit_and_wait(ours, [_name("warm", number)])
+            _submit_and_wait(ours, [_name("first", number)])
         single = []
         with ours.memory_of_runs("adhoc_reports") as memory:
             for number in range(ONE_BY_ONE):
                 time.sleep(chance.uniform(0, PAUSE_SECONDS))
                 single += _submit_and_wait(ours, [_name("single", number)])
-                bench.log(f"request {number + 1} of {ONE_BY_ONE}: {single[-1]:.2f} s")
+                bench.log(f"{runs} request {number + 1} of {ONE_BY_ONE}: {single[-1]:.2f} s")
         time.sleep(chance.uniform(0, PAUSE_SECONDS))
         with ours.memory_of_runs("adhoc_reports") as memory_at_once:
             at_once = _submit_and_wait(ours, [_name("burst", number) for number in range(AT_ONCE)])
-        bench.log(f"{AT_ONCE} requests at once: {max(at_once):.1f} s")
+        bench.log(f"{AT_ONCE} {runs} requests at once: {max(at_once):.1f} s")
         time.sleep(DOUBLES_SECONDS)
         duplicated = _count_duplicates(ours)
+        parents = [
+            round(proportional_mb(each), 1) for each in ours.servers.values() if runs == "warm"
+        ]
     return {
         "single": single,
         "at_once": at_once,
@@ -53,11 +62,49 @@ def measure_requests(bench: Bench) -> dict[str, Any]:
         "duplicated": duplicated,
         "largest_mb": [round(memory.largest, 1), round(memory_at_once.largest, 1)],
         "total_mb": [round(memory.total, 1), round(memory_at_once.total, 1)],
+        "parents_mb": parents,
     }
 
 
+def measure_flood(bench: Bench) -> dict[str, Any]:
+    """Measure 2,000 requests written at once, and a load that is launched in their midst."""
+    data = _lake(bench)
+    with (
+        serve_files(bench.make_sample(1)) as publisher,
+        start_platform(bench.work / "home", data, publisher) as ours,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        _submit_and_wait(ours, [_name("first", 0)])
+        flood = pool.submit(_submit_and_wait, ours, [_name("flood", n) for n in range(FLOOD)])
+        wait_until("half of the flood", LONGEST_SECONDS, lambda: _charts(data, "flood") > FLOOD / 2)
+        times, _ = ours.ingest(1)
+        seconds = flood.result()
+        bench.log(f"{FLOOD:,} requests: {max(seconds):.0f} s; load after {times.to_start:.1f} s")
+        duplicated = _count_duplicates(ours)
+    return {
+        "requests": FLOOD,
+        "seconds": max(seconds),
+        "lost": FLOOD - len(seconds),
+        "duplicated": duplicated,
+        "load_started_after": round(times.to_start, 2),
+    }
+
+
+def _lake(bench: Bench) -> Path:
+    data = make_lake(bench, FEW_MONTHS)
+    for folder in (data / "requests", data / "outputs"):
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob("bench_*"):
+            old.unlink()
+    return data
+
+
+def _charts(data: Path, kind: str) -> int:
+    return sum(1 for _ in (data / "outputs").glob(f"bench_{kind}_*.png"))
+
+
 def _name(kind: str, number: int) -> str:
-    return f"bench_{kind}_{number:02}"
+    return f"bench_{kind}_{number:04}"
 
 
 def _submit_and_wait(ours: Platform, names: Sequence[str]) -> list[float]:
@@ -93,7 +140,7 @@ def _submit_and_wait(ours: Platform, names: Sequence[str]) -> list[float]:
 def _count_duplicates(ours: Platform) -> int:
     """Count the requests that have more than one run."""
     runs = ours.instance.graphql.ask(
-        """{ runsOrError(limit: 1000, filter: {pipelineName: "adhoc_request_job",
+        """{ runsOrError(limit: 5000, filter: {pipelineName: "adhoc_request_job",
             tags: [{key: "dagster/code_location", value: "adhoc_reports"}]}) { ... on Runs {
             results { status tags { key value } } } } }"""
     )["runsOrError"]["results"]

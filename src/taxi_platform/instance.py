@@ -33,6 +33,7 @@ from taxi_platform.workspace import ROOT, Location, locations
 from taxi_shared.addresses import without_proxy_for_loopback
 from taxi_shared.health import has_code, is_code_server_up, is_web_server_up
 from taxi_shared.json_logs import dagster_config
+from taxi_shared.warm_runs.protocol import SOCKET
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
@@ -58,6 +59,7 @@ class Instance:
     portal_port: port of the report portal on 127.0.0.1; no portal by default
     daemon:      run schedules, sensors, queue and backfills; one instance per home can do so.
                  Without a daemon, runs start at once instead of queueing
+    warm:        start a warm parent per location, which runs are forked from; needs the daemon
     environment: variables in addition to those of this process
     served:      the code locations, by default those of `workspace.yaml`
     report:      shows a message to the user when a server has ended
@@ -69,6 +71,7 @@ class Instance:
     port: int = 0
     portal_port: int | None = None
     daemon: bool = True
+    warm: bool = sys.platform == "linux"
     environment: Mapping[str, str] = field(default_factory=dict)
     served: Sequence[Location] = field(default_factory=locations)
     report: Callable[[str], None] = Console(stderr=True, soft_wrap=True).print
@@ -142,7 +145,7 @@ class Instance:
         self._start_host(workspace)
         self._start_portal()
         self._wait_for("webserver", self.graphql.is_up)
-        if self.daemon and sys.platform == "linux":
+        if self.daemon and self.warm:
             self._start_parents_of_runs()
         if self.daemon:
             address = self.home / ADDRESS_FILE
@@ -204,11 +207,11 @@ class Instance:
             *("--host", HOST, "--port", str(self.port), "--workspace", str(workspace)),
         )
         if self._lock:
-            command = str(Path(sys.executable).with_name("dagster-daemon"))
+            command = (sys.executable, "-m", "taxi_platform.daemon", "run")
             # The lock ends with the last process that holds it open.
             keeps_open = [self._lock.fileno()]
             self._start_server(
-                "daemon", command, "run", "--workspace", str(workspace), keeps_open=keeps_open
+                "daemon", *command, "--workspace", str(workspace), keeps_open=keeps_open
             )
 
     def _start_portal(self) -> None:
@@ -232,7 +235,7 @@ class Instance:
             self._start_server(
                 f"{location.name}-runs",
                 *(str(location.python), "-m", "taxi_shared.warm_runs"),
-                str(self.home / "warm" / f"{location.name}.sock"),
+                str(self.home / "warm" / location.name / SOCKET),
                 *("taxi_shared.warm", *late, location.module),
                 cwd=location.folder,
                 has_runs=True,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 
 from taxi_platform.graphql import JobSubset
 from taxi_platform.instance import Instance
@@ -17,6 +18,8 @@ INSIDE = Path(__file__).parent / "inside"
 MONTHS = ("2023-01-01", "2023-02-01", "2023-03-01")
 JANUARY = MONTHS[:1]
 ROWS = 5_000
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+COLD = MappingProxyType({"warm_runs/cold": "true"})  # a run under its location's code server
 TRIPS = JobSubset("trip_update_job", ("taxi_trips_file", "taxi_trips"))
 
 
@@ -102,9 +105,12 @@ class Site:
         return int(wait_for(self.hit.read_text, "the ID of the process"))
 
 
-def launch_load(instance: Instance, months: Sequence[str] = MONTHS) -> str:
-    """Fetch and load a range of months in one run; returns its ID."""
+def launch_load(
+    instance: Instance, months: Sequence[str] = MONTHS, more: Mapping[str, str] = NO_TAGS
+) -> str:
+    """Fetch and load a range of months in one run, with more tags if need be; returns its ID."""
     tags = {
+        **more,
         "dagster/asset_partition_range_start": months[0],
         "dagster/asset_partition_range_end": months[-1],
     }

@@ -163,7 +163,7 @@ def test_second_dev_on_one_home_is_refused(site: Site, start: Start) -> None:
 
     # The daemon alone is left: it holds the lock itself.
     guards = set(processes_with("trap '' INT TERM HUP")) & set(processes_with(str(site.base)))
-    (daemon,) = processes_with("dagster-daemon\0run\0--workspace\0" + str(site.home))
+    (daemon,) = processes_with("taxi_platform.daemon\0run\0--workspace\0" + str(site.home))
     for process in (*guards, command.process.pid):
         os.kill(process, signal.SIGKILL)
     command.process.wait()

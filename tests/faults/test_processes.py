@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from taxi_platform.instance import Instance, free_port
 from taxi_platform.sample import write_sample
 from taxi_shared.health import has_code, is_web_server_up
-from tests.faults.site import MONTHS, ROWS, Site, launch_load, load, processes_with
+from tests.faults.site import COLD, MONTHS, NO_TAGS, ROWS, Site, launch_load, load, processes_with
 from tests.faults.sound import assert_reports, assert_sound
 from tests.waiting import wait_for
 
@@ -83,17 +83,17 @@ def children_of(parent: int) -> list[int]:
     return found
 
 
-def launch_stopped(running: Running, month: str) -> str:
+def launch_stopped(running: Running, month: str, tags: Mapping[str, str] = NO_TAGS) -> str:
     """Launch a load of a month that is published again; it stops where its file arrives."""
     write_sample(running.site.source, [date.fromisoformat(month)], ROWS + 1)
     point = rf"raw/\.taxi_trips_{month[:7]}\.parquet"
     running.site.arm("os.rename", point, with_signal=signal.SIGSTOP)
-    run_id = launch_load(running.instance, [month])
+    run_id = launch_load(running.instance, [month], tags)
     running.site.wait_until_hit()
     return run_id
 
 
-def assert_retried(running: Running, lost: str) -> None:
+def assert_retried(running: Running, lost: str, ran_under: str) -> None:
     """Check that a lost run has failed and that its retry has succeeded."""
     graphql = running.instance.graphql
 
@@ -102,7 +102,7 @@ def assert_retried(running: Running, lost: str) -> None:
         return retry is not None and graphql.run_status(retry) == "SUCCESS"
 
     wait_for(is_retried, lambda: f"the retry: {graphql.run_failure(lost)}")
-    assert "code server that it ran under is gone" in graphql.run_failure(lost)
+    assert f"{ran_under} that it ran under is gone" in graphql.run_failure(lost)
 
 
 @pytest.mark.fault(
@@ -111,11 +111,11 @@ def assert_retried(running: Running, lost: str) -> None:
     "nothing",
 )
 def test_inner_code_server_restarts(running: Running) -> None:
-    lost = launch_stopped(running, MONTHS[0])
+    lost = launch_stopped(running, MONTHS[0], COLD)
     (inner,) = processes_with(str(running.site.base), "\0api\0grpc\0", "ingestion.definitions")
     assert inner in children_of(running.process("ingestion"))
     os.kill(inner, signal.SIGKILL)
-    assert_retried(running, lost)
+    assert_retried(running, lost, "code server")
     running.assert_serves("after_inner_code_server")
 
 
@@ -125,11 +125,26 @@ def test_inner_code_server_restarts(running: Running) -> None:
     "nothing",
 )
 def test_code_server_restarts(running: Running) -> None:
-    lost = launch_stopped(running, MONTHS[1])
+    lost = launch_stopped(running, MONTHS[1], COLD)
     os.kill(running.process("ingestion"), signal.SIGKILL)
-    assert_retried(running, lost)
+    assert_retried(running, lost, "code server")
     assert any("ingestion was killed by SIGKILL; it restarts" in x for x in running.reported)
     running.assert_serves("after_code_server")
+
+
+@pytest.mark.fault(
+    "kill -9 of the warm parent of a location while a run loads",
+    "it restarts within seconds; its runs end with it, fail, and are retried",
+    "nothing",
+)
+def test_warm_parent_restarts(running: Running) -> None:
+    lost = launch_stopped(running, MONTHS[1])
+    process = int(running.site.hit.read_text())
+    assert process in children_of(running.process("ingestion-runs"))
+    os.kill(running.process("ingestion-runs"), signal.SIGKILL)
+    wait_for(lambda: not Path(f"/proc/{process}").exists(), "the end of the run's process")
+    assert_retried(running, lost, "warm parent")
+    running.assert_serves("after_warm_parent")
 
 
 @pytest.mark.fault(
@@ -140,7 +155,7 @@ def test_code_server_restarts(running: Running) -> None:
 def test_run_waits_for_its_code_server(running: Running) -> None:
     graphql, daemon = running.instance.graphql, running.process("daemon")
     os.kill(daemon, signal.SIGSTOP)  # the run stays in the queue until its server is dead
-    run_id = launch_load(running.instance)
+    run_id = launch_load(running.instance, more=COLD)
     os.kill(running.process("ingestion"), signal.SIGKILL)
     os.kill(daemon, signal.SIGCONT)
     wait_for(lambda: graphql.run_status(run_id) == "SUCCESS", lambda: graphql.run_failure(run_id))
@@ -180,7 +195,7 @@ def test_all_servers_restart(running: Running) -> None:
         if server.process:
             os.kill(server.process.pid, signal.SIGKILL)
     wait_for(running.instance.graphql.is_up, "the webserver")
-    assert_retried(running, lost)
+    assert_retried(running, lost, "warm parent")
     running.assert_serves("after_all_servers")
 
 

@@ -1,10 +1,17 @@
-"""The queue of runs where launchers take instructions from a run's tags: ECS and Kubernetes.
-
-Named by deploy/ecs/dagster.yaml and the values of deploy/helm. Elsewhere no launcher reads such
-tags, and Dagster's own `QueuedRunCoordinator` serves.
-"""
+"""Queues of runs for dagster.yaml and deploy/*/dagster.yaml."""
 
 import dagster as dg
+
+from taxi_shared.warm_runs import WarmRunLauncher
+
+# In progress, with the one that starts. Half of max_concurrent_runs: two processes that count the
+# runs at the same time do not exceed that.
+PROMPT_RUNS = 2
+IN_PROGRESS = [
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 # With these tags, anyone who may start a run could choose its command, role or volumes.
 LAUNCHER_TAGS = (
@@ -15,8 +22,38 @@ LAUNCHER_TAGS = (
 )
 
 
+class PromptRunCoordinator(dg.QueuedRunCoordinator):
+    """Dagster's queue, except that a run for which there is room starts at once.
+
+    The daemon looks at the queue once per second, which is as long as a report takes. There is room
+    where a warm parent starts the run, it is in no pool, none is queued, and few are in progress.
+    """
+
+    def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
+        """Launch a run, or queue it."""
+        run, workspace = context.dagster_run, context.workspace
+        if workspace is None or not self._has_room(run):
+            return super().submit_run(context)
+        return self._instance.launch_run(run.run_id, workspace)
+
+    def _has_room(self, run: dg.DagsterRun) -> bool:
+        launcher = self._instance.run_launcher
+        if run.status is not dg.DagsterRunStatus.NOT_STARTED or (
+            run.run_op_concurrency and run.run_op_concurrency.all_pools
+        ):
+            return False
+        if not (isinstance(launcher, WarmRunLauncher) and launcher.has_parent(run)):
+            return False
+        unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, *IN_PROGRESS])
+        runs = self._instance.get_runs(unfinished, limit=PROMPT_RUNS)
+        return len(runs) < PROMPT_RUNS and all(each.status in IN_PROGRESS for each in runs)
+
+
 class LauncherTagGuard(dg.QueuedRunCoordinator):
     """Dagster's queue, which refuses runs that have one of LAUNCHER_TAGS.
+
+    Named by deploy/ecs/dagster.yaml and the values of deploy/helm. Elsewhere no launcher reads such
+    tags.
 
     The UI, schedules, sensors, automation, backfills and retries all submit their runs to it.
     """

@@ -4,10 +4,11 @@
       module: taxi_shared.warm_runs
       class: WarmRunLauncher
       config:
-        folder: /run/warm  # with the sockets of the parents; by default `warm` in DAGSTER_HOME
+        folder: /run/warm
         cold: {module: dagster_docker, class: DockerRunLauncher, config: {}}
 
-`cold` is the launcher of runs without a parent; by default Dagster's own.
+`folder` has a folder per location with its socket; by default it is `warm` in DAGSTER_HOME. `cold`
+is the launcher of runs without a parent; by default Dagster's own.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from dagster._core.launcher import (
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-from taxi_shared.warm_runs.protocol import GO, SUFFIX, NoAnswer, request
+from taxi_shared.warm_runs.protocol import GO, SOCKET, NoAnswer, request
 
 if TYPE_CHECKING:
     from dagster._config.config_schema import UserConfigSchema
@@ -139,13 +140,22 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
         """Wait for the runs that the cold launcher has started."""
         self._cold.join(timeout)
 
+    def has_parent(self, run: dg.DagsterRun) -> bool:
+        """Whether a parent listens for runs of a run's location, as far as its socket says."""
+        return run.tags.get(COLD_TAG) != "true" and self._socket(run).exists()
+
+    def _socket(self, run: dg.DagsterRun) -> Path:
+        origin = run.remote_job_origin
+        if origin is None:
+            raise dg.DagsterInvariantViolationError(f"Run {run.run_id} has no code location.")
+        folder = self._folder or Path(self._instance.root_directory) / "warm"
+        return folder / origin.location_name / SOCKET
+
     def _start(self, run: dg.DagsterRun) -> None:
         """Start a run from its parent. Raises NoAnswer."""
-        origin = run.remote_job_origin
-        if origin is None or run.job_code_origin is None:
-            raise NoAnswer("a run without a code location")
-        folder = self._folder or Path(self._instance.root_directory) / "warm"
-        path = folder / f"{origin.location_name}{SUFFIX}"
+        path = self._socket(run)
+        if run.job_code_origin is None:
+            raise dg.DagsterInvariantViolationError(f"Run {run.run_id} has no code.")
         arguments = ExecuteRunArgs(run.job_code_origin, run.run_id, self._instance.get_ref())
         command = arguments.get_command_args()[-3:]  # without the location's program
         start = {"do": "start", "run_id": run.run_id, "command": command}

@@ -36,7 +36,7 @@ from types import FrameType
 from typing import Any, NoReturn
 from uuid import uuid4
 
-from taxi_shared.warm_runs.protocol import GO, SUFFIX, read_line, short_path
+from taxi_shared.warm_runs.protocol import GO, read_line, short_path
 
 log = logging.getLogger("warm_runs")
 
@@ -78,9 +78,9 @@ class Parent:
     def begin(cls, public: Path) -> "Parent":
         """Listen at a socket. A parent that was there before still watches over its own runs."""
         public.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for other in public.parent.glob(f"{public.stem}-*{SUFFIX}"):
+        for other in public.parent.glob(f"{public.stem}-*{public.suffix}"):
             remove_if_dead(other)
-        own = public.with_name(f"{public.stem}-{uuid4().hex[:8]}{SUFFIX}")
+        own = public.with_stem(f"{public.stem}-{uuid4().hex[:8]}")
         listener = socket.socket(socket.AF_UNIX)
         with short_path(own) as address:
             listener.bind(address)

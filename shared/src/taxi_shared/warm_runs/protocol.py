@@ -18,7 +18,8 @@ from typing import Any
 
 GO = b"go\n"
 MAX_BYTES = 1 << 20
-SUFFIX = ".sock"
+SOCKET = "runs.sock"
+"""The socket of a location's newest parent, in a folder that no other location can write to."""
 
 
 class NoAnswer(Exception):
