@@ -13,6 +13,7 @@ from tests.faults.sound import assert_equal_source, assert_sound, of_lake
 from tests.waiting import SECONDS, wait_for
 
 FILE = r"raw/\.taxi_trips_2023-01\.parquet"
+EVENTS = r"/history/runs/[0-9a-f-]{36}\.db"  # of one run; not the daemon's databases
 COMMIT = r"_delta_log/\d+\.json"
 # What `inside` waits for, in this order: all but the last let the process go on.
 Points = tuple[tuple[str, str, int], ...]
@@ -53,13 +54,13 @@ POINTS = [
         "after a month is committed, before it is recorded",
         AGAIN + "the month is found in the lake and recorded",
         ("open", rf"/trips/{COMMIT}", 0),
-        ("sqlite3.connect", "", 0),
+        ("sqlite3.connect", EVENTS, 0),
     ),
     row(
         "while a month is recorded",
         AGAIN + "the month is found in the lake and recorded",
         ("open", rf"/trips/{COMMIT}", 0),
-        ("sqlite3.connect", "", 3),
+        ("sqlite3.connect", EVENTS, 2),
     ),
 ]
 
