@@ -87,7 +87,8 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start a run, from the parent of its location if that answers."""
         run = context.dagster_run
-        if run.tags.get(COLD_TAG) != "true":
+        # A location that has no folder there is not meant to have a parent.
+        if run.tags.get(COLD_TAG) != "true" and self._socket(run).parent.exists():
             try:
                 self._start(run)
             except NoAnswer as error:
