@@ -33,8 +33,8 @@ setup: $(STAMPS) ## Make the four environments from their locks; nothing where n
 demo: setup ## Sample data through the whole platform, then the UI; EXIT=1 ends after success, PORT=3000, PORTAL_PORT=8000
 	@$(RUN) demo $(if $(EXIT),--exit) $(PORTS)
 
-pipeline: setup ## Load months FROM=2023-01 TO=2023-03 and make every result from them, without a UI; GREEN=1 with green trips
-	@$(RUN) pipeline --from "$(FROM)" --to "$(TO)" $(if $(GREEN),--green)
+pipeline: setup ## Load months FROM=2023-01 TO=2023-03 and make every result from them, without a UI; SERVICES=green,fhvhv with their trips
+	@$(RUN) pipeline --from "$(FROM)" --to "$(TO)" --services "$(SERVICES)"
 
 dev: setup ## The UI, the daemon and all three locations on the configured source; PORT=3000, PORTAL_PORT=8000
 	@$(RUN) dev $(PORTS)

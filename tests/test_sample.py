@@ -19,6 +19,7 @@ import pytest
 import shapely
 
 from taxi_platform.sample import trips, write_sample, zones
+from taxi_shared import services
 
 ROWS = 20_000
 MARCH = date(2023, 3, 1)
@@ -47,6 +48,18 @@ LAYOUT_GREEN = """
     double, tip_amount: double, tolls_amount: double, ehail_fee: {ehail}, improvement_surcharge:
     double, total_amount: double, payment_type: {code}, trip_type: {trip_type},
     congestion_surcharge: {congestion}"""
+LAYOUT_FHV = """
+    dispatching_base_num: {text}, pickup_datetime: timestamp[us], dropOff_datetime: timestamp[us],
+    PUlocationID: {pickup}, DOlocationID: {dropoff}, SR_Flag: {flag}, Affiliated_base_number:
+    {text}"""
+LAYOUT_FHVHV = """
+    hvfhs_license_num: {text}, dispatching_base_num: {text}, originating_base_num: {text},
+    request_datetime: timestamp[us], on_scene_datetime: timestamp[us], pickup_datetime:
+    timestamp[us], dropoff_datetime: timestamp[us], PULocationID: {id}, DOLocationID: {id},
+    trip_miles: double, trip_time: int64, base_passenger_fare: double, tolls: double, bcf: double,
+    sales_tax: double, congestion_surcharge: double, airport_fee: {airport}, tips: double,
+    driver_pay: double, shared_request_flag: {text}, shared_match_flag: {text}, access_a_ride_flag:
+    {text}, wav_request_flag: {text}, wav_match_flag: {wav}"""
 OLD = {"id": "int64", "code": "int64", "text": "string"}
 UNSURE = {**OLD, "code": "double"}
 NEW = {"id": "int32", "code": "int64", "text": "large_string"}
@@ -104,6 +117,43 @@ EXPECTED_LAYOUTS = [
         LAYOUT_GREEN.format(**NEW, ehail="double", trip_type="int64", congestion="double")
         + ", cbd_congestion_fee: double",
     ),
+    *(
+        (
+            *("fhv", month),
+            LAYOUT_FHV.format(text=text, pickup=pickup, dropoff=dropoff, flag=flag),
+        )
+        for month, text, pickup, dropoff, flag in (
+            ("2015-01", "string", "double", "double", "null"),
+            ("2017-05", "string", "double", "double", "double"),
+            ("2019-02", "string", "double", "double", "double"),
+            ("2019-03", "string", "double", "double", "null"),
+            ("2019-05", "string", "int64", "int64", "null"),
+            ("2019-07", "string", "double", "double", "null"),
+            ("2020-07", "string", "double", "int64", "null"),
+            ("2020-08", "string", "double", "double", "null"),
+            ("2023-01", "string", "double", "double", "null"),
+            ("2023-02", "large_string", "int64", "int64", "int64"),
+        )
+    ),
+    *(
+        (*("fhvhv", month), LAYOUT_FHVHV.format(**types, airport=airport, wav=wav))
+        for month, types, airport, wav in (
+            ("2019-02", OLD, "null", "null"),
+            ("2019-04", OLD, "null", "string"),
+            ("2019-07", OLD, "double", "string"),
+            ("2020-04", OLD, "null", "string"),
+            ("2020-05", OLD, "double", "string"),
+            ("2020-10", OLD, "null", "string"),
+            ("2020-11", OLD, "double", "string"),
+            ("2023-02", NEW, "double", "large_string"),
+            ("2024-12", NEW, "double", "large_string"),
+        )
+    ),
+    (
+        *("fhvhv", "2025-01"),
+        LAYOUT_FHVHV.format(**NEW, airport="double", wav="large_string")
+        + ", cbd_congestion_fee: double",
+    ),
 ]
 
 
@@ -156,6 +206,10 @@ def test_month_has_the_columns_and_types_of_tlc(service: str, month: str, layout
         ("yellow", "2018-07"),
         ("yellow", "2026-06"),
         ("green", "2019-10"),
+        ("fhv", "2018-01"),
+        ("fhv", "2020-07"),
+        ("fhvhv", "2019-02"),
+        ("fhvhv", "2025-01"),
     ],
 )
 def test_file_of_every_layout_has_its_schema_and_rows(
@@ -166,6 +220,14 @@ def test_file_of_every_layout_has_its_schema_and_rows(
     assert path == tmp_path / "trip-data" / f"{service}_tripdata_{month}.parquet"
     assert pq.read_schema(path).remove_metadata() == trips.trip_schema(service, first_day)
     assert pq.read_metadata(path).num_rows == 700
+
+
+def test_every_service_has_a_sample() -> None:
+    assert tuple(trips.FIRST_MONTHS) == services.NAMES
+    assert {service for service, *_ in EXPECTED_LAYOUTS} == set(services.NAMES)
+    first = {each.name: f"{trips.FIRST_MONTHS[each.name]:%Y-%m}" for each in services.SERVICES}
+    published = {each.name: each.first_month for each in services.SERVICES}
+    assert {**first, "green": "2013-08"} == published  # the sample has no layout of 2013
 
 
 def test_rows_do_not_depend_on_threads_or_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,9 +312,10 @@ def test_files_that_may_be_originals_are_not_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("service", "month", "rows", "message"),
     [
-        ("fhv", MARCH, 10, "choose one of yellow, green"),
+        ("uber", MARCH, 10, "choose one of yellow, green, fhv, fhvhv"),
         ("yellow", date(2008, 12, 1), 10, "yellow trips begin with 2009-01"),
         ("green", date(2013, 8, 1), 10, "green trips begin with 2014-01"),
+        ("fhvhv", date(2019, 1, 1), 10, "fhvhv trips begin with 2019-02"),
         ("yellow", MARCH, 0, "at least one row"),
     ],
 )

@@ -83,7 +83,7 @@ def processes(word: str) -> list[int]:
 def materialize_all(instance: Instance) -> Pipeline:
     pipeline = Pipeline(instance, Console(quiet=True))
     pipeline.wait_for_locations()
-    pipeline.run_all(MONTHS, green=False)
+    pipeline.run_all(MONTHS)
     pipeline.run_report("manhattan", "Manhattan", MONTHS)
     return pipeline
 

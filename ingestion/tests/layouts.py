@@ -1,6 +1,7 @@
 """Files of TLC's with a few made-up trips, in exactly the physical types of a month."""
 
 import io
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -201,6 +202,106 @@ def green(month: str, rows: int = 3) -> pa.Table:
     if month >= "2025-01":
         columns["cbd_congestion_fee"] = (numbers, [0.75, 0.0, None])
     return _table(rows, columns)
+
+
+def fhv(month: str, rows: int = 3) -> pa.Table:
+    """A file of for-hire vehicles; bases pad their number and report few zones."""
+    is_modern = month >= "2023-02"
+    text = pa.large_string() if is_modern else pa.string()
+    whole, numbers = pa.int64(), pa.float64()
+    are_whole = is_modern or month in ("2019-05", "2019-06")
+    flag = pa.int64() if is_modern else pa.null()
+    if "2017-05" <= month < "2019-03":
+        flag = numbers
+    has_dropoffs = month >= "2017-01"
+    return _table(
+        rows,
+        {
+            "dispatching_base_num": (text, ["B00256         ", "B02764", "b00001"]),
+            "pickup_datetime": (pa.timestamp("us"), [PICKUP] * 3),
+            "dropOff_datetime": (
+                pa.timestamp("us"),
+                [DROPOFF, datetime(3019, 2, 3, 17, 30), None] if has_dropoffs else [None] * 3,
+            ),
+            "PUlocationID": (whole if are_whole else numbers, [237, None, 265]),
+            "DOlocationID": (
+                whole if are_whole or month == "2020-07" else numbers,
+                [141, 264, None] if has_dropoffs else [None] * 3,
+            ),
+            "SR_Flag": (flag, [1, None, None] if flag == numbers else [None] * 3),
+            "Affiliated_base_number": (text, ["B00256", None, " "]),
+        },
+    )
+
+
+def fhvhv(month: str, rows: int = 3) -> pa.Table:
+    """A file of high-volume for-hire services: two trips that TLC has published, and an odd one."""
+    is_modern = month >= "2023-02"
+    ids = pa.int32() if is_modern else pa.int64()
+    text = pa.large_string() if is_modern else pa.string()
+    times, numbers = pa.timestamp("us"), pa.float64()
+    has_airport_fee = month >= "2019-07" and month not in ("2020-04", "2020-10")
+    columns: dict[str, tuple[pa.DataType, list[object]]] = {
+        "hvfhs_license_num": (text, ["HV0003", "HV0003", "HV0005"]),
+        "dispatching_base_num": (text, ["B03404", "B02764", "B02510"]),
+        "originating_base_num": (text, ["B03404", "B02764", None]),
+        "request_datetime": (
+            times,
+            [datetime(2024, 1, 1, 0, 21, 47), datetime(2021, 1, 1, 0, 46, 11), PICKUP],
+        ),
+        "on_scene_datetime": (
+            times,
+            [datetime(2024, 1, 1, 0, 25, 6), datetime(2021, 1, 1, 0, 47, 17), None],
+        ),
+        "pickup_datetime": (
+            times,
+            [datetime(2024, 1, 1, 0, 28, 8), datetime(2021, 1, 1, 0, 48, 14), PICKUP],
+        ),
+        "dropoff_datetime": (
+            times,
+            [datetime(2024, 1, 1, 1, 5, 39), datetime(2021, 1, 1, 1, 8, 42), DROPOFF],
+        ),
+        "PULocationID": (ids, [161, 143, 265]),
+        "DOLocationID": (ids, [158, 78, 264]),
+        "trip_miles": (numbers, [2.83, 9.2, 0.974]),
+        "trip_time": (pa.int64(), [2251, 1228, 602]),
+        "base_passenger_fare": (numbers, [45.61, 27.11, None]),
+        "tolls": (numbers, [0.0, 0.0, 6.94]),
+        "bcf": (numbers, [1.25, 0.81, 0.0]),
+        "sales_tax": (numbers, [4.05, 2.41, 0.0]),
+        "congestion_surcharge": (numbers, [2.75, 2.75, None]),
+        "airport_fee": (
+            numbers if has_airport_fee else pa.null(),
+            [0.0, None, 2.5] if has_airport_fee else [None] * 3,
+        ),
+        "tips": (numbers, [0.0, 0.0, 3.01]),
+        "driver_pay": (numbers, [40.18, 22.44, -67.76]),
+        "shared_request_flag": (text, ["N", "N", "Y"]),
+        "shared_match_flag": (text, ["N", "N", "Y"]),
+        "access_a_ride_flag": (text, ["N", " ", None]),
+        "wav_request_flag": (text, ["N", "N", "Y"]),
+        "wav_match_flag": (
+            (text, ["N", "N", "Y"]) if month >= "2019-04" else (pa.null(), [None] * 3)
+        ),
+    }
+    if month >= "2025-01":
+        columns["cbd_congestion_fee"] = (numbers, [0.0, None, 1.5])
+    return _table(rows, columns)
+
+
+# A month for each of a service's layouts whose trips have zones.
+LAYOUTS: dict[str, tuple[Callable[[str], pa.Table], tuple[str, ...]]] = {
+    "yellow": (
+        yellow,
+        ("2011-01", "2018-07", "2019-01", "2020-11", "2023-02", "2025-01", "2026-06"),
+    ),
+    "green": (green, ("2013-08", "2019-01", "2023-02", "2025-01")),
+    "fhv": (fhv, ("2015-01", "2017-05", "2019-03", "2019-05", "2019-07", "2020-07", "2023-02")),
+    "fhvhv": (
+        fhvhv,
+        ("2019-02", "2019-04", "2019-07", "2020-10", "2020-11", "2023-02", "2025-01"),
+    ),
+}
 
 
 def _table(rows: int, columns: dict[str, tuple[pa.DataType, list[object]]]) -> pa.Table:

@@ -8,12 +8,12 @@ import pytest
 
 from ingestion.definitions import defs
 from ingestion.defs.trip_checks import up_to_date
-from ingestion.defs.trips import SERVICES
 from ingestion.lib import checks
 from ingestion.lib.checks import Counts
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Rows
+from taxi_shared.services import GREEN, YELLOW
 from taxi_shared.tables import TRIP_DAYS
 from taxi_testing.lakes import Month
 
@@ -173,7 +173,7 @@ def test_up_to_date_checks_each_table_on_its_own(
     with database.get_connection() as con:
         Month("2023-01-01", Rows("SELECT 1 AS vendor_id")).write(con, database.lake)
     checks_alone = dg.Definitions(
-        asset_checks=[*map(up_to_date, SERVICES)],
+        asset_checks=[*map(up_to_date, (YELLOW, GREEN))],
         jobs=[dg.define_asset_job("checks", dg.AssetSelection.all_asset_checks())],
         resources={"database": database},
     )

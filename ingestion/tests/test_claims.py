@@ -12,9 +12,10 @@ import dagster as dg
 import pytest
 from upath import UPath
 
-from ingestion.defs.trips import YELLOW, trip_assets
+from ingestion.defs.trips import trip_assets
 from ingestion.lib.claims import Claims
 from taxi_shared import storage
+from taxi_shared.services import YELLOW
 
 SECONDS = 60
 NO_LOGS = "dagster._core.storage.noop_compute_log_manager"

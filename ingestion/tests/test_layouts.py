@@ -1,4 +1,4 @@
-"""Layouts with text, with points instead of zones, and of green trips, loaded into a lake."""
+"""Layouts of every service, with text, and with points instead of zones, loaded into a lake."""
 
 import shutil
 from datetime import datetime
@@ -13,17 +13,21 @@ from upath import UPath
 from ingestion.lib import loading
 from ingestion.lib.conform import ValueNotReadable
 from ingestion.lib.loading import LoadedMonth, MonthFile
-from ingestion.lib.parquet_schema import DamagedFile
+from ingestion.lib.parquet_schema import DamagedFile, LayoutError
 from ingestion.lib.placement import ZonesMissing
 from ingestion.lib.zones import Zone, write_zones
 from taxi_shared.columns import page
 from taxi_shared.database import LakeDatabase
+from taxi_shared.services import FHV, FHVHV, SERVICES, Service
 from taxi_shared.tables import GREEN_TRIPS, TRIPS, Table
 
 from .layouts import (
     DROPOFF,
+    LAYOUTS,
     PICKUP,
     canonical,
+    fhv,
+    fhvhv,
     green,
     parquet,
     without_derived,
@@ -112,10 +116,35 @@ def test_month_with_text_and_points_is_read_value_by_value(
         assert column(name) == [None] * 4
 
 
-@pytest.mark.parametrize("month", ["2013-08", "2019-01", "2023-02", "2025-01"])
-def test_month_of_green_trips_is_read_value_by_value(database: LakeDatabase, month: str) -> None:
-    got = load_table(database, green(month), month, GREEN_TRIPS)
-    assert without_derived(got, GREEN_TRIPS) == canonical(green(month), GREEN_TRIPS)
+@pytest.mark.parametrize(
+    ("service", "month"),
+    [(service, month) for service in SERVICES for month in LAYOUTS[service.name][1]],
+    ids=lambda each: each.name if isinstance(each, Service) else each,
+)
+def test_month_of_every_layout_is_read_value_by_value(
+    database: LakeDatabase, service: Service, month: str
+) -> None:
+    content, table = LAYOUTS[service.name][0](month), service.table
+    got = load_table(database, content, month, table)
+    assert without_derived(got, table) == canonical(content, table)
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_first_months_have_every_column_required(database: LakeDatabase, service: Service) -> None:
+    """A column that is missing is refused from the month on that its description has."""
+    file = Path(database.data_root) / "file.parquet"
+    layout, months = LAYOUTS[service.name]
+    for month in months:
+        content = layout(month)
+        for name in content.column_names:
+            file.write_bytes(parquet(content.drop_columns([name])))
+            if any(c.is_published_in(month) and name in c.sources for c in service.table.columns):
+                with pytest.raises(LayoutError, match=f"no column for .* expected one of .*{name}"):
+                    load(database, file, month, service.table)
+
+
+def test_green_trips_have_the_values_of_the_file(database: LakeDatabase) -> None:
+    got = load_table(database, green("2025-01"), "2025-01", GREEN_TRIPS)
 
     def column(name: str) -> list[object]:
         return [row[name] for row in got]
@@ -128,6 +157,31 @@ def test_month_of_green_trips_is_read_value_by_value(database: LakeDatabase, mon
     assert column("payment_type") == column("trip_type") == [1, 2, None]
     assert column("total_amount") == [Decimal("14.16"), Decimal("-62.55"), Decimal("398469.20")]
     assert column("ehail_fee") == column("airport_fee") == column("pickup_longitude") == [None] * 3
+
+
+def test_high_volume_trips_have_a_computed_total(database: LakeDatabase) -> None:
+    got = load_table(database, fhvhv("2025-01"), "2025-01", FHVHV.table)
+
+    def column(name: str) -> list[object]:
+        return [row[name] for row in got]
+
+    assert column("total_amount") == [Decimal("53.66"), Decimal("33.08"), None]
+    assert column("trip_distance") == [Decimal("2.830"), Decimal("9.200"), Decimal("0.974")]
+    assert column("driver_pay") == [Decimal("40.18"), Decimal("22.44"), Decimal("-67.76")]
+    assert column("access_a_ride_flag") == ["N", None, None]
+    assert column("arrival_datetime")[2] is None
+    assert column("pickup_weekday") == [1, 5, 0]
+
+
+def test_for_hire_trips_have_no_amounts(database: LakeDatabase) -> None:
+    got = load_table(database, fhv("2018-01"), "2018-01", FHV.table)
+    assert [row["dispatching_base"] for row in got] == ["B00256", "B02764", "b00001"]
+    assert [row["shared_ride_flag"] for row in got] == [1, None, None]
+    assert not [c.name for c in FHV.table.columns if c.type.startswith("DECIMAL")]
+    assert FHV.table.days
+    assert not FHV.table.days.has("total_amount")
+    assert not FHV.table.days.has("num_over_200_miles")
+    assert FHV.table.days.has("num_unknown_pickup_zones")
 
 
 def test_green_trips_have_two_columns_more_than_yellow_ones() -> None:
@@ -199,7 +253,7 @@ def test_real_files_lose_no_row_and_no_cent(
 ) -> None:
     name = f"{service}_tripdata_{month}.parquet"
     path = Path(shutil.copy(real_files / "trip-data" / name, tmp_path))
-    table = GREEN_TRIPS if service == "green" else TRIPS
+    table = next(each.table for each in SERVICES if each.name == service)
     loaded = load(database, path, month, table)
     assert loaded.unknown_columns == ()
     assert loaded.rows == pq.read_metadata(path).num_rows

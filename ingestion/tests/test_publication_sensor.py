@@ -13,9 +13,9 @@ import pytest
 from ingestion.definitions import defs
 from ingestion.defs import jobs, source_checks
 from ingestion.defs.jobs import publication_sensor
-from ingestion.defs.trips import YELLOW
 from ingestion.lib import publication
 from taxi_shared import keys, source_status
+from taxi_shared.services import YELLOW
 from taxi_shared.storage import DataRoot
 
 from .conftest import Publisher, status

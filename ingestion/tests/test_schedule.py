@@ -14,10 +14,10 @@ from upath import UPath
 from ingestion.definitions import defs
 from ingestion.defs.jobs import publication_sensor, update_schedule
 from ingestion.defs.resources import TlcSource
-from ingestion.defs.trips import GREEN, YELLOW
 from ingestion.lib.download import SourceMetadata, download
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
+from taxi_shared.services import GREEN, YELLOW
 
 from .conftest import Publisher
 

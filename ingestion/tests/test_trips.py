@@ -15,11 +15,11 @@ from upath import UPath
 
 from ingestion import definitions
 from ingestion.defs.resources import TlcSource
-from ingestion.defs.trips import GREEN, YELLOW, trip_assets
+from ingestion.defs.trips import trip_assets
 from ingestion.lib.conform import ReadPlan
-from ingestion.lib.services import Service
 from taxi_shared import keys
 from taxi_shared.database import LakeDatabase
+from taxi_shared.services import GREEN, YELLOW, Service
 from taxi_shared.tables import PARTITION_DATE, TABLES, Column, Table, days_of
 from taxi_shared.versions import DATA_VERSION
 
@@ -320,10 +320,10 @@ def test_another_service_needs_only_a_description(
         Column("dropoff_zone_id", "INTEGER", "Drop-off.", ("DOlocationID",)),
         Column("pickup_date", "DATE", "Day.", expression="CAST(pickup_datetime AS DATE)"),
     )
-    days = days_of("fhv_trip_days", columns)
-    table = Table("fhv_trips", columns, PARTITION_DATE, days)
+    days = days_of("van_trip_days", columns)
+    table = Table("van_trips", columns, PARTITION_DATE, days)
     monkeypatch.setattr("taxi_shared.lake.TABLES", (*TABLES, days, table))
-    fhv = Service("fhv", "fhv_trips", table, "2015-01", job_prefix="fhv")
+    vans = Service("van", "van_trips", table, "2015-01", job_prefix="van")
     pickups = [datetime(2023, 1, 5, 9), datetime(2023, 1, 4, 9), datetime(2022, 12, 31)]
     content = {
         "dispatching_base_num": ["B00009", "B00013", "B00013"],
@@ -331,19 +331,19 @@ def test_another_service_needs_only_a_description(
         "DOlocationID": pa.array([1.0, None, 265.0], pa.float64()),
         "SR_Flag": pa.nulls(3),
     }
-    ingestion.publish_table("fhv", "2023-01-01", pa.table(content))
-    result = ingestion.run("2023-01-01", "2023-01-01", assets=trip_assets(fhv))
+    ingestion.publish_table("van", "2023-01-01", pa.table(content))
+    result = ingestion.run("2023-01-01", "2023-01-01", assets=trip_assets(vans))
     assert result.success
     failed = {name for name, check in checked(result).items() if not check.passed}
     assert failed == {"every_column_described", "few_strays"}
     assert "few_unknown_zones" not in checked(result)  # pickups have no zones
-    loaded = metadata(result, fhv.table_asset)
+    loaded = metadata(result, vans.table_asset)
     assert loaded["pickups outside the month"] == 1
     assert loaded["unknown dropoff zones"] == 2
     assert "negative totals" not in loaded
     bounds = date(2023, 1, 1), date(2023, 1, 8)
     with LakeDatabase(data_root=str(ingestion.root)).get_connection(bounds) as con:
-        rows = con.execute("SELECT base, dropoff_zone_id FROM fhv_trips ORDER BY ALL").fetchall()
+        rows = con.execute("SELECT base, dropoff_zone_id FROM van_trips ORDER BY ALL").fetchall()
     assert rows == [("B00009", 1), ("B00013", 265), ("B00013", None)]
 
 

@@ -12,14 +12,14 @@ import pytest
 from upath import UPath
 
 from ingestion.defs.trip_report import TripReport
-from ingestion.defs.trips import YELLOW
-from ingestion.lib import quality
+from ingestion.lib import quality, services
 from ingestion.lib.download import SourceMetadata
 from ingestion.lib.months import MonthResult
 from taxi_shared import keys, provenance
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, Replacement
 from taxi_shared.partitions import monthly
+from taxi_shared.services import YELLOW
 from taxi_shared.tables import TRIP_DAYS, TRIPS, Table
 from taxi_shared.versions import DATA_VERSION
 from taxi_testing.lakes import end_before_commit
@@ -173,7 +173,7 @@ def test_file_damaged_on_disk_is_fetched_again(ingestion: Ingestion) -> None:
     assert f"{raw} " in failure(result)
     assert "damaged" in failure(result)
     assert "it is fetched again at the next load" in failure(result)
-    assert SourceMetadata.load_verified(YELLOW.raw_file(lake(ingestion).root, JANUARY)) is None
+    assert SourceMetadata.load_verified(UPath(raw)) is None
     assert ingestion.run(JANUARY, JANUARY).success
     assert raw.read_bytes() == good
     assert ingestion.fetches() == ["2023-01", "2023-01", "2023-01"]
@@ -337,7 +337,7 @@ def test_synthetic_trips_are_named_as_such(ingestion: Ingestion) -> None:
 def test_month_from_another_publisher_is_written_again(ingestion: Ingestion) -> None:
     ingestion.publish(JANUARY)
     assert ingestion.run(JANUARY, JANUARY).success
-    raw = YELLOW.raw_file(lake(ingestion).root, JANUARY)
+    raw = services.raw_file(YELLOW, lake(ingestion).root, JANUARY)
     metadata = raw.with_name(f"{raw.name}.source.json")
     written = metadata.read_text()
     fetched = SourceMetadata.load(raw)

@@ -159,7 +159,8 @@ def test_web_page_is_refused_as_a_lookup(real_files: Path, tmp_path: Path, load:
 def test_zones_are_loaded_before_the_trips_of_a_run(
     real_files: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ingestion.defs.trips import YELLOW, trip_assets
+    from ingestion.defs.trips import trip_assets
+    from taxi_shared.services import YELLOW
 
     monkeypatch.setenv("TAXI_START_DATE", "2009-01-01")
     result = dg.materialize(

@@ -47,6 +47,8 @@ def test_changed_variable_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> No
         ("TAXI_REQUEST_WATCH_SECONDS", "-1", "expected a number of at least 0"),
         ("TAXI_REQUEST_WATCH_SECONDS", "long", "expected a number such as 9.4"),
         ("TAXI_UI_HOSTS", "a b", "'a b' is not a server's address"),
+        ("TAXI_SERVICES", "yellow,uber", "expected one or more of yellow, green, fhv, fhvhv"),
+        ("TAXI_SERVICES", ",", "expected one or more of yellow, green, fhv, fhvhv"),
         ("TAXI_ENVIRONMENT", "prod", "expected 'local', 'test' or 'production'"),
     ],
 )
@@ -78,6 +80,12 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAXI_PORTAL_HOSTS", "Reports.example.com")
     assert settings.load().alerts == ("webhook", "email")
     assert settings.load().portal_hosts[0] == "reports.example.com"
+
+
+def test_services_keep_the_order_of_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.load().services == ("yellow", "green")
+    monkeypatch.setenv("TAXI_SERVICES", "fhvhv, yellow,fhvhv")
+    assert settings.load().services == ("yellow", "fhvhv")
 
 
 def test_resource_reads_a_set_variable_when_a_run_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ from taxi_platform.sample import write_sample
 from taxi_platform.spark import SparkError
 from taxi_platform.status import show
 from taxi_platform.workspace import ROOT, locations
-from taxi_shared import s3, settings, storage, tables
+from taxi_shared import s3, services, settings, storage, tables
 from taxi_shared.addresses import without_proxy_for_loopback
 from taxi_shared.lake import Lake
 from taxi_shared.partitions import monthly
@@ -63,8 +63,8 @@ console = Console()
 TABLES = {table.name: table for table in tables.TABLES}
 # What writes the tables that have months.
 LOADS = {
-    "trips": JobSubset("trip_update_job", ["taxi_trips"]),
-    "green_trips": JobSubset("green_update_job", ["green_trips"]),
+    service.table.name: JobSubset(service.job_name, [service.asset])
+    for service in services.SERVICES
 }
 
 
@@ -120,14 +120,29 @@ def cli() -> None:
 @cli.command()
 @click.option("--from", "first", default="", help="First month, as in 2023-01.")
 @click.option("--to", "last", default="", help="Last month, as in 2023-03.")
-@click.option("--green", is_flag=True, help="Also load green trips.")
+@click.option(
+    "--services", "names", default="", help="Services to load besides yellow, as in green,fhvhv."
+)
 @print_errors
-def pipeline(first: str, last: str, green: bool) -> None:
+def pipeline(first: str, last: str, names: str) -> None:
     """Materialize every asset for a range of months and the full weeks in it, without a UI.
 
-    Green trips are optional, because a mirror may have yellow trips only. Assets that were not
+    Other services are optional, because a mirror may have yellow trips only. Assets that were not
     materialized are listed at the end.
     """
+    loaded = settings.load().services
+    optional = {
+        each.name: each
+        for each in services.SERVICES
+        if each.name in loaded and each != services.YELLOW
+    }
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    if unknown := [name for name in chosen if name not in optional]:
+        raise click.BadParameter(
+            f"{', '.join(unknown)}; expected some of {', '.join(optional)}, the services besides "
+            "yellow in TAXI_SERVICES",
+            param_hint="--services",
+        )
     months = MonthRange.between(first, last)
     months.check_within(monthly().get_partition_keys())
     root = _data_root()
@@ -136,12 +151,13 @@ def pipeline(first: str, last: str, green: bool) -> None:
         work = Pipeline(instance, console)
         try:
             work.wait_for_locations()
-            work.run_all(months, green=green)
+            work.run_all(months, [optional[name] for name in chosen])
             work.run_report(report_name(months), "Manhattan", months)
         finally:
             console.print(work.summary())
         if missing := work.not_materialized():
-            hint = "" if green else "; GREEN=1 loads green trips"
+            others = ",".join(name for name in optional if name not in chosen)
+            hint = f"; SERVICES={others} loads those trips" if others else ""
             console.print(f"Not materialized: {', '.join(missing)}{hint}", soft_wrap=True)
     console.print(f"Results are in {root.base}", soft_wrap=True, highlight=False)
 
@@ -248,7 +264,7 @@ def deploy(name: str, tested: bool) -> None:
 @click.option("--from", "first", default="", help="First month, as in 2023-01.")
 @click.option("--to", "last", default="", help="Last month, as in 2023-03.")
 @click.option("--rows", default=300_000, show_default=True, help="Trips per month.")
-@click.option("--service", default="yellow", type=click.Choice(["yellow", "green"]))
+@click.option("--service", default="yellow", type=click.Choice(services.NAMES))
 @print_errors
 def sample(  # noqa: PLR0913, PLR0917 - one per option
     folder: Path, first: str, last: str, rows: int, service: str

@@ -1,7 +1,7 @@
 """Runs the whole pipeline on an instance and shows its progress in the terminal."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +15,7 @@ from taxi_platform.calendar import MonthRange
 from taxi_platform.graphql import ASSET_JOB, FINISHED, GraphQL, JobSubset, Materialization
 from taxi_platform.instance import Instance, RunningInstance
 from taxi_shared.ranges import range_tags
+from taxi_shared.services import Service
 
 AUTOMATION = "analytics_automation_sensor"
 AUTOMATION_SECONDS = 120
@@ -66,9 +67,12 @@ class Pipeline:
                 )
             time.sleep(0.1)
 
-    def run_all(self, months: MonthRange, *, green: bool) -> None:
-        """Materialize every asset for a range of months and the full weeks in it."""
-        self.ingest(months, green=green)
+    def run_all(self, months: MonthRange, more: Sequence[Service] = ()) -> None:
+        """Materialize every asset for a range of months and the full weeks in it.
+
+        Yellow trips are always loaded, as the results are made from them; `more` services may be.
+        """
+        self.ingest(months, more)
         downstream = [self.start("zone statistics and map", "analytics", "manhattan_update_job")]
         weeks = months.full_weeks
         if weeks:
@@ -84,13 +88,15 @@ class Pipeline:
         downstream.append(self.start("catalog of reports", "adhoc_reports", catalog))
         self.run(*downstream)
 
-    def ingest(self, months: MonthRange, *, green: bool = False) -> None:
-        """Load the trips of a range of months, and the zones."""
+    def ingest(self, months: MonthRange, more: Sequence[Service] = ()) -> None:
+        """Load yellow trips of a range of months, those of more services, and the zones."""
         keys = [month.isoformat() for month in months.months]
         tags = range_tags(keys[0], keys[-1])
         loads = [self.start("trips and zones", "ingestion", "trip_update_job", tags=tags)]
-        if green:
-            loads.append(self.start("green trips", "ingestion", "green_update_job", tags=tags))
+        loads += [
+            self.start(f"{service.name} trips", "ingestion", service.job_name, tags=tags)
+            for service in more
+        ]
         self.run(*loads)
 
     def not_materialized(self) -> list[str]:

@@ -159,7 +159,7 @@ def _materialize(root: Path, engine: dict[str, str], console: Console) -> Result
         pipeline = Pipeline(instance, quiet)
         pipeline.wait_for_locations()
         with console.status(f"weeks, zones and a report by {engine.get('TAXI_ENGINE', 'duckdb')}"):
-            pipeline.run_all(demo.MONTHS, green=False)
+            pipeline.run_all(demo.MONTHS)
             pipeline.run_report(report_name(demo.MONTHS), "Manhattan", demo.MONTHS)
     files = {
         "trips_by_week": root / "outputs" / "trips_by_week.csv",

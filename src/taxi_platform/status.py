@@ -11,21 +11,28 @@ from rich.table import Table
 
 from taxi_platform.graphql import GraphQL
 from taxi_platform.problems import Problem, find_problems, summarize
-from taxi_shared import keys, source_status
+from taxi_shared import source_status
+from taxi_shared.services import SERVICES
 
 RECENT_SECONDS = 24 * 3600
 PROBLEMS_SHOWN = 20
 CLOCKS_DIFFER_SECONDS = 60
 CHECK = "source_reachable"
-SOURCES = {"yellow": keys.TAXI_TRIPS_FILE, "green": keys.GREEN_TRIPS_FILE}
 
-_KEYS = {service: {"path": asset.path} for service, asset in SOURCES.items()}
+_FILES = {service.name: service.file_asset.path for service in SERVICES}
+_KEYS = {name: {"path": path} for name, path in _FILES.items()}
+_VARIABLES = " ".join(f"${name}: AssetKeyInput!" for name in _FILES)
+_CHECKS = " ".join(
+    f"{name}: assetCheckExecutions(assetKey: ${name}, checkName: $check, limit: 3) "
+    "{ evaluation { timestamp description } }"
+    for name in _FILES
+)
 # With statuses, Dagster finds the ticks of the sensor or schedule that runs now. Without, it finds
 # those under the address that its code server had at its first start.
 TICKS = ["STARTED", "SKIPPED", "SUCCESS", "FAILURE"]
-_QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!, $check: String!,
-    $ticks: [InstigationTickStatus!]) {
-  assetNodes { isMaterializable groupName assetKey { path } repository { location { name } }
+_QUERY = (
+    f"query ({_VARIABLES} $check: String!, $ticks: [InstigationTickStatus!]) {{ {_CHECKS} "
+    """assetNodes { isMaterializable groupName assetKey { path } repository { location { name } }
     partitionStats { numPartitions numMaterialized numMaterializing numFailed }
     assetMaterializations(limit: 1) { timestamp } }
   repositoriesOrError { ... on RepositoryConnection { nodes { location { name }
@@ -33,11 +40,8 @@ _QUERY = """query ($yellow: AssetKeyInput!, $green: AssetKeyInput!, $check: Stri
     schedules { name scheduleState {
       status ticks(limit: 1, statuses: $ticks) { timestamp } } } } } }
   unfinished: runsOrError(filter: { statuses: [QUEUED, STARTING, STARTED] }) {
-    ... on Runs { results { status allPools } } }
-  yellow: assetCheckExecutions(assetKey: $yellow, checkName: $check, limit: 3) {
-    evaluation { timestamp description } }
-  green: assetCheckExecutions(assetKey: $green, checkName: $check, limit: 3) {
-    evaluation { timestamp description } } }"""
+    ... on Runs { results { status allPools } } } }"""
+)
 
 
 def show(graphql: GraphQL, console: Console) -> bool:
@@ -84,8 +88,8 @@ def _format_problem(problem: Problem, url: str, now: float) -> str:
 def _sources(found: Mapping[str, Any], failing: Set[str], now: float) -> Iterator[str]:
     """A line per source; a failing source is among the problems instead."""
     served = {node["assetKey"]["path"][-1] for node in found["assetNodes"]}
-    for service, asset in SOURCES.items():
-        if asset.path[-1] not in served or f"check {asset.path[-1]} {CHECK}" in failing:
+    for service, (asset,) in _FILES.items():
+        if asset not in served or f"check {asset} {CHECK}" in failing:
             continue
         evaluations = [each["evaluation"] for each in found[service] if each["evaluation"]]
         if evaluations:

@@ -5,8 +5,11 @@ import dagster as dg
 import taxi_shared.process  # noqa: F401 - sets up the garbage collector
 from ingestion.defs import jobs, lake_jobs, source_checks, trip_checks, zones
 from ingestion.defs.resources import resources
-from ingestion.defs.trips import SERVICES, trip_assets
+from ingestion.defs.trips import trip_assets
+from ingestion.lib import services
 from taxi_shared.ownership import owned_by
+
+SERVICES = services.chosen()
 
 defs = dg.Definitions(
     assets=owned_by(

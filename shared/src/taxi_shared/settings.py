@@ -33,6 +33,8 @@ from pydantic_settings import (
 
 from taxi_shared import machine
 from taxi_shared.addresses import without_secrets
+from taxi_shared.services import GREEN, YELLOW
+from taxi_shared.services import NAMES as SERVICE_NAMES
 from taxi_shared.web import LOOPBACK_HOSTS, allowed_hosts
 
 Environment = Literal["local", "test", "production"]
@@ -62,8 +64,16 @@ def _names(value: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
+def _service_names(value: str) -> tuple[str, ...]:
+    chosen = _names(value)
+    if not chosen or not set(chosen) <= set(SERVICE_NAMES):
+        raise ValueError(f"expected one or more of {', '.join(SERVICE_NAMES)}, with commas between")
+    return tuple(name for name in SERVICE_NAMES if name in chosen)
+
+
 FirstOfMonth = Annotated[date, BeforeValidator(_first_of_month)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+ServiceNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_service_names)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(allowed_hosts)]
 
 # What pydantic accepts, by the type of its error; its own texts are for programmers.
@@ -130,6 +140,9 @@ class Settings(BaseSettings):
     )
     end_date: FirstOfMonth | None = Field(
         default=None, description="day after the last month; None while new months keep coming"
+    )
+    services: ServiceNames = Field(
+        default=(YELLOW.name, GREEN.name), description="services of TLC whose trips are loaded"
     )
     follow_tlc: bool = Field(
         default=True, description="load months when TLC publishes or replaces them"

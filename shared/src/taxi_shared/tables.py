@@ -396,7 +396,10 @@ _COUNTS = (
 
 
 def days_of(name: str, trips: tuple[Column, ...]) -> Table:
-    """Return the table of days of a table of trips, with the counts that its columns allow."""
+    """Return the table of days of a table of trips, with the counts that its columns allow.
+
+    For-hire vehicles have no amounts: their days have no total and no count of negative ones.
+    """
     missing = {column.name for column in _TRIPS} - {column.name for column in trips}
     return Table(
         name,
@@ -466,6 +469,168 @@ GREEN_TRIPS = Table(
     days=GREEN_TRIP_DAYS,
 )
 
+FHV_FIRST_MONTH = "2015-01"
+_DISPATCHING_BASE = Column(
+    "dispatching_base",
+    "VARCHAR",
+    "License number of the base that dispatched the trip, as in B02510.",
+    ("dispatching_base_num",),
+    first=FHV_FIRST_MONTH,
+)
+_FHV = (
+    _DISPATCHING_BASE,
+    Column(
+        "affiliated_base",
+        "VARCHAR",
+        "License number of the base with which the vehicle is affiliated.",
+        ("Affiliated_base_number",),
+        first=FHV_FIRST_MONTH,
+    ),
+    Column(
+        "pickup_datetime",
+        "TIMESTAMP",
+        "When the trip began: wall-clock time in New York, without a zone.",
+        ("pickup_datetime",),
+        first=FHV_FIRST_MONTH,
+    ),
+    Column(
+        "dropoff_datetime",
+        "TIMESTAMP",
+        "When the trip ended: wall-clock time in New York, without a zone; bases report it since "
+        "2017.",
+        ("dropOff_datetime",),
+        first=FHV_FIRST_MONTH,
+    ),
+    Column(
+        "pickup_zone_id",
+        "INTEGER",
+        "Taxi zone of the pickup; NULL for many trips.",
+        ("PUlocationID",),
+        first=FHV_FIRST_MONTH,
+    ),
+    Column(
+        "dropoff_zone_id",
+        "INTEGER",
+        "Taxi zone of the drop-off; NULL for many trips.",
+        ("DOlocationID",),
+        first=FHV_FIRST_MONTH,
+    ),
+    Column(
+        "shared_ride_flag",
+        "INTEGER",
+        "1 for a trip in a chain of shared rides of a high-volume company, NULL for others. Since "
+        "2019-02 those companies have files of their own.",
+        ("SR_Flag",),
+        first=FHV_FIRST_MONTH,
+    ),
+)
+FHV_TRIP_DAYS = days_of("fhv_trip_days", _FHV)
+FHV_TRIPS = Table("fhv_trips", (*_FHV, *_DERIVED), PARTITION_DATE, days=FHV_TRIP_DAYS)
+
+FHVHV_FIRST_MONTH = "2019-02"
+
+
+def _fhvhv(name: str, kind: str, description: str, source: str = "") -> Column:
+    return Column(name, kind, description, (source or name,), first=FHVHV_FIRST_MONTH)
+
+
+def _flag(name: str, description: str) -> Column:
+    return _fhvhv(name, "VARCHAR", f"{description} Y or N; NULL where the base leaves it blank.")
+
+
+_FHVHV_AMOUNTS = (
+    _fhvhv(
+        "base_passenger_fare",
+        MONEY,
+        "Fare before tolls, tips, taxes and fees, in US dollars.",
+    ),
+    _fhvhv("tolls_amount", MONEY, "Tolls, in US dollars.", "tolls"),
+    _fhvhv("black_car_fund", MONEY, "Collected for the Black Car Fund, in US dollars.", "bcf"),
+    _fhvhv("sales_tax", MONEY, "Sales tax of New York State, in US dollars."),
+    _fhvhv(
+        "congestion_surcharge",
+        MONEY,
+        "Congestion surcharge of New York State, in US dollars.",
+    ),
+    _fhvhv(
+        "airport_fee",
+        MONEY,
+        "Fee for pickups and drop-offs at LaGuardia, JFK and Newark, in US dollars.",
+    ),
+    _fhvhv("tip_amount", MONEY, "Tip, in US dollars.", "tips"),
+    _CBD_CONGESTION_FEE,
+)
+_FHVHV_TOTAL = Column(
+    "total_amount",
+    MONEY,
+    "Paid in all, in US dollars: fare, tolls, Black Car Fund, tax, surcharge, fees and tip. TLC's "
+    "files have no total; NULL where the fare is unknown.",
+    expression=" + ".join(
+        (
+            "base_passenger_fare",
+            *(f"coalesce({column.name}, 0)" for column in _FHVHV_AMOUNTS[1:]),
+        )
+    ),
+)
+_FHVHV = (
+    _fhvhv(
+        "license_number",
+        "VARCHAR",
+        "License of the high-volume service: HV0002 Juno, HV0003 Uber, HV0004 Via, HV0005 Lyft.",
+        "hvfhs_license_num",
+    ),
+    replace(_DISPATCHING_BASE, first=FHVHV_FIRST_MONTH),
+    _fhvhv(
+        "originating_base",
+        "VARCHAR",
+        "License number of the base that received the request.",
+        "originating_base_num",
+    ),
+    _fhvhv(
+        "request_datetime",
+        "TIMESTAMP",
+        "When the passenger requested the trip: wall-clock time in New York, without a zone.",
+    ),
+    _fhvhv(
+        "arrival_datetime",
+        "TIMESTAMP",
+        "When the driver arrived at the pickup: wall-clock time in New York, without a zone. TLC "
+        "requires it of accessible vehicles; NULL where it is not reported.",
+        "on_scene_datetime",
+    ),
+    _fhvhv(
+        "pickup_datetime",
+        "TIMESTAMP",
+        "When the trip began: wall-clock time in New York, without a zone.",
+    ),
+    _fhvhv(
+        "dropoff_datetime",
+        "TIMESTAMP",
+        "When the trip ended: wall-clock time in New York, without a zone.",
+    ),
+    _fhvhv("pickup_zone_id", "INTEGER", "Taxi zone of the pickup.", "PULocationID"),
+    _fhvhv("dropoff_zone_id", "INTEGER", "Taxi zone of the drop-off.", "DOLocationID"),
+    # Lyft reports thousandths of a mile.
+    _fhvhv("trip_distance", "DECIMAL(12,3)", "Distance of the trip, in miles.", "trip_miles"),
+    _fhvhv("trip_seconds", "INTEGER", "Duration of the trip, in seconds.", "trip_time"),
+    *_FHVHV_AMOUNTS,
+    _fhvhv(
+        "driver_pay",
+        MONEY,
+        "Pay of the driver without tolls and tips, after commission, surcharges and taxes. In US "
+        "dollars.",
+    ),
+    _flag("shared_request_flag", "Whether the passenger agreed to share the ride."),
+    _flag("shared_match_flag", "Whether the passenger shared the vehicle with another party."),
+    _flag("access_a_ride_flag", "Whether the trip was made for the MTA's Access-A-Ride."),
+    _flag("wav_request_flag", "Whether a wheelchair-accessible vehicle was requested."),
+    _flag("wav_match_flag", "Whether the vehicle was wheelchair-accessible."),
+)
+FHVHV_TRIP_DAYS = days_of("fhvhv_trip_days", (*_FHVHV, _FHVHV_TOTAL))
+FHVHV_TRIPS = Table(
+    "fhvhv_trips", (*_FHVHV, _FHVHV_TOTAL, *_DERIVED), PARTITION_DATE, days=FHVHV_TRIP_DAYS
+)
+
 ZONES = Table(
     "zones",
     (
@@ -494,6 +659,10 @@ ZONES = Table(
     ),
 )
 
-TABLES = (TRIP_DAYS, TRIPS, GREEN_TRIP_DAYS, GREEN_TRIPS, ZONES)
+TABLES = (
+    *(TRIP_DAYS, TRIPS, GREEN_TRIP_DAYS, GREEN_TRIPS),
+    *(FHV_TRIP_DAYS, FHV_TRIPS, FHVHV_TRIP_DAYS, FHVHV_TRIPS),
+    ZONES,
+)
 
 BOROUGHS = ("Bronx", "Brooklyn", "EWR", "Manhattan", "Queens", "Staten Island")

@@ -50,7 +50,7 @@ def write_sample(  # noqa: PLR0913 - the last two are options
               `misc/taxi_zone_lookup.csv`; their paths are returned in this order
     months:   any day of each month
     rows:     trips per month
-    service:  `yellow` or `green`
+    service:  one of `taxi_shared.services`, such as `yellow`
     progress: called with a file, its rows so far, and its total rows
 
     A file with the same parameters is kept. Others are replaced atomically, so that two processes

@@ -38,7 +38,14 @@ from taxi_platform.sample.zones import (
 
 # Since this month, TLC's files have narrower ids, integer counts, and Arrow's large strings.
 RETYPED = date(2023, 2, 1)
-FIRST_MONTHS = {"yellow": date(2009, 1, 1), "green": date(2014, 1, 1)}
+FIRST_MONTHS = {
+    "yellow": date(2009, 1, 1),
+    "green": date(2014, 1, 1),
+    "fhv": date(2015, 1, 1),
+    "fhvhv": date(2019, 2, 1),
+}
+# Their files are cut by the pickup, and have no trips of apps in a part of their own.
+FOR_HIRE = ("fhv", "fhvhv")
 
 # A batch has about 40 MB, and at most four are in memory. Planning takes a tenth of a query's time.
 BATCH_ROWS = 1 << 18
@@ -205,13 +212,28 @@ DEMAND = {
         pull_fades_km=9.0,
         picks_up_in_core=False,
     ),
+    **dict.fromkeys(
+        FOR_HIRE,
+        Demand(
+            pickups={
+                "manhattan": 370, "jfk": 22, "laguardia": 24, "queens": 185, "brooklyn": 260,
+                "bronx": 125, "staten island": 14, "unknown": 0.2,
+            },
+            dropoffs={
+                "manhattan": 360, "jfk": 26, "laguardia": 24, "queens": 175, "brooklyn": 255,
+                "bronx": 120, "staten island": 14, "newark": 6, "unknown": 20,
+            },
+            pull_fades_km=9.0,
+            picks_up_in_core=True,
+        ),
+    ),
 }  # fmt: skip
 
 
 def trip_schema(service: str, month: date) -> pa.Schema:
     """The columns and types of TLC's file of a month, from the footers of the published files."""
-    if service == "green":
-        return _green_schema(month)
+    if service != "yellow":
+        return {"green": _green_schema, "fhv": _fhv_schema, "fhvhv": _fhvhv_schema}[service](month)
     if month < date(2010, 1, 1):
         return _schema_of_2009()
     if month < date(2011, 1, 1):
@@ -366,6 +388,56 @@ def _green_schema(month: date) -> pa.Schema:
     )
 
 
+def _fhv_schema(month: date) -> pa.Schema:
+    text = _changing_types(month)[2]
+    is_modern = month >= RETYPED
+    is_whole = is_modern or month in (date(2019, 5, 1), date(2019, 6, 1))
+    # Until 2017-04 and from 2019-03 on, no trip has the flag.
+    if is_modern:
+        flag = pa.int64()
+    else:
+        flag = pa.float64() if date(2017, 5, 1) <= month < date(2019, 3, 1) else pa.null()
+    return pa.schema(
+        [
+            *_fields(text, "dispatching_base_num"),
+            *_fields(pa.timestamp("us"), "pickup_datetime", "dropOff_datetime"),
+            *_fields(pa.int64() if is_whole else pa.float64(), "PUlocationID"),
+            *_fields(
+                pa.int64() if is_whole or month == date(2020, 7, 1) else pa.float64(),
+                "DOlocationID",
+            ),
+            *_fields(flag, "SR_Flag"),
+            *_fields(text, "Affiliated_base_number"),
+        ]
+    )
+
+
+def _fhvhv_schema(month: date) -> pa.Schema:
+    _, zone, text = _changing_types(month)
+    has_airport_fee = month >= date(2019, 7, 1) and month not in (
+        date(2020, 4, 1),
+        date(2020, 10, 1),
+    )
+    return pa.schema(
+        [
+            *_fields(text, "hvfhs_license_num", "dispatching_base_num", "originating_base_num"),
+            *_fields(pa.timestamp("us"), "request_datetime", "on_scene_datetime"),
+            *_fields(pa.timestamp("us"), "pickup_datetime", "dropoff_datetime"),
+            *_fields(zone, "PULocationID", "DOLocationID"),
+            *_fields(pa.float64(), "trip_miles"),
+            *_fields(pa.int64(), "trip_time"),
+            *_fields(pa.float64(), "base_passenger_fare", "tolls", "bcf", "sales_tax"),
+            *_fields(pa.float64(), "congestion_surcharge"),
+            *_fields(pa.float64() if has_airport_fee else pa.null(), "airport_fee"),
+            *_fields(pa.float64(), "tips", "driver_pay"),
+            *_fields(text, "shared_request_flag", "shared_match_flag"),
+            *_fields(text, "access_a_ride_flag", "wav_request_flag"),
+            *_fields(text if month >= date(2019, 4, 1) else pa.null(), "wav_match_flag"),
+            *_cbd_field(month),
+        ]
+    )
+
+
 def _changing_types(month: date) -> tuple[pa.DataType, pa.DataType, pa.DataType]:
     """The types of nullable codes, ids, and text."""
     if month >= RETYPED:
@@ -374,11 +446,12 @@ def _changing_types(month: date) -> tuple[pa.DataType, pa.DataType, pa.DataType]
 
 
 def _later_fields(month: date) -> list[pa.Field]:
-    congestion_fee = (
-        _fields(pa.float64(), "cbd_congestion_fee") if month >= date(2025, 1, 1) else []
-    )
     source = _fields(pa.large_string(), "request_source") if month >= date(2026, 6, 1) else []
-    return [*congestion_fee, *source]
+    return [*_cbd_field(month), *source]
+
+
+def _cbd_field(month: date) -> list[pa.Field]:
+    return _fields(pa.float64(), "cbd_congestion_fee") if month >= date(2025, 1, 1) else []
 
 
 def _fields(kind: pa.DataType, *names: str) -> list[pa.Field]:
@@ -386,9 +459,8 @@ def _fields(kind: pa.DataType, *names: str) -> list[pa.Field]:
 
 
 def _layout(service: str, month: date) -> str:
-    if service == "green":
-        return "green_2014"
-    return f"yellow_{min(month.year, 2011)}"
+    since = {"green": 2014, "fhv": 2015, "fhvhv": 2019}
+    return f"{service}_{since.get(service) or min(month.year, 2011)}"
 
 
 def _sql(name: str) -> str:
@@ -400,7 +472,7 @@ def _open_city(service: str, month: date, rows: int) -> duckdb.DuckDBPyConnectio
     # One thread per query keeps the order of rows; the generators run in parallel.
     city = duckdb.connect(config={"threads": 1})
     city.execute(_sql("tariffs"))
-    city.register("hours", _timetable(month, rows))
+    city.register("hours", _timetable(service, month, rows))
     city.execute(_sql("pickup_hours"), {"service": service})
     demand = DEMAND[service]
     city.register("places", _places(demand.pickups, demand.pull_fades_km, demand.picks_up_in_core))
@@ -414,10 +486,12 @@ def _open_city(service: str, month: date, rows: int) -> duckdb.DuckDBPyConnectio
     return city
 
 
-def _timetable(month: date, rows: int) -> pa.Table:
+def _timetable(service: str, month: date, rows: int) -> pa.Table:
     """Spans of rows with their pickup hour; trips of apps come last, as in TLC's files."""
-    strays = _strays(month, rows)
-    dispatched = int((rows - sum(map(len, strays.values()))) * _dispatched_share(month))
+    is_for_hire = service in FOR_HIRE
+    strays = _strays(month, 0 if is_for_hire else rows)
+    share = 0.0 if is_for_hire else _dispatched_share(month)
+    dispatched = int((rows - sum(map(len, strays.values()))) * share)
     metered = rows - dispatched - sum(map(len, strays.values()))
     hours = _spread_over_hours(month, metered)
     half = len(hours) // 2

@@ -9,17 +9,16 @@ import dagster as dg
 from ingestion.defs.resources import TlcSource
 from ingestion.defs.source_checks import SOURCE_REACHABLE, evaluation, save_status
 from ingestion.defs.trip_checks import UP_TO_DATE
-from ingestion.defs.trips import SERVICES
-from ingestion.lib import publication
+from ingestion.lib import publication, services
 from ingestion.lib.download import SourceMetadata
 from ingestion.lib.publication import UNKNOWN_VERSION, LoadPlan, Polls, Refusals
 from ingestion.lib.published_files import Version, fetch_version
-from ingestion.lib.services import Service
-from taxi_shared import settings
+from taxi_shared import keys, settings
 from taxi_shared.automation import automation_sensor
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.ranges import has_unfinished_run, run_requests
+from taxi_shared.services import YELLOW, Service
 from taxi_shared.versions import input_versions
 
 LOCATION = "ingestion"
@@ -30,13 +29,18 @@ NOT_LOADED = Version(etag="not loaded", bytes=-1)
 ingestion_automation_sensor = automation_sensor(LOCATION)
 
 
+def other_assets(service: Service) -> tuple[dg.AssetKey, ...]:
+    """What the job of a service materializes besides its trips: yellow's job loads the zones."""
+    return (keys.TAXI_ZONES_FILE, keys.TAXI_ZONES) if service == YELLOW else ()
+
+
 def job_assets(service: Service) -> dg.AssetSelection:
     """What the job of a service materializes, without the checks that are no part of a load.
 
     No load can report a month that never arrives, or whether its source can be reached later.
     """
     return dg.AssetSelection.assets(
-        service.file_asset, service.table_asset, *service.other_assets
+        service.file_asset, service.table_asset, *other_assets(service)
     ) - dg.AssetSelection.checks(
         dg.AssetCheckKey(service.table_asset, UP_TO_DATE),
         dg.AssetCheckKey(service.file_asset, SOURCE_REACHABLE),
@@ -48,9 +52,9 @@ update_jobs = [
         service.job_name,
         selection=job_assets(service),
         description=f"Fetches and loads months of {service.name} trips"
-        f"{''.join(f', and {key.to_user_string()}' for key in service.other_assets)}.",
+        f"{''.join(f', and {key.to_user_string()}' for key in other_assets(service))}.",
     )
-    for service in SERVICES
+    for service in services.chosen()
 ]
 
 
@@ -70,7 +74,7 @@ def update_schedule(service: Service) -> dg.ScheduleDefinition:
             return dg.SkipReason(_being_loaded(service))
         planner = LoadPlanner(context.instance, service, tlc, database.lake)
         now = context.scheduled_execution_time
-        months = service.months_until(now)
+        months = services.months_until(service, now)
         plan = planner.plan(months, now)
         if not plan.due:
             return dg.SkipReason(plan.reason_to_wait)
@@ -107,7 +111,7 @@ def publication_sensor(service: Service) -> dg.SensorDefinition:
         planner = LoadPlanner(context.instance, service, tlc, database.lake)
         now = datetime.now(UTC)
         seconds = now.timestamp()
-        months = service.months_until(now)
+        months = services.months_until(service, now)
         polls, plan = Polls.from_cursor(context.cursor, tlc.fingerprint), LoadPlan()
         if not polls.is_waiting(seconds):
             due = polls.due(months, seconds)
@@ -164,7 +168,7 @@ class LoadPlanner:
         def version(month: str) -> Version | None:
             if month not in loaded:
                 return None
-            metadata = SourceMetadata.load(self.service.raw_file(self.lake.root, month))
+            metadata = SourceMetadata.load(services.raw_file(self.service, self.lake.root, month))
             if metadata and files.get(month, metadata.sha256) != metadata.sha256:
                 return NOT_LOADED
             return metadata.version if metadata else UNKNOWN_VERSION

@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from ingestion.defs.resources import TlcSource
-from ingestion.defs.trips import SERVICES
+from ingestion.lib import services
 from ingestion.lib.publication import Refusals
 from ingestion.lib.published_files import DownloadError, NotPublished, fetch_version
-from ingestion.lib.services import Service
 from taxi_shared import source_status
 from taxi_shared.database import LakeDatabase
+from taxi_shared.services import Service
 from taxi_shared.source_status import SourceStatus
 from taxi_shared.storage import DataRoot
 
 SOURCE_REACHABLE = "source_reachable"
-SERVICES_BY_ASSET = {service.file_asset: service for service in SERVICES}
+SERVICES_BY_ASSET = {service.file_asset: service for service in services.chosen()}
 
 
 @dg.multi_asset_check(
@@ -55,7 +55,7 @@ def connection_error(
     Asks for the newest of the loaded months, or for the first month where there is none.
     """
     now = datetime.now(UTC)
-    month = max(loaded, default=None) or next(iter(service.months_until(now)), None)
+    month = max(loaded, default=None) or next(iter(services.months_until(service, now)), None)
     if month is None:
         return None
     refusals = Refusals(tlc.publisher, loaded.keys, now.date())

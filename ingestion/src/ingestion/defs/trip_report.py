@@ -11,9 +11,9 @@ from ingestion.lib.loading import LoadedMonth
 from ingestion.lib.months import MonthResult
 from ingestion.lib.parquet_schema import DamagedFile
 from ingestion.lib.published_files import NotPublished
-from ingestion.lib.services import Service
 from taxi_shared.lake import parquet_rows
 from taxi_shared.ranges import RangeReport
+from taxi_shared.services import Service
 
 
 def unknown_columns_message(columns: dict[str, tuple[str, ...]]) -> str:

@@ -1,10 +1,10 @@
 """`taxi_trips_file` and `taxi_trips`: TLC's monthly files in `raw/`, and their rows in the lake.
 
-`green_trips_file` and `green_trips` are the same for green taxis. One step makes both assets of a
-service: a month is loaded while the next ones are being fetched, and a month that fails does not
-stop the others. How a file is fetched is in `lib/download.py`, how a month is loaded in
-`lib/loading.py`. A backfill is one run, or with TAXI_MONTHS_PER_RUN several at once, which claim
-their months as in `lib/claims.py`.
+The other services of `taxi_shared.services` have the same: `green_trips_file` and `green_trips`,
+and so on. One step makes both assets of a service: a month is loaded while the next ones are being
+fetched, and a month that fails does not stop the others. How a file is fetched is in
+`lib/download.py`, how a month is loaded in `lib/loading.py`. A backfill is one run, or with
+TAXI_MONTHS_PER_RUN several at once, which claim their months as in `lib/claims.py`.
 """
 
 import threading
@@ -28,38 +28,19 @@ from ingestion.lib import (
     placement,
     published_files,
     quality,
+    services,
 )
 from ingestion.lib.claims import Claims
 from ingestion.lib.loading import Implausible, LoadedMonth, MonthFile
 from ingestion.lib.months import Fetcher, duckdb_options, load_concurrently, stored_file
 from ingestion.lib.publication import Refusals
-from ingestion.lib.services import Service
 from taxi_shared import keys, machine, settings, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.lineage import column_lineage
 from taxi_shared.partitions import monthly
-from taxi_shared.tables import GREEN_FIRST_MONTH, GREEN_TRIPS, TRIPS
+from taxi_shared.services import Service
 from taxi_shared.versions import code_version
-
-YELLOW = Service(
-    name="yellow",
-    asset="taxi_trips",
-    table=TRIPS,
-    first_month="2009-01",
-    job_prefix="trip",
-    other_assets=(keys.TAXI_ZONES_FILE, keys.TAXI_ZONES),
-)
-GREEN = Service(
-    name="green",
-    asset="green_trips",
-    table=GREEN_TRIPS,
-    first_month=GREEN_FIRST_MONTH,
-    job_prefix="green",
-)
-# Assets, jobs, schedules, sensors and checks are made for each of these: another service is another
-# entry, and the description of its table in `taxi_shared.tables`.
-SERVICES = (YELLOW, GREEN)
 
 
 class TripsConfig(dg.Config):
@@ -186,7 +167,7 @@ def month_files(
     return [
         MonthFile(
             partition,
-            path=service.raw_file(lake.root, partition),
+            path=services.raw_file(service, lake.root, partition),
             address=tlc.trips_address(service.name, partition[:7]),
             run_id=context.run.run_id,
         )
