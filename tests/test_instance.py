@@ -16,12 +16,16 @@ from rich.console import Console
 from taxi_platform.instance import Instance, InstanceError
 from taxi_platform.status import show
 from taxi_platform.workspace import locations
+from taxi_shared import settings
+from taxi_shared.services import SERVICES
 from tests.backfills import launch_backfill, wait_for_backfill
 from tests.conftest import Platform
 from tests.waiting import wait_for, wait_for_status
 
 pytestmark = pytest.mark.system
 
+CHOSEN = [each for each in SERVICES if each.name in settings.load().services]
+TRIPS = [(f"{service.asset}_file", service.asset) for service in CHOSEN]
 MONTHS = ["2023-01-01", "2023-02-01", "2023-03-01"]
 REQUEST = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-02-25"}
 
@@ -56,10 +60,7 @@ def test_one_lineage_graph_crosses_the_locations(platform: Platform) -> None:
     }
     assert made_by == {
         **dict.fromkeys(
-            [
-                *("taxi_trips_file", "taxi_trips", "taxi_zones_file", "taxi_zones"),
-                *("green_trips_file", "green_trips"),
-            ],
+            ["taxi_zones_file", "taxi_zones", *itertools.chain(*TRIPS)],
             "ingestion",
         ),
         **dict.fromkeys(["trips_by_week", "manhattan_stats", "manhattan_map"], "analytics"),
@@ -71,8 +72,7 @@ def test_one_lineage_graph_crosses_the_locations(platform: Platform) -> None:
         for upstream in node["dependencyKeys"]
     }
     assert edges == {
-        ("taxi_trips_file", "taxi_trips"),
-        ("green_trips_file", "green_trips"),
+        *TRIPS,
         ("taxi_zones_file", "taxi_zones"),
         ("taxi_trips", "trips_by_week"),
         ("taxi_trips", "manhattan_stats"),
@@ -98,8 +98,7 @@ def test_definitions_have_their_fixed_names(platform: Platform) -> None:
     assert "weekly_update_job" in names("analytics", "jobs")
     assert "adhoc_request_job" in names("adhoc_reports", "jobs")
     assert {s["name"]: s["cronSchedule"] for r in repositories for s in r["schedules"]} == {
-        "trip_update_schedule": "0 0 5 * *",
-        "green_update_schedule": "0 0 5 * *",
+        **{f"{service.job_prefix}_update_schedule": "0 0 5 * *" for service in CHOSEN},
         "weekly_update_schedule": "0 0 * * 1",
         "lake_vacuum_schedule": "0 4 * * *",
     }

@@ -11,13 +11,16 @@ import duckdb
 import pytest
 
 from ingestion.definitions import defs
+from ingestion.defs.trips import trip_assets
 from taxi_shared.contracts import CONTRACTS, violations
 from taxi_shared.lake import Lake
+from taxi_shared.services import SERVICES
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TABLES
 
 from .conftest import Publisher
-from .test_trips import MONTHS, Ingestion
+from .layouts import LAYOUTS
+from .test_trips import MONTHS, Ingestion, picked_up_in
 from .test_zones import load_zones
 from .zone_files import csv_text, zone_rows
 
@@ -28,10 +31,12 @@ def test_definitions_keep_the_contracts() -> None:
 
 @pytest.fixture
 def lake(publisher: Publisher, tmp_path: Path, instance: dg.DagsterInstance) -> Lake:
-    """A lake with a month of trips and the zones, as the assets load them."""
+    """A lake with a month of each service and the zones, as the assets load them."""
     ingestion = Ingestion(publisher, tmp_path / "data", instance)
-    ingestion.publish(MONTHS[0])
-    assert ingestion.run(MONTHS[0], MONTHS[0]).success
+    for service in SERVICES:
+        content = LAYOUTS[service.name][0](MONTHS[0][:7])
+        ingestion.publish_table(service.name, MONTHS[0], picked_up_in(MONTHS[0], content))
+        assert ingestion.run(MONTHS[0], MONTHS[0], assets=trip_assets(service)).success
     source = tmp_path / "zones.csv"
     source.write_text(csv_text(zone_rows()))
     assert load_zones(instance, source, tmp_path / "data").success
@@ -45,6 +50,12 @@ def test_files_have_the_promised_columns_and_types(lake: Lake) -> None:
             (file,) = lake.snapshot().files(tables[name]).values()
             found = types_in(str(file.path))
             assert {c: found.get(c) for c in columns} == columns, f"{use.user}, {name}"
+
+
+def test_files_of_every_table_have_the_described_columns(lake: Lake) -> None:
+    for table in TABLES:
+        (file,) = lake.snapshot().files(table).values()
+        assert types_in(str(file.path)) == {c.name: c.type for c in table.all_columns}, table.name
 
 
 def types_in(file: str) -> dict[str, str]:

@@ -93,8 +93,8 @@ class Ingestion:
 
 
 def picked_up_in(month: str, table: pa.Table) -> pa.Table:
-    """The trips of a yellow or green file, each picked up on the fifth of a month."""
-    (name,) = (name for name in table.column_names if name.endswith("pep_pickup_datetime"))
+    """The trips of a file, each picked up on the fifth of a month."""
+    (name,) = (name for name in table.column_names if name.endswith("pickup_datetime"))
     pickups = pa.array([datetime.fromisoformat(month).replace(day=5)] * len(table))
     column = pickups.cast(table.schema.field(name).type)
     return table.set_column(table.column_names.index(name), name, column)
@@ -323,7 +323,7 @@ def test_another_service_needs_only_a_description(
     days = days_of("van_trip_days", columns)
     table = Table("van_trips", columns, PARTITION_DATE, days)
     monkeypatch.setattr("taxi_shared.lake.TABLES", (*TABLES, days, table))
-    vans = Service("van", "van_trips", table, "2015-01", job_prefix="van")
+    vans = Service("van", "van_trips", table, "2015-01", "van", "Trips of vans.")
     pickups = [datetime(2023, 1, 5, 9), datetime(2023, 1, 4, 9), datetime(2022, 12, 31)]
     content = {
         "dispatching_base_num": ["B00009", "B00013", "B00013"],

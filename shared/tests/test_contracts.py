@@ -87,6 +87,23 @@ def test_user_describes_the_partitions_of_its_contract() -> None:
     assert "its contract has monthly partitions" in sentence
 
 
+def test_trips_that_are_not_loaded_are_in_no_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = Contract("reports", "ingestion", "fhvhv_trips", "monthly", {})
+    for chosen, sentences in (
+        ("yellow", [[], []]),
+        (
+            "yellow,fhvhv",
+            [
+                ["reports uses asset fhvhv_trips, which ingestion does not make"],
+                ["reports does not use asset fhvhv_trips, which is in its contracts"],
+            ],
+        ),
+    ):
+        monkeypatch.setenv("TAXI_SERVICES", chosen)
+        found = [violations(name, maker(), [contract]) for name in ("ingestion", "reports")]
+        assert found == sentences
+
+
 def without(table: Table, column: Column) -> Table:
     """The table without a column, which may be that of its partitions."""
     return replace(

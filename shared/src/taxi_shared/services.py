@@ -30,6 +30,7 @@ class Service:
     table:       the table of the lake
     first_month: the month of the first file that TLC has published, as in `2009-01`
     job_prefix:  as in `trip_update_job`, `trip_update_schedule` and `trip_publication_sensor`
+    description: whose trips they are, and what TLC does not publish of them
     """
 
     name: str
@@ -37,6 +38,7 @@ class Service:
     table: Table
     first_month: str
     job_prefix: str
+    description: str
 
     @property
     def table_asset(self) -> "dg.AssetKey":
@@ -60,9 +62,41 @@ def _key(name: str) -> "dg.AssetKey":
     return dg.AssetKey(name)
 
 
-YELLOW = Service("yellow", "taxi_trips", TRIPS, "2009-01", "trip")
-GREEN = Service("green", "green_trips", GREEN_TRIPS, GREEN_FIRST_MONTH, "green")
-FHV = Service("fhv", "fhv_trips", FHV_TRIPS, FHV_FIRST_MONTH, "fhv")
-FHVHV = Service("fhvhv", "fhvhv_trips", FHVHV_TRIPS, FHVHV_FIRST_MONTH, "fhvhv")
+YELLOW = Service(
+    name="yellow",
+    asset="taxi_trips",
+    table=TRIPS,
+    first_month="2009-01",
+    job_prefix="trip",
+    description="Trips of yellow taxis.",
+)
+GREEN = Service(
+    name="green",
+    asset="green_trips",
+    table=GREEN_TRIPS,
+    first_month=GREEN_FIRST_MONTH,
+    job_prefix="green",
+    description="Trips of green taxis.",
+)
+FHV = Service(
+    name="fhv",
+    asset="fhv_trips",
+    table=FHV_TRIPS,
+    first_month=FHV_FIRST_MONTH,
+    job_prefix="fhv",
+    description="Trips of for-hire vehicles, such as livery and black cars. TLC publishes neither "
+    "amounts nor distances of them, so none can be computed.",
+)
+FHVHV = Service(
+    name="fhvhv",
+    asset="fhvhv_trips",
+    table=FHVHV_TRIPS,
+    first_month=FHVHV_FIRST_MONTH,
+    job_prefix="fhvhv",
+    description="Trips of high-volume for-hire services, such as Uber and Lyft. TLC publishes no total "
+    "amount; `total_amount` is the sum of its parts.",
+)
+# Assets, jobs, schedules, sensors and checks are made for each of these: another service is another
+# entry, and the description of its table in `taxi_shared.tables`.
 SERVICES = (YELLOW, GREEN, FHV, FHVHV)
 NAMES = tuple(service.name for service in SERVICES)

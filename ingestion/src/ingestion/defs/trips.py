@@ -141,7 +141,7 @@ def table_spec(service: Service) -> dg.AssetSpec:
         service.table_asset,
         deps=[service.file_asset],
         description=f"Table `{table.name}`: the {service.name} trips of a month's "
-        "file under canonical column names.",
+        f"file under canonical column names. {service.description}",
         group_name=keys.INGESTED,
         kinds={"duckdb", "parquet"},
         skippable=True,
