@@ -93,8 +93,8 @@ FHVHV = Service(
     table=FHVHV_TRIPS,
     first_month=FHVHV_FIRST_MONTH,
     job_prefix="fhvhv",
-    description="Trips of high-volume for-hire services, such as Uber and Lyft. TLC publishes no total "
-    "amount; `total_amount` is the sum of its parts.",
+    description="Trips of high-volume for-hire services, such as Uber and Lyft. TLC publishes no "
+    "total amount; `total_amount` is the sum of its parts.",
 )
 # Assets, jobs, schedules, sensors and checks are made for each of these: another service is another
 # entry, and the description of its table in `taxi_shared.tables`.
