@@ -61,6 +61,15 @@ def test_pipeline_loads_every_service(tmp_path: Path) -> None:
             assert con.execute(days).fetchone() == (ROWS,)
 
 
+def test_pipeline_needs_yellow_trips(tmp_path: Path) -> None:
+    done = pipeline(tmp_path, "green,fhvhv", "")
+    assert done.returncode == 1
+    assert "TAXI_SERVICES is 'green,fhvhv'; expected yellow in it" in done.stderr
+    done = pipeline(tmp_path, "uber", "")
+    assert done.returncode == 1
+    assert "Error: TAXI_SERVICES is 'uber'; expected one or more of yellow" in done.stderr
+
+
 @pytest.mark.parametrize("more", ["fhvhv", "yellow", "green,uber"])
 def test_service_that_is_not_chosen_is_refused(tmp_path: Path, more: str) -> None:
     done = pipeline(tmp_path, "yellow,green", more)

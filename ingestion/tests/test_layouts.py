@@ -130,8 +130,7 @@ def test_month_of_every_layout_is_read_value_by_value(
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
-def test_first_months_have_every_column_required(database: LakeDatabase, service: Service) -> None:
-    """A column that is missing is refused from the month on that its description has."""
+def test_missing_column_of_any_layout_is_refused(database: LakeDatabase, service: Service) -> None:
     file = Path(database.data_root) / "file.parquet"
     layout, months = LAYOUTS[service.name]
     for month in months:

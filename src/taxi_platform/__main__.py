@@ -130,12 +130,7 @@ def pipeline(first: str, last: str, names: str) -> None:
     Other services are optional, because a mirror may have yellow trips only. Assets that were not
     materialized are listed at the end.
     """
-    loaded = settings.load().services
-    optional = {
-        each.name: each
-        for each in services.SERVICES
-        if each.name in loaded and each != services.YELLOW
-    }
+    optional = _services_besides_yellow()
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     if unknown := [name for name in chosen if name not in optional]:
         raise click.BadParameter(
@@ -290,6 +285,21 @@ def _running(port: int | None) -> RunningInstance:
     instance = RunningInstance(running or f"http://127.0.0.1:{port}")
     instance.check()
     return instance
+
+
+def _services_besides_yellow() -> dict[str, services.Service]:
+    """Services in TAXI_SERVICES by name. Raises ClickException where yellow is not among them."""
+    try:
+        loaded = settings.load().services
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    if services.YELLOW.name not in loaded:
+        raise click.ClickException(
+            f"TAXI_SERVICES is {','.join(loaded)!r}; expected yellow in it, from whose trips the "
+            "results are made"
+        )
+    others = [each for each in services.SERVICES if each != services.YELLOW]
+    return {each.name: each for each in others if each.name in loaded}
 
 
 def _data_root() -> DataRoot:

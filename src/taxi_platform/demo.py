@@ -29,6 +29,7 @@ def environment(root: Path) -> dict[str, str]:
         "TAXI_ZONES_URL": str(source / "misc" / "taxi_zones.csv"),
         "TAXI_START_DATE": MONTHS.first.isoformat(),
         "TAXI_END_DATE": MONTHS.end.isoformat(),
+        "TAXI_SERVICES": "",
         "TAXI_FOLLOW_TLC": "off",
         "DUCKDB_DATABASE": "",
     }
