@@ -26,11 +26,13 @@ import select
 import signal
 import socket
 import sys
+import sysconfig
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -225,8 +227,8 @@ class Parent:
             if not process:
                 return True
             run_id = self.children.pop(process, None)
-            if run_id and (code := os.waitstatus_to_exitcode(status)):
-                self._fork(lambda run=run_id, code=code: report_failed(run, code))  # type: ignore[misc]
+            if run_id and status:
+                self._fork(partial(report_end, run_id, os.waitstatus_to_exitcode(status)))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -290,7 +292,6 @@ def _modules_of_runs() -> list[str]:
 
     with dg.DagsterInstance.get() as instance:
         instance.get_runs(limit=1)
-        instance.all_logs("none")
         str(instance.compute_log_manager)
     importlib.import_module("dagster._cli.api")
     return [name for name in list(sys.modules) if name not in before and name != "__main__"]
@@ -346,7 +347,8 @@ def _open_files() -> Iterator[str]:
 
 def code_on_disk() -> dict[str, tuple[int, int]]:
     """Time and size of the files of each package that is not installed: those that people edit."""
-    installed = (sys.prefix, sys.base_prefix)
+    paths = sysconfig.get_paths()
+    installed = tuple(paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
     packages = {name.partition(".")[0] for name in list(sys.modules)}
     files = {}
     for package in packages:
@@ -385,12 +387,14 @@ def remove_if_dead(path: Path) -> None:
             log.warning("%s: %s", path, error)
 
 
-def report_failed(run_id: str, code: int) -> None:
-    """Report a run whose process has died as failed, if it has not ended."""
+def report_end(run_id: str, code: int) -> None:
+    """Report a run whose process has died as failed, or as cancelled, if it has not ended."""
     import dagster as dg
 
     end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
     with dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
-        if run and not run.is_finished:
+        if run and run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, f"The run's process {end}.")
+        elif run and not run.is_finished:
             instance.report_run_failed(run, f"The run's process {end}.")
