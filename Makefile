@@ -1,6 +1,7 @@
 # The platform's commands. `make` alone lists them.
 
-LOCATIONS := ingestion analytics adhoc_reports
+# Those of dg.toml in this repository.
+LOCATIONS := $(shell sed -nE 's,^path = "([^/"]+)"$$,\1,p' dg.toml)
 PROJECTS  := . $(LOCATIONS)
 PYTHON    ?= >=3.11,<3.14
 # uv of this machine, or one in .tools.
@@ -22,13 +23,13 @@ PORTS := $(if $(PORT),--port $(PORT)) $(if $(PORTAL_PORT),--portal-port $(PORTAL
 STAMPS := $(PROJECTS:%=%/.venv/.installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pipeline dev status history rollback images deploy test test-system test-browser \
-  test-containers test-next test-spark faults check bench spark spark-environment lock clean
+.PHONY: help setup demo pipeline dev status history rollback location generate images deploy test test-system \
+  test-browser test-containers test-next test-spark faults check bench spark spark-environment lock clean
 
 help: ## List the commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
 
-setup: $(STAMPS) ## Make the four environments from their locks; nothing where nothing changed
+setup: $(STAMPS) ## Make the environments from their locks, of the host and each location; nothing where nothing changed
 
 demo: setup ## Sample data through the whole platform, then the UI; EXIT=1 ends after success, PORT=3000, PORTAL_PORT=8000
 	@$(RUN) demo $(if $(EXIT),--exit) $(PORTS)
@@ -36,7 +37,7 @@ demo: setup ## Sample data through the whole platform, then the UI; EXIT=1 ends 
 pipeline: setup ## Load months FROM=2023-01 TO=2023-03 and make every result from them, without a UI; SERVICES=green,fhvhv with their trips
 	@$(RUN) pipeline --from "$(FROM)" --to "$(TO)" --services "$(SERVICES)"
 
-dev: setup ## The UI, the daemon and all three locations on the configured source; PORT=3000, PORTAL_PORT=8000
+dev: setup ## The UI, the daemon and all locations on the configured source; PORT=3000, PORTAL_PORT=8000
 	@$(RUN) dev $(PORTS)
 
 status: setup ## The running instance at a look: assets, sensors, what failed; PORT=3000
@@ -47,6 +48,13 @@ history: setup ## Versions of a table of the lake: what was loaded, when and fro
 
 rollback: setup ## Put a month back as it was in a version, on the running instance; TABLE=trips MONTH=2023-03 TO=12
 	@$(RUN) rollback "$(or $(TABLE),trips)" --month "$(MONTH)" --to "$(TO)" $(if $(PORT),--port $(PORT))
+
+# What depends on the list of locations in files of other tools, each of which has the template in comments.
+GENERATED := workspace.yaml docker-compose.yml deploy/workspace/workspace.yaml deploy/helm/values.yaml .github/CODEOWNERS
+COG := .venv/bin/cog -p "from os.path import relpath; from taxi_platform.workspace import *"
+
+generate: setup ## Renew what is derived from the locations of dg.toml: workspaces, compose, Helm, CODEOWNERS
+	@$(COG) -r --verbosity=1 $(GENERATED)
 
 images: ## Build all images under a version that never moves, for `docker compose up`
 	@chmod -R go+rX deploy/*/ # which containers read as another user
@@ -81,13 +89,14 @@ test-containers: setup ## Tests of images, deploys, networks and backups, on a D
 	@$(PYTEST) tests/containers
 
 check: setup ## Format, lint, types, SQL, and Dagster's own check of the definitions
+	@$(COG) --check --diff --verbosity=1 --check-fail-msg="make generate renews it" $(GENERATED)
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy src shared/src shared/testing/src bench docs/pictures.py
 	@.venv/bin/mypy shared/tests tests
 	@for location in $(LOCATIONS); do .venv/bin/mypy --python-executable $$location/.venv/bin/python \
 	  $$location/src $$location/tests || exit 1; done
-	@git ls-files '*.sql' | grep -v ^deploy/ | xargs .venv/bin/sqlfluff lint --disable-progress-bar
+	@git ls-files --cached --others --exclude-standard '*.sql' | grep -v ^deploy/ | xargs .venv/bin/sqlfluff lint --disable-progress-bar
 	@.venv/bin/dg check defs
 
 NEXT_DUCKDB := .tools/next-duckdb
@@ -133,9 +142,9 @@ clean: ## Remove data, instance and environments
 
 # An environment is its locks, and the project and the shared package by path.
 define ENVIRONMENT
-$(1)/.venv/.installed: $(1)/requirements.lock $(1)/requirements-dev.lock $(1)/pyproject.toml shared/pyproject.toml shared/testing/pyproject.toml | $(UV)
+$(1)/.venv/.installed: $(1)/requirements.lock $(1)/requirements-dev.lock $(1)/pyproject.toml shared/pyproject.toml shared/testing/pyproject.toml $(wildcard $(1)/.python-version) | $(UV)
 	@echo "environment of $(2)"
-	@uv venv --quiet --allow-existing --python "$(PYTHON)" $(1)/.venv
+	@uv venv --quiet --allow-existing --python "$(or $(shell cat $(1)/.python-version 2> /dev/null),$(PYTHON))" $(1)/.venv
 	@uv pip sync --quiet --python $(1)/.venv/bin/python $(1)/requirements.lock $(1)/requirements-dev.lock
 	@uv pip install --quiet --python $(1)/.venv/bin/python --no-deps -e shared -e shared/testing -e $(1)
 	@touch $$@

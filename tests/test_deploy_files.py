@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -18,6 +19,7 @@ from taxi_platform.workspace import ROOT, locations
 
 DEPLOY = ROOT / "deploy"
 NAMES = [location.name for location in locations()]
+WORKFLOWS_FOLDER = ROOT / ".github" / "workflows"
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 # The names that Dagster's chart (1.13) has for a user deployment.
@@ -86,15 +88,47 @@ def test_container_workspace_has_the_same_locations() -> None:
     assert [server["host"] for server in servers] == NAMES
 
 
-def test_each_location_has_a_workflow_for_its_changes() -> None:
-    for name in NAMES:
-        text = (ROOT / ".github" / "workflows" / f"deploy-{name}.yml").read_text()
-        paths = yaml.safe_load(text)[True]["push"]["paths"]  # YAML 1.1 reads `on` as true
-        assert {f"{name}/**", "shared/**"} <= set(paths)
-        assert not {f"{other}/**" for other in NAMES if other != name} & set(paths)
+CHANGED = ROOT / ".github" / "changed-locations.sh"
 
 
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+def pattern(workflow: str) -> str:
+    """The files whose change affects every location, as a workflow has them."""
+    steps = yaml.safe_load((WORKFLOWS_FOLDER / workflow).read_text())["jobs"]["changes"]["steps"]
+    return str(steps[-1]["env"]["EVERY"])
+
+
+@pytest.mark.parametrize("workflow", ["deploy.yml", "tests.yml"])
+@pytest.mark.parametrize(
+    ("changed", "affected"),
+    [
+        (["analytics/src/analytics/definitions.py", "docs/README.md"], ["analytics"]),
+        (["adhoc_reports/pyproject.toml", "ingestion/x"], ["ingestion", "adhoc_reports"]),
+        (["docs/analytics/x", "analytics.md"], []),
+        (["shared/src/taxi_shared/keys.py"], NAMES),
+    ],
+)
+def test_change_affects_locations_of_its_folders(
+    tmp_path: Path, changed: list[str], affected: list[str], workflow: str
+) -> None:
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "--quiet")
+    shutil.copy(ROOT / "dg.toml", tmp_path)
+    git("add", ".")
+    git("commit", "--message=first")
+    for name in changed:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    git("add", ".")
+    git("commit", "--message=second")
+    for since, expected in (("HEAD~1", affected), ("0" * 40, NAMES)):
+        printed = subprocess.check_output([CHANGED, since, pattern(workflow)], cwd=tmp_path)
+        assert json.loads(printed) == expected
+
+
+WORKFLOWS = sorted(WORKFLOWS_FOLDER.glob("*.yml"))
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
@@ -190,6 +224,19 @@ def test_hanging_runs_time_out_alike_everywhere(name: str) -> None:
         for file in ("dagster.yaml", f"deploy/{name}/dagster.yaml")
     )
     assert here["max_runtime_seconds"] == there["max_runtime_seconds"]
+
+
+def test_generated_values_keep_the_tags_that_teams_set(tmp_path: Path) -> None:
+    text = (DEPLOY / "helm" / "values.yaml").read_text()
+    old, new = 'taxi/analytics, tag: "1a2b3c4d5e6f"', 'taxi/analytics, tag: "00c0ffee0000"'
+    assert text.count(old) == 1
+    (tmp_path / "values.yaml").write_text(text.replace(old, new))
+    make = (ROOT / "Makefile").read_text()
+    prologue = re.search(r"^COG := .*-p \"(.*)\"$", make, re.M)
+    assert prologue
+    cog = [ROOT / ".venv" / "bin" / "cog", "-r", "-p", prologue[1], tmp_path / "values.yaml"]
+    subprocess.run(cog, check=True, capture_output=True)
+    assert (tmp_path / "values.yaml").read_text() == text.replace(old, new)
 
 
 def test_no_service_depends_on_a_location() -> None:

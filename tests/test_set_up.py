@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from taxi_platform.__main__ import cli, load_settings
-from taxi_platform.workspace import ROOT
+from taxi_platform.workspace import ROOT, locations
 from taxi_shared.addresses import without_proxy_for_loopback
 
 MACHINE = "/usr/bin:/bin"
+NAMES = [location.name for location in locations()]
 
 
 def make(
@@ -22,7 +23,8 @@ def make(
 ) -> subprocess.CompletedProcess[str]:
     """`make` in a copy of the Makefile, on a machine with these variables alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "Makefile", folder)
+    for name in ("Makefile", "dg.toml"):
+        shutil.copy(ROOT / name, folder)
     return subprocess.run(
         ["make", "--no-print-directory", *words],
         cwd=folder,
@@ -43,7 +45,7 @@ def program(folder: Path, name: str, script: str) -> None:
 def checkout(tmp_path: Path) -> Path:
     """A folder with a blank, with locks of nothing and a `uv` that notes how it is called."""
     folder = tmp_path / "a folder"
-    for project in (".", "ingestion", "analytics", "adhoc_reports"):
+    for project in (".", *NAMES):
         (folder / project / ".venv").mkdir(parents=True)
         for name in ("requirements.lock", "requirements-dev.lock", "pyproject.toml"):
             (folder / project / name).touch()
@@ -59,7 +61,7 @@ def test_setup_works_in_a_folder_with_a_blank(checkout: Path, tmp_path: Path) ->
     done = make(checkout, "setup", path=path)
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("environment of") == 4
+    assert done.stdout.count("environment of") == 1 + len(NAMES)
     assert "Nothing to be done" in make(checkout, "setup", path=path).stdout
 
 
@@ -102,11 +104,11 @@ def test_folder_with_a_colon_is_refused_by_name(tmp_path: Path) -> None:
     assert "has a colon" in done.stderr
 
 
-@pytest.mark.parametrize("words", [("deploy",), ("deploy", "LOCATION=fares")])
+@pytest.mark.parametrize("words", [("deploy",), ("deploy", "LOCATION=tolls")])
 def test_deploy_without_a_location_lists_them(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = make(tmp_path, *words)
     assert done.returncode != 0
-    assert "expected one of ingestion analytics adhoc_reports" in done.stderr
+    assert f"expected one of {' '.join(NAMES)}" in done.stderr
 
 
 def test_images_without_git_fail_before_any_build(tmp_path: Path) -> None:

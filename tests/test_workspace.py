@@ -1,9 +1,11 @@
-"""The files that name the code locations agree, and so do the packages."""
+"""The list of code locations, what is derived from it, and their packages."""
 
 import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
+import yaml
 
 from taxi_platform.workspace import ROOT, Location, locations
 from tests.conftest import Platform
@@ -11,13 +13,55 @@ from tests.conftest import Platform
 NAMES = [location.name for location in locations()]
 
 
-def test_workspace_has_three_locations() -> None:
-    assert NAMES == ["ingestion", "analytics", "adhoc_reports"]
+def test_locations_are_the_projects_that_dg_lists() -> None:
+    listed = run(".venv/bin/dg", "list", "projects").stdout.split()
+    assert [str(location.folder.relative_to(ROOT)) for location in locations()] == listed
 
 
-def test_dg_has_the_same_locations() -> None:
-    projects = tomllib.loads((ROOT / "dg.toml").read_text())["workspace"]["projects"]
-    assert [project["path"] for project in projects] == NAMES
+def test_makefile_has_the_same_locations() -> None:
+    """For all its locations, `make deploy` checks the name only."""
+    printed = run("make", "--no-print-directory", "deploy", "LOCATION=no such one").stderr
+    assert f"expected one of {' '.join(NAMES)}, as in" in printed
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_dagster_reads_the_locations_from_workspace_yaml() -> None:
+    targets = load_workspace_target(ROOT / "workspace.yaml")
+    assert targets == {each.name: (each.module, str(each.python)) for each in locations()}
+
+
+def load_workspace_target(file: Path) -> dict[str, tuple[str, str]]:
+    """The module and the Python of each entry; relative paths start at the file."""
+    entries = [entry["python_module"] for entry in yaml.safe_load(file.read_text())["load_from"]]
+    return {
+        entry["location_name"]: (entry["module_name"], str(file.parent / entry["executable_path"]))
+        for entry in entries
+    }
+
+
+@pytest.mark.parametrize("text", ["", "[project]\nname = 'fares'\n"])
+def test_project_without_definitions_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "fares").mkdir()
+    (tmp_path / "fares" / "pyproject.toml").write_text(text)
+    (tmp_path / "dg.toml").write_text("[workspace]\nprojects = [{path = 'fares'}]\n")
+    with pytest.raises(ValueError, match=r"dg\.toml: fares is not a code location; expected a"):
+        locations(tmp_path / "dg.toml")
+
+
+def test_location_may_have_another_python_and_owner(tmp_path: Path) -> None:
+    (tmp_path / "fares").mkdir()
+    (tmp_path / "fares" / ".python-version").write_text("3.13\n")
+    (tmp_path / "fares" / "pyproject.toml").write_text(
+        "[project]\nmaintainers = [{name = 'revenue'}]\n[tool.dg.project]\nroot_module = 'fares'\n"
+    )
+    (tmp_path / "dg.toml").write_text("[workspace]\nprojects = [{path = 'fares'}]\n")
+    (fares,) = locations(tmp_path / "dg.toml")
+    assert (fares.name, fares.module) == ("fares", "fares.definitions")
+    assert (fares.owner, fares.version, fares.is_here) == ("revenue", "3.13", False)
+    assert locations()[0].is_here
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -61,7 +61,7 @@ class Instance:
                  Without a daemon, runs start at once instead of queueing
     warm:        start a warm parent per location, which runs are forked from; needs the daemon
     environment: variables in addition to those of this process
-    served:      the code locations, by default those of `workspace.yaml`
+    served:      the code locations, by default those of `dg.toml`
     report:      shows a message to the user when a server has ended
 
     A code location that fails to load does not keep the instance from starting.
