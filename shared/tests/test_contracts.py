@@ -1,12 +1,20 @@
 """A violation of a contract between locations is reported, with the name of the user."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from taxi_shared import partitions
-from taxi_shared.contracts import CONTRACTS, Contract, contracts_of, violations
+from taxi_shared.contracts import (
+    CONTRACTS,
+    Contract,
+    contracts_of,
+    read_contracts,
+    violations,
+)
 from taxi_shared.tables import TABLES, Column, Table
 
 FARES = Table("fares", (Column("amount", "DECIMAL(12,2)", "An amount."),))
@@ -33,6 +41,53 @@ def user(partitions_def: dg.PartitionsDefinition[str] | None = None) -> dg.Defin
 
     described = [dg.AssetSpec("fare", partitions_def=partitions_def)] if partitions_def else []
     return dg.Definitions(assets=[chart, *described])
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "reports").mkdir()
+    file = folder / "reports" / "contracts.toml"
+    file.write_text(text)
+    return file
+
+
+def test_contracts_of_a_package_are_read_from_its_file(tmp_path: Path) -> None:
+    text = """
+        [[contracts]]
+        maker = "fares"
+        asset = "fare"
+        partitions = "monthly"
+        [contracts.tables.fares]
+        amount = "DECIMAL(12,2)"
+        [[contracts]]
+        maker = "fares"
+        asset = "tariff"
+        tables = {}
+    """
+    tariff = replace(CONTRACT, asset="tariff", partitions=None, tables={})
+    assert read_contracts(write(tmp_path, text)) == [CONTRACT, tariff]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[[contracts]", "contracts.toml: Expected"),
+        ("", "contracts.toml: 'contracts'; expected"),
+        ("[[contracts]]\nasset = 'a'\ntables = {}", "'maker'; expected"),
+        ("[[contracts]]\nmaker='m'\nasset='a'\ntables={}\npartitions='daily'", "partitions daily"),
+    ],
+)
+def test_what_is_no_contract_is_named(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape("reports/contracts.toml: ")) as raised:
+        read_contracts(write(tmp_path, text))
+    assert reason in str(raised.value)
+    assert "monthly, weekly" in str(raised.value)
+
+
+def test_contracts_of_all_locations_are_found() -> None:
+    root = Path(__file__).parents[2]
+    expected = {file.parent.name for file in root.glob("*/src/*/contracts.toml")}
+    assert {"analytics", "adhoc_reports"} <= expected
+    assert {contract.user for contract in CONTRACTS} == expected
 
 
 def test_kept_contract_has_no_violations() -> None:

@@ -1,19 +1,21 @@
 """Contracts between locations: the assets, partitions and columns that one uses of another.
 
-Names and types are written out here instead of taken from `keys` and `tables`: the tests of the
-location that makes an asset, and of the one that uses it, then notice a change there. In the
-environment of a location:
+Each location lists what it uses in `contracts.toml` of its package. Names and types are written out
+there instead of taken from `keys` and `tables`: the tests of the location that makes an asset, and
+of the one that uses it, then notice a change there. In the environment of a location:
 
     python -m taxi_shared.contracts ingestion                   check it, as maker and as user
     python -m taxi_shared.contracts ingestion --with uses.json  with more contracts, from a file
     python -m taxi_shared.contracts analytics --uses            print its contracts as user, as JSON
 
-A deploy needs the last two: the running locations may be older than this file.
+A deploy needs the last two: the running locations may be older than the source tree, and an image
+has the contracts of its own location only.
 """
 
 import argparse
 import json
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -55,70 +57,37 @@ class Contract:
     tables: Mapping[str, Columns]
 
 
-CONTRACTS = (
-    Contract(
-        user="analytics",
-        maker="ingestion",
-        asset="taxi_trips",
-        partitions="monthly",
-        tables={
-            "trips": {
-                "pickup_zone_id": "INTEGER",
-                "week_start": "DATE",
-                "total_amount": "DECIMAL(12,2)",
-                "trip_distance": "DECIMAL(12,2)",
-                "passenger_count": "INTEGER",
-            },
-            "trip_days": {
-                "partition_date": "DATE",
-                "pickup_date": "DATE",
-                "num_trips": "BIGINT",
-                "total_amount": "DECIMAL(18,2)",
-            },
-        },
-    ),
-    Contract(
-        user="analytics",
-        maker="ingestion",
-        asset="taxi_zones",
-        partitions=None,
-        tables={
-            "zones": {
-                "zone_id": "INTEGER",
-                "zone": "VARCHAR",
-                "borough": "VARCHAR",
-                "geometry": "VARCHAR",
-            }
-        },
-    ),
-    Contract(
-        user="adhoc_reports",
-        maker="ingestion",
-        asset="taxi_trips",
-        partitions="monthly",
-        tables={
-            "trips": {
-                "pickup_zone_id": "INTEGER",
-                "pickup_date": "DATE",
-                "pickup_hour": "INTEGER",
-                "pickup_weekday": "INTEGER",
-            },
-            "trip_days": {
-                "partition_date": "DATE",
-                "pickup_date": "DATE",
-                "num_trips": "BIGINT",
-                "num_unknown_pickup_zones": "BIGINT",
-            },
-        },
-    ),
-    Contract(
-        user="adhoc_reports",
-        maker="ingestion",
-        asset="taxi_zones",
-        partitions=None,
-        tables={"zones": {"zone_id": "INTEGER", "zone": "VARCHAR", "borough": "VARCHAR"}},
-    ),
-)
+def read_contracts(file: Path) -> list[Contract]:
+    """The contracts of the package that has the file, as user.
+
+    Raises ValueError with the file for what is no contract.
+    """
+    try:
+        entries = tomllib.loads(file.read_text())["contracts"]
+        return [_contract(file.parent.name, entry) for entry in entries]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file}: {error}; expected [[contracts]], each with maker, asset, tables with the "
+            f"types of columns and, for an asset with partitions, one of {', '.join(PARTITIONS)}"
+        ) from error
+
+
+def _contract(user: str, entry: Mapping[str, Any]) -> Contract:
+    if (kind := entry.get("partitions")) is not None and kind not in PARTITIONS:
+        raise KeyError(f"partitions {kind}")
+    return Contract(user, **{"partitions": None, **entry})
+
+
+def _find_files() -> list[Path]:
+    """The contracts of all locations of this repository, and of those that can be imported here."""
+    repository = Path(__file__).resolve().parents[3]
+    found = [*repository.glob("*/src/*/contracts.toml")]
+    for folder in map(Path, sys.path):
+        found += folder.glob("*/contracts.toml")
+    return sorted({file.resolve() for file in found})
+
+
+CONTRACTS = tuple(contract for file in _find_files() for contract in read_contracts(file))
 
 
 def contracts_of(location: str, contracts: Iterable[Contract] = CONTRACTS) -> list[Contract]:
@@ -232,7 +201,7 @@ def main() -> None:
         if error.name != location:
             raise
         parser.error(f"this environment has no location {location}")
-    # As user, a location is checked against this file only.
+    # As user, a location is checked against its own file only.
     elsewhere = [each for each in more if each.maker == location and each not in CONTRACTS]
     found = violations(location, defs, [*CONTRACTS, *elsewhere])
     sys.stdout.writelines(f"{sentence}\n" for sentence in found)
