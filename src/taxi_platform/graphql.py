@@ -11,12 +11,14 @@ from typing import Any
 
 import requests
 
+from taxi_platform.downstream import Asset
 from taxi_shared.http import Credentials, Session
 
 REPOSITORY = "__repository__"  # Dagster's name for the Definitions of a location
 ASSET_JOB = "__ASSET_JOB"  # Dagster's name for the job of all assets of a location
 # Dagster's message of a run that failed because its process died.
 FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."
+AUTOMATION_TYPES = ("AUTOMATION", "AUTO_MATERIALIZE")
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -258,10 +260,36 @@ class GraphQL:
                 },
             )
 
-    def materializable_assets(self) -> set[str]:
-        """The names of the assets that the locations can materialize."""
-        nodes = self.ask("{ assetNodes { assetKey { path } isMaterializable } }")["assetNodes"]
-        return {"/".join(n["assetKey"]["path"]) for n in nodes if n["isMaterializable"]}
+    def assets(self) -> list[Asset]:
+        """The assets that the locations can materialize."""
+        nodes = self.ask(
+            """{ assetNodes { assetKey { path } isMaterializable isPartitioned partitionKeys
+                dependencyKeys { path } repository { location { name } } } }"""
+        )["assetNodes"]
+        return [
+            Asset(
+                name="/".join(node["assetKey"]["path"]),
+                location=node["repository"]["location"]["name"],
+                partitions=tuple(node["partitionKeys"]) if node["isPartitioned"] else None,
+                upstream=frozenset("/".join(key["path"]) for key in node["dependencyKeys"]),
+            )
+            for node in nodes
+            if node["isMaterializable"]
+        ]
+
+    def automation_sensors(self) -> list[tuple[str, str]]:
+        """The location and the name of each automation sensor that is running."""
+        repositories = self.ask(
+            """{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name }
+                sensors { name sensorType sensorState { status } } } } } }"""
+        )["repositoriesOrError"]["nodes"]
+        return [
+            (repository["location"]["name"], sensor["name"])
+            for repository in repositories
+            for sensor in repository["sensors"]
+            if sensor["sensorType"] in AUTOMATION_TYPES
+            and sensor["sensorState"]["status"] == "RUNNING"
+        ]
 
     def ticks_since(self, location: str, sensor: str, moment: float) -> list[Tick]:
         """The finished ticks of a sensor since a moment, newest first.

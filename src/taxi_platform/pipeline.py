@@ -12,12 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from taxi_platform.calendar import MonthRange
+from taxi_platform.downstream import Batch, plan_batches
 from taxi_platform.graphql import ASSET_JOB, FINISHED, GraphQL, JobSubset, Materialization
 from taxi_platform.instance import Instance, RunningInstance
 from taxi_shared.ranges import range_tags
 from taxi_shared.services import Service
 
-AUTOMATION = "analytics_automation_sensor"
+INGESTION = "ingestion"
+REPORTS = "adhoc_reports"  # its automation renews the catalog of reports, for which nothing waits
 AUTOMATION_SECONDS = 120
 LOCATION_SECONDS = 60
 RETRY_SECONDS = 30  # The daemon looks for failed runs every five seconds.
@@ -73,28 +75,22 @@ class Pipeline:
         Yellow trips are always loaded, as the results are made from them; `more` services may be.
         """
         self.ingest(months, more)
-        downstream = [self.start("zone statistics and map", "analytics", "manhattan_update_job")]
-        weeks = months.full_weeks
-        if weeks:
-            downstream.append(
-                self.start(
-                    f"{len(weeks)} weeks",
-                    "analytics",
-                    "weekly_update_job",
-                    tags=range_tags(weeks[0].isoformat(), weeks[-1].isoformat()),
-                )
-            )
-        catalog = JobSubset(ASSET_JOB, ["available_data"])
-        downstream.append(self.start("catalog of reports", "adhoc_reports", catalog))
-        self.run(*downstream)
+        assets = [each for each in self.graphql.assets() if each.location != INGESTION]
+        for batches in plan_batches(assets, months):
+            self.run(*map(self._start_batch, batches))
+
+    def _start_batch(self, batch: Batch) -> Run:
+        keys = batch.partitions
+        tags = range_tags(keys[0], keys[-1]) if keys else {}
+        return self.start(str(batch), batch.location, JobSubset(ASSET_JOB, batch.assets), tags=tags)
 
     def ingest(self, months: MonthRange, more: Sequence[Service] = ()) -> None:
         """Load yellow trips of a range of months, those of more services, and the zones."""
         keys = [month.isoformat() for month in months.months]
         tags = range_tags(keys[0], keys[-1])
-        loads = [self.start("trips and zones", "ingestion", "trip_update_job", tags=tags)]
+        loads = [self.start("trips and zones", INGESTION, "trip_update_job", tags=tags)]
         loads += [
-            self.start(f"{service.name} trips", "ingestion", service.job_name, tags=tags)
+            self.start(f"{service.name} trips", INGESTION, service.job_name, tags=tags)
             for service in more
         ]
         self.run(*loads)
@@ -102,30 +98,42 @@ class Pipeline:
     def not_materialized(self) -> list[str]:
         """The assets that no watched run has materialized, sorted."""
         materialized = {event.asset for event in self.materialized}
-        return sorted(self.graphql.materializable_assets() - materialized)
+        return sorted({asset.name for asset in self.graphql.assets()} - materialized)
 
     def follow_automation(self, began: float, ended: float, quiet_ticks: int = 0) -> None:
-        """Watch the runs that analytics' automation requests after months were loaded.
+        """Watch the runs that the locations' automation requests after months were loaded.
 
         `began` and `ended` are the times of the load, in seconds since 1970. Returns after at least
-        one tick since the load, and `quiet_ticks` without a request since the last of the runs.
+        one tick of each sensor since the load, and `quiet_ticks` without a request since the last
+        of the runs.
         """
+        sensors = [
+            (location, sensor)
+            for location, sensor in self.graphql.automation_sensors()
+            if location not in (INGESTION, REPORTS)
+        ]
         followed: set[str] = set()
         quiet_since = ended
-        with self.console.status("waiting for analytics' automation"):
+        with self.console.status("waiting for automation"):
             while True:
-                ticks = self.graphql.ticks_since("analytics", AUTOMATION, began)
-                requested = {each for tick in ticks for each in tick.requested} - followed
+                ticks = {each: self.graphql.ticks_since(*each, began) for each in sensors}
+                requested = {
+                    each for found in ticks.values() for tick in found for each in tick.requested
+                } - followed
                 if requested:
                     self._follow(requested, quiet_since)
                     followed |= requested
                     quiet_since = time.time()
                     continue
-                has_seen_load = any(tick.timestamp > ended for tick in ticks)
-                quiet = sum(tick.timestamp > quiet_since for tick in ticks)
-                if has_seen_load and quiet >= quiet_ticks:
+                late = [
+                    sensor
+                    for (_, sensor), found in ticks.items()
+                    if not any(tick.timestamp > ended for tick in found)
+                    or sum(tick.timestamp > quiet_since for tick in found) < quiet_ticks
+                ]
+                if not late:
                     return
-                self._wait(quiet_since, f"{AUTOMATION} has had no tick")
+                self._wait(quiet_since, f"{', '.join(late)} has had no tick")
 
     def _follow(self, requested: set[str], ended: float) -> None:
         """Watch requested runs, and the runs of requested backfills."""
@@ -134,7 +142,7 @@ class Pipeline:
             while not (found := self.graphql.runs_of_backfill(backfill)):
                 self._wait(ended, f"backfill {backfill} has no run")
             runs += found
-        self.run(*(Run("requested by analytics' automation", run_id) for run_id in runs))
+        self.run(*(Run("requested by automation", run_id) for run_id in runs))
 
     def _wait(self, since: float, problem: str) -> None:
         if time.time() > since + AUTOMATION_SECONDS:
@@ -144,7 +152,7 @@ class Pipeline:
 
     def run_report(self, name: str, borough: str, months: MonthRange) -> None:
         """Generate a report, as from the launchpad: add its partition and launch a run of it."""
-        self.graphql.add_partition("adhoc_reports", "reports", name)
+        self.graphql.add_partition(REPORTS, "reports", name)
         config = {
             "borough": borough,
             "start_date": months.first.isoformat(),
@@ -152,9 +160,7 @@ class Pipeline:
         }
         run_config = {"ops": {"adhoc_request": {"config": config}}}
         tags = {"dagster/partition": name}
-        run_id = self.graphql.launch(
-            "adhoc_reports", "adhoc_request_job", tags=tags, run_config=run_config
-        )
+        run_id = self.graphql.launch(REPORTS, "adhoc_request_job", tags=tags, run_config=run_config)
         self.run(Run(f"report {name}", run_id))
 
     def start(
