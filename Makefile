@@ -53,7 +53,15 @@ rollback: setup ## Put a month back as it was in a version, on the running insta
 GENERATED := workspace.yaml docker-compose.yml deploy/workspace/workspace.yaml deploy/helm/values.yaml .github/CODEOWNERS
 COG := .venv/bin/cog -p "from os.path import relpath; from taxi_platform.workspace import *"
 
-generate: setup ## Renew what is derived from the locations of dg.toml: workspaces, compose, Helm, CODEOWNERS
+# Both need the host's environment only: that of a location may not exist yet, or fail to install.
+location: .venv/.installed ## Add a code location: NAME=fares, OWNER=revenue, PYTHON=3.13; REMOVE=1 takes one away, FORCE=1 with changes
+	@$(RUN) location "$(NAME)" $(if $(OWNER),--owner "$(OWNER)") $(if $(REMOVE),--remove) $(if $(FORCE),--force) \
+	  $(if $(findstring command,$(origin PYTHON)),--python "$(PYTHON)")
+	@$(if $(REMOVE),,$(MAKE) --no-print-directory lock LOCATION="$(NAME)")
+	@$(MAKE) --no-print-directory generate
+	@$(if $(REMOVE),,$(MAKE) --no-print-directory setup)
+
+generate: .venv/.installed ## Renew what is derived from the locations of dg.toml: workspaces, compose, Helm, CODEOWNERS
 	@$(COG) -r --verbosity=1 $(GENERATED)
 
 images: ## Build all images under a version that never moves, for `docker compose up`
@@ -125,14 +133,14 @@ test-spark: setup spark-environment ## Tests of the engines that run jobs of Spa
 bench: setup ## Speed and memory beside two rivals; FULL=1 for 36 months, ROWS=20000 to try it out
 	@.venv/bin/python -m bench $(if $(FULL),--full) $(if $(ROWS),--rows $(ROWS))
 
-lock: $(UV) ## Renew the locks of all environments; UPGRADE=1 takes newer versions
-	@for project in $(PROJECTS) deploy/host; do (cd $$project && \
+lock: $(UV) ## Renew the locks of all environments, or of LOCATION=analytics; UPGRADE=1 takes newer versions
+	@for project in $(or $(LOCATION),$(PROJECTS) deploy/host); do (cd $$project && \
 	  echo "locking $$project" && \
 	  uv pip compile $(LOCK_OPTIONS) pyproject.toml -o requirements.lock) || exit 1; done
-	@for project in $(PROJECTS); do (cd $$project && \
+	@for project in $(or $(LOCATION),$(PROJECTS)); do (cd $$project && \
 	  uv pip compile $(LOCK_OPTIONS) -c requirements.lock --group pyproject.toml:dev -o requirements-dev.lock) \
 	  || exit 1; done
-	@for group in next-duckdb spark spark-3; do \
+	@for group in $(if $(LOCATION),,next-duckdb spark spark-3); do \
 	  uv pip compile $(LOCK_OPTIONS) --group shared/pyproject.toml:$$group -o shared/$$group.lock || exit 1; done
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-emit-package taxi-shared --no-emit-package taxi-testing --no-header $(if $(UPGRADE),--upgrade)

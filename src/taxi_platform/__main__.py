@@ -32,6 +32,7 @@ from taxi_platform.instance import (
 )
 from taxi_platform.pipeline import Pipeline, PipelineError, Run, report_name
 from taxi_platform.sample import write_sample
+from taxi_platform.scaffold import LocationError, Scaffold
 from taxi_platform.spark import SparkError
 from taxi_platform.status import show
 from taxi_platform.workspace import ROOT, locations
@@ -72,7 +73,15 @@ LOADS = {
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Errors that a user can act on.
-USERS_ERRORS = (InstanceError, PipelineError, GraphQLError, DeployError, StoreError, SparkError)
+USERS_ERRORS = (
+    InstanceError,
+    PipelineError,
+    GraphQLError,
+    DeployError,
+    LocationError,
+    StoreError,
+    SparkError,
+)
 
 
 def print_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -252,6 +261,26 @@ def deploy(name: str, tested: bool) -> None:
     neighbours = [each for each in served if each != name]
     image = Deployment(served[name], neighbours, graphql, console).run(tested=tested)
     console.print(f"[green]✓[/] {image} serves {name} after {time.monotonic() - begin:.0f} s")
+
+
+@cli.command("location")
+@click.argument("name")
+@click.option("--owner", default="", help="Team that owns it; by default it has the same name.")
+@click.option("--python", default="", help="Python of its image and environment, as in 3.13.")
+@click.option("--remove", is_flag=True, help="Remove it; data and history stay.")
+@click.option("--force", is_flag=True, help="Remove work that is not committed, too.")
+@print_errors
+def location_command(  # noqa: PLR0913, PLR0917 - one per option
+    name: str, owner: str, python: str, remove: bool, force: bool
+) -> None:
+    """Add a code location with an example asset, or remove it."""
+    scaffold = Scaffold(name, owner, python)
+    if remove:
+        scaffold.remove(force=force)
+        console.print(f"Removed {name}/ and its entry in dg.toml; its data and history stay.")
+        return
+    for line in [f"wrote {path}" for path in scaffold.add()] or [f"{name} exists"]:
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 @cli.command()

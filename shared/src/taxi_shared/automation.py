@@ -39,8 +39,10 @@ def handled() -> dg.AutomationCondition[Any]:
     return dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
 
 
-def eager_on_new_data() -> dg.AutomationCondition[Any]:
+def eager_on_new_data(*, all_partitions: bool = False) -> dg.AutomationCondition[Any]:
     """Dagster's `eager`, for new data versions only.
+
+    Of an asset with partitions by time, it selects the latest one, or with `all_partitions` any.
 
     `eager` reacts to every load, even if the data is the same. It ignores loads from before the
     sensor's first evaluation, and loads right after a request. Here only a new data version counts,
@@ -54,10 +56,11 @@ def eager_on_new_data() -> dg.AutomationCondition[Any]:
         "newly_updated_without_root", new_version
     )
     pending = dg.AutomationCondition.newly_missing() | upstream_changed
-    return (
-        dg.AutomationCondition.eager()
-        .replace("any_deps_updated", upstream_changed)
-        .replace("handled", handled() & ~pending)
+    eager = dg.AutomationCondition.eager()
+    if all_partitions:
+        eager = eager.without(dg.AutomationCondition.in_latest_time_window())
+    return eager.replace("any_deps_updated", upstream_changed).replace(
+        "handled", handled() & ~pending
     )
 
 
