@@ -12,9 +12,9 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -79,16 +79,16 @@ class Scaffold:
             self._check_settings()
         if self._is_listed():
             return []
-        written = []
-        for path, text in self.render():
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
-                written.append(str(path.relative_to(self.root)))
+        missing = {
+            path: text for path, text in self.render().items() if not (self.root / path).exists()
+        }
+        for path, text in missing.items():
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / path).write_text(text)
         self._seed_locks()
         with (self.root / "dg.toml").open("a") as file:
             file.write(self._entry())
-        return [*written, "dg.toml"]
+        return [*missing, "dg.toml"]
 
     def remove(self, *, force: bool = False) -> None:
         """Remove the folder and the entry in dg.toml; data and history stay.
@@ -132,17 +132,22 @@ class Scaffold:
         if self.name in sys.stdlib_module_names or importlib.util.find_spec(self.name):
             raise self._refusal("is taken by a package of Python")
 
-    def render(self) -> Iterator[tuple[Path, str]]:
-        """The files of the template, each with its text."""
+    def render(self) -> dict[str, str]:
+        """The text of each file of the template, by its path in the repository."""
         templates = Environment(  # noqa: S701 - Python, TOML and SQL are no HTML
             loader=FileSystemLoader(TEMPLATE), undefined=StrictUndefined, keep_trailing_newline=True
         )
-        for template in sorted(templates.list_templates()):
-            text = templates.get_template(template).render(name=self.name, owner=self._owner())
-            path = self.folder / template.replace("NAME", self.name).removesuffix(".jinja")
-            yield path, self._format(path, text) if path.suffix == ".py" else text
-        if self._python() != PYTHON:
-            yield self.folder / ".python-version", f"{self._python()}\n"
+        with TemporaryDirectory() as folder:
+            for template in templates.list_templates():
+                file = Path(folder, template.replace("NAME", self.name).removesuffix(".jinja"))
+                file.parent.mkdir(parents=True, exist_ok=True)
+                text = templates.get_template(template).render(name=self.name, owner=self._owner())
+                file.write_text(text)
+            if self._python() != PYTHON:
+                Path(folder, ".python-version").write_text(f"{self._python()}\n")
+            self._format(folder)
+            files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+            return {f"{self.name}/{f.relative_to(folder)}": f.read_text() for f in files}
 
     def uncommitted(self) -> list[str]:
         """The files of the folder that git does not have, other than those of the template."""
@@ -152,7 +157,7 @@ class Scaffold:
         )
         if status.returncode:
             raise LocationError(f"git cannot say what is committed: {status.stderr.strip()}")
-        rendered = {str(path.relative_to(self.root)): text for path, text in self.render()}
+        rendered = self.render()
         locks = {f"{self.name}/{lock}" for lock in LOCKS}
         changed = [(line[:2], line[3:]) for line in status.stdout.split("\0") if line]
         return [
@@ -192,22 +197,13 @@ class Scaffold:
         version = self.folder / ".python-version"
         return version.read_text().strip() if version.exists() else PYTHON
 
-    def _format(self, path: Path, text: str) -> str:
-        """Python as ruff formats it: the order of imports depends on the name.
-
-        ruff takes the package for one of the project's, as its `__init__.py` is written before.
-        """
+    def _format(self, folder: str) -> None:
+        """Format Python as the project's: the order of imports depends on the name."""
         ruff = str(Path(sys.executable).parent / "ruff")
-        for command in (("check", "--fix-only", "--select=I", "--quiet"), ("format", "--quiet")):
-            text = subprocess.run(
-                [ruff, *command, f"--stdin-filename={path}", "-"],
-                cwd=self.root,
-                input=text,
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-        return text
+        ours = f"lint.isort.known-first-party = ['{self.name}', 'taxi_shared', 'taxi_testing']"
+        settings = ("--quiet", "--no-cache", "--config", str(self.root / "pyproject.toml"))
+        for command in (("check", "--fix-only", "--select=I", "--config", ours), ("format",)):
+            subprocess.run([ruff, *command, *settings, folder], check=True, capture_output=True)
 
     def _seed_locks(self) -> None:
         """Begin its locks with those of the host, so that both have the same versions."""
