@@ -88,7 +88,7 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """An instance with all three locations and the daemon, on three months of synthetic trips."""
+    """An instance with all locations and the daemon, on three months of synthetic trips."""
     base = tmp_path_factory.mktemp("platform")
     months = MonthRange.between("2023-01", "2023-03")
     write_sample(base / "source", months.months, 5_000)
