@@ -226,17 +226,54 @@ def test_hanging_runs_time_out_alike_everywhere(name: str) -> None:
     assert here["max_runtime_seconds"] == there["max_runtime_seconds"]
 
 
+def generate(file: Path, code: str = "") -> str:
+    """What `make generate` makes of a file, with more code before its templates."""
+    prologue = re.search(r"^COG := .*-p \"(.*)\"$", (ROOT / "Makefile").read_text(), re.M)
+    assert prologue
+    cog = [str(ROOT / ".venv" / "bin" / "cog"), "-p", f"{prologue[1]}\n{code}", str(file)]
+    return subprocess.check_output(cog, cwd=ROOT, text=True)
+
+
 def test_generated_values_keep_the_tags_that_teams_set(tmp_path: Path) -> None:
     text = (DEPLOY / "helm" / "values.yaml").read_text()
     old, new = 'taxi/analytics, tag: "1a2b3c4d5e6f"', 'taxi/analytics, tag: "00c0ffee0000"'
     assert text.count(old) == 1
     (tmp_path / "values.yaml").write_text(text.replace(old, new))
-    make = (ROOT / "Makefile").read_text()
-    prologue = re.search(r"^COG := .*-p \"(.*)\"$", make, re.M)
-    assert prologue
-    cog = [ROOT / ".venv" / "bin" / "cog", "-r", "-p", prologue[1], tmp_path / "values.yaml"]
-    subprocess.run(cog, check=True, capture_output=True)
-    assert (tmp_path / "values.yaml").read_text() == text.replace(old, new)
+    assert generate(tmp_path / "values.yaml") == text.replace(old, new)
+
+
+# A location of this repository, and one of another in the folder beside it.
+MORE = """
+ours = Location("tips", "tips.definitions", ROOT / "tips", ROOT, "revenue", "3.13")
+theirs = Location("tolls", "tolls.definitions", ROOT.parent / "tolls", ROOT, "bridges")
+listed = [*locations(), ours, theirs]
+locations = lambda: listed
+"""
+
+
+def test_added_location_has_a_service_and_an_image() -> None:
+    services = yaml.safe_load(generate(ROOT / "docker-compose.yml", MORE))["services"]
+    assert services["tips"]["build"]["args"]["FOLDER"] == "tips"
+    assert services["tips"]["build"]["args"]["PYTHON"] == "3.13"
+    assert services["tips"]["build"]["args"]["PYTHON_DIGEST"] == "${TAXI_PYTHON_3_13_DIGEST:-}"
+    assert services["tips"]["environment"] == services["analytics"]["environment"]
+    assert {"tips", "tolls"} <= set(services["tips"]["environment"]["NO_PROXY"].split(","))
+    before = {name: COMPOSE["services"][name] for name in ("postgres", "portal", "alerts")}
+    assert {name: len(services[name]) for name in before} == {n: len(s) for n, s in before.items()}
+
+
+def test_location_of_another_repository_is_served_and_not_built() -> None:
+    services = yaml.safe_load(generate(ROOT / "docker-compose.yml", MORE))["services"]
+    assert "build" not in services["tolls"]
+    assert services["tolls"]["image"] == "${TAXI_IMAGES:-taxi}-tolls:current"
+    workspace = yaml.safe_load(generate(ROOT / "workspace.yaml", MORE))["load_from"]
+    assert workspace[-1]["python_module"]["executable_path"] == "../tolls/.venv/bin/python"
+    containers = yaml.safe_load(generate(DEPLOY / "workspace" / "workspace.yaml", MORE))
+    assert [e["grpc_server"]["host"] for e in containers["load_from"][-2:]] == ["tips", "tolls"]
+    owners = generate(ROOT / ".github" / "CODEOWNERS", MORE)
+    assert "/tips/             @taxi-platform/revenue\n" in owners
+    assert re.search(r"^/shared/ .*@taxi-platform/revenue$", owners, re.M)
+    assert "tolls" not in owners
 
 
 def test_no_service_depends_on_a_location() -> None:
