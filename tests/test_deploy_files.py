@@ -15,6 +15,7 @@ from botocore.validate import ParamValidator
 from dagster import DagsterInstance
 from dagster_aws.ecs import EcsRunLauncher
 
+from taxi_platform.deploy import ASK
 from taxi_platform.workspace import ROOT, locations
 
 DEPLOY = ROOT / "deploy"
@@ -159,6 +160,19 @@ def test_base_images_can_be_fixed_by_digest() -> None:
         if "PYTHON" in arguments:
             version = arguments["PYTHON"].replace(".", "_")
             assert arguments["PYTHON_DIGEST"] == f"${{TAXI_PYTHON_{version}_DIGEST:-}}"
+
+
+def test_host_image_has_the_modules_that_its_commands_run() -> None:
+    package = ROOT / "src" / "taxi_platform"
+    allowed = re.findall(r"^!src/taxi_platform/(\w+)", (ROOT / ".dockerignore").read_text(), re.M)
+    text = (ROOT / "docker-compose.yml").read_text() + ASK
+    wanted = set(re.findall(r"taxi_platform\.(\w+)", text))
+    assert {"webserver", "lost_runs", "graphql"} <= wanted
+    assert wanted <= set(allowed)
+    for name in allowed:
+        for file in [*(package / name).glob("*.py"), *package.glob(f"{name}.py")]:
+            imported = re.findall(r"^from taxi_platform\.(\w+)", file.read_text(), re.M)
+            assert set(imported) <= set(allowed), file
 
 
 def test_digests_of_base_images_are_written_as_settings(

@@ -6,7 +6,8 @@ from datetime import date, timedelta
 import pytest
 
 from taxi_platform.calendar import MonthRange
-from taxi_platform.downstream import Asset, Batch, plan_batches
+from taxi_platform.downstream import Batch, plan_batches
+from taxi_platform.graphql import Asset
 
 MONTHS = MonthRange.between("2023-01", "2023-02")
 MONTHLY = tuple(f"2023-{month:02}-01" for month in range(1, 13))

@@ -6,22 +6,9 @@ from datetime import date
 from functools import cache
 
 from taxi_platform.calendar import MonthRange
+from taxi_platform.graphql import Asset
 
 SUNDAY = 6
-
-
-@dataclass(frozen=True)
-class Asset:
-    """An asset that its location can materialize.
-
-    partitions: the keys of its partitions; None without partitions
-    upstream:   the names of the assets that it depends on
-    """
-
-    name: str
-    location: str
-    partitions: tuple[str, ...] | None = None
-    upstream: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Any
 
 import requests
 
-from taxi_platform.downstream import Asset
 from taxi_shared.http import Credentials, Session
 
 REPOSITORY = "__repository__"  # Dagster's name for the Definitions of a location
@@ -35,6 +34,20 @@ class JobSubset:
 
     def __str__(self) -> str:
         return self.job
+
+
+@dataclass(frozen=True)
+class Asset:
+    """An asset that its location can materialize.
+
+    partitions: the keys of its partitions; None without partitions
+    upstream:   the names of the assets that it depends on
+    """
+
+    name: str
+    location: str
+    partitions: tuple[str, ...] | None = None
+    upstream: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
