@@ -67,7 +67,7 @@ def test_its_assets_are_made_with_those_of_the_platform(tolls: Location, tmp_pat
     ) as instance:
         pipeline = Pipeline(instance, Console(quiet=True))
         pipeline.wait_for_locations()
-        pipeline.run_all(MONTHS, green=False)
+        pipeline.run_all(MONTHS)
     by_hand = [
         (month.isoformat(), len(trips), round(float(trips["total_amount"].sum()), 2))
         for month in MONTHS.months
