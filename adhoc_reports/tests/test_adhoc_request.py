@@ -354,15 +354,18 @@ def test_zones_without_trips_give_zeros(intake: Intake, lake: Lake) -> None:
 
 def test_launchpad_explains_every_field() -> None:
     fields = AdhocRequestConfig.model_fields
-    expected = {"filename", "borough", "start_date", "end_date", "zone", "trips_version"}
-    assert set(fields) == expected
+    assert set(fields) == {"filename", "trips_version", *Question.model_fields}
     assert all(field.description for field in fields.values())
     assert not any(field.is_required() for field in fields.values())
 
 
 def test_asset_is_downstream_of_the_other_teams_tables() -> None:
     assert adhoc_request.key == keys.ADHOC_REQUEST
-    assert adhoc_request.asset_deps[adhoc_request.key] == {keys.TAXI_TRIPS, keys.TAXI_ZONES}
+    assert adhoc_request.asset_deps[adhoc_request.key] == {
+        keys.TAXI_TRIPS,
+        keys.GREEN_TRIPS,
+        keys.TAXI_ZONES,
+    }
     assert adhoc_request.group_names_by_key[adhoc_request.key] == keys.REQUESTS
     assert isinstance(adhoc_request.partitions_def, dg.DynamicPartitionsDefinition)
 
@@ -378,3 +381,24 @@ def test_definitions_load() -> None:
         "adhoc_request_retention_sensor",
         "adhoc_reports_automation_sensor",
     }
+
+
+def test_request_of_another_kind_is_answered(loaded: Intake) -> None:
+    trend = {**JANUARY, "kind": "trend", "interval": "week"}
+    loaded.put("weeks.json", trend)
+    assert loaded.answer() == ["weeks"]
+    outcome = loaded.outcome("weeks")
+    assert outcome.report
+    assert outcome.report.table.rows == (
+        ("2023-01-10", 5, 1, 0.2),
+        ("2023-01-15", 7, 1, 1 / 7),
+        ("2023-01-22", 3, 1, 1 / 3),
+    )
+    written = (loaded.root.outputs / "weeks.csv").read_text().splitlines()
+    assert written[:2] == ["week,days,trips,trips_per_day", "2023-01-10,5,1,0.2"]
+    assert loaded.requested() == []
+
+
+def test_launchpad_asks_for_another_kind(loaded: Intake) -> None:
+    assert loaded.run("days", **JANUARY, kind="trend").success
+    assert loaded.outcome("days").request == Question.model_validate({**JANUARY, "kind": "trend"})

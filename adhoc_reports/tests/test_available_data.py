@@ -92,6 +92,12 @@ def taxi_trips() -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(data_version=dg.DataVersion("1"))
 
 
+@dg.asset(key=keys.GREEN_TRIPS, partitions_def=dg.MonthlyPartitionsDefinition("2023-01-01"))
+def green_trips() -> dg.MaterializeResult[None]:
+    """The table of green trips, in place of the other location's."""
+    return dg.MaterializeResult(data_version=dg.DataVersion("1"))
+
+
 @dg.asset(key=keys.TAXI_ZONES)
 def taxi_zones() -> dg.MaterializeResult[None]:
     """The table of zones, in place of the other location's."""
@@ -100,7 +106,8 @@ def taxi_zones() -> dg.MaterializeResult[None]:
 
 def test_catalog_follows_new_months_and_zones(intake: Intake) -> None:
     resources = {"database": intake.database}
-    assets = dg.Definitions([taxi_trips, taxi_zones, available_data], resources=resources)
+    upstream = [taxi_trips, green_trips, taxi_zones]
+    assets = dg.Definitions([*upstream, available_data], resources=resources)
 
     result = dg.evaluate_automation_conditions(assets, intake.instance)
     assert result.total_requested == 0  # no data yet
@@ -112,6 +119,10 @@ def test_catalog_follows_new_months_and_zones(intake: Intake) -> None:
     result = dg.evaluate_automation_conditions(assets, intake.instance, cursor=result.cursor)
     assert result.total_requested == 0
     dg.materialize([taxi_trips], instance=intake.instance, partition_key="2023-02-01")
+    result = dg.evaluate_automation_conditions(assets, intake.instance, cursor=result.cursor)
+    assert result.total_requested == 1
+    dg.materialize([available_data], instance=intake.instance, resources=resources)
+    dg.materialize([green_trips], instance=intake.instance, partition_key="2023-01-01")
     result = dg.evaluate_automation_conditions(assets, intake.instance, cursor=result.cursor)
     assert result.total_requested == 1
 

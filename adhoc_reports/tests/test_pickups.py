@@ -8,17 +8,16 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 import pytest
 
+from adhoc_reports.lib.measures import number_format
 from adhoc_reports.lib.pickups import (
     WEEKDAYS,
     Pickups,
     by_hour_and_weekday,
-    check_zone,
     count_weekdays,
     loaded_months,
     missing_months,
-    number_format,
-    remark,
 )
+from adhoc_reports.lib.report import check_zone, remark
 from adhoc_reports.lib.request import InvalidRequest, Question
 from taxi_shared.database import LakeDatabase
 from taxi_shared.engines.local import DuckDB

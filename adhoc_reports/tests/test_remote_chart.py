@@ -18,8 +18,8 @@ import pytest
 from adhoc_reports.defs import remote_chart
 from adhoc_reports.defs.partitions import reports
 from adhoc_reports.defs.remote_chart import CHART_HAS_ALL_PICKUPS, adhoc_chart
-from adhoc_reports.lib.chart import draw
-from adhoc_reports.lib.chart_function import count_drawn, to_svg
+from adhoc_reports.lib.chart import draw, to_svg
+from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.outcome import Report, Status
 from adhoc_reports.lib.store import ReportStore
 from taxi_shared import keys, storage
@@ -45,9 +45,10 @@ def handler(event, context):
 """
 ONE_TOO_FEW = """
 from adhoc_reports.lib import chart_function
+from adhoc_reports.lib.kinds.hours import Hours
 
-count, handler = chart_function.count_drawn, chart_function.handler
-chart_function.count_drawn = lambda figure, pickups: count(figure, pickups) - 1
+count, handler = Hours.count_drawn, chart_function.handler
+Hours.count_drawn = lambda self, figure, report: count(self, figure, report) - 1
 """
 SLOW = """
 import time
@@ -322,7 +323,7 @@ def test_every_drawn_cell_or_bar_is_counted(weekdays: tuple[int, ...], drawn: in
     by_hour = tuple(tuple(int(days > 0) for days in weekdays) for _ in range(24))
     report = Report.model_validate({**dict(REPORT), "by_hour": by_hour, "weekdays": weekdays})
     assert report.pickups.total == drawn
-    assert count_drawn(draw(QUESTION, report), report.pickups) == drawn
+    assert KINDS["hours"].count_drawn(draw(QUESTION, report), report) == drawn
 
 
 def test_same_report_gives_the_same_svg() -> None:

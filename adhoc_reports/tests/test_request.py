@@ -2,9 +2,11 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
+from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.request import (
     MAX_BYTES,
     RESERVED_NAMES,
@@ -16,8 +18,9 @@ from adhoc_reports.lib.request import (
     request_name,
     stored_name,
 )
+from adhoc_reports.lib.services import SERVICES
 from taxi_shared import keys
-from taxi_shared.tables import BOROUGHS
+from taxi_shared.tables import BOROUGHS, TRIPS
 
 from .conftest import JANUARY
 
@@ -258,3 +261,59 @@ def test_report_under_a_name_of_earlier_releases_is_read(name: str) -> None:
 def test_name_that_leaves_the_folder_is_never_read(filename: str) -> None:
     with pytest.raises(ValueError, match=r"use a name|leave out|choose another"):
         stored_name(filename)
+
+
+EARLY = b'{"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-01-25"}\n'
+
+
+def test_request_of_an_early_release_asks_what_it_asked() -> None:
+    question = read_request("jan.json", EARLY)
+    assert (question.kind, question.measure) == ("hours", "trips")
+    assert (question.service, question.side) == ("yellow", "pickup")
+    assert question.to_json().encode() == EARLY
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_kind_is_read_as_it_was_written(kind: str) -> None:
+    other = {"other_borough": "Queens"} if kind == "compare" else {}
+    asked = {**json.loads(EARLY), "kind": kind, "measure": "fare", "side": "dropoff", **other}
+    question = read_request("a.json", json.dumps(asked).encode())
+    assert read_request("a.json", question.to_json().encode()) == question
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kind": "pie"}, "kind is 'pie'; expected one of hours, trend, compare, flows, map"),
+        ({"measure": "1; DROP TABLE trips"}, "expected one of trips, fare, tip_share"),
+        ({"service": "trips; --"}, "expected one of yellow, green"),
+        ({"side": "both"}, "expected one of pickup, dropoff"),
+        ({"kind": "trend", "interval": "year"}, "expected one of day, week, month"),
+        ({"interval": "week"}, "interval is given, which a report of kind hours does not have"),
+        ({"kind": "map", "zone": "SoHo"}, "a report of kind map shows all zones of a borough"),
+        ({"kind": "compare"}, "the second area and period are those of the first"),
+        ({"kind": "compare", "other_zone": "SoHo"}, "expected the borough of the zone"),
+        ({"kind": "compare", "other_start_date": "2023-01-01"}, "expected both or none"),
+        (
+            {
+                "kind": "compare",
+                "other_start_date": "2023-01-02",
+                "other_end_date": "2023-01-02",
+            },
+            "is not before other_end_date",
+        ),
+    ],
+)
+def test_field_of_a_kind_is_checked(fields: dict[str, str], words: str) -> None:
+    content = json.dumps({**json.loads(EARLY), **fields}).encode()
+    with pytest.raises(InvalidRequest, match=re.escape(words)):
+        read_request("a.json", content)
+
+
+def test_measure_that_a_service_lacks_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = tuple(c for c in TRIPS.columns if c.name != "fare_amount")
+    without = replace(SERVICES["green"], trips=replace(TRIPS, columns=columns))
+    monkeypatch.setitem(SERVICES, "green", without)
+    content = json.dumps({**json.loads(EARLY), "service": "green", "measure": "fare"}).encode()
+    with pytest.raises(InvalidRequest, match="TLC publishes no fare_amount of it"):
+        read_request("a.json", content)

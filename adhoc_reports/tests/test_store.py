@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from adhoc_reports.lib.export import to_csv
 from adhoc_reports.lib.index import ReportEntry
 from adhoc_reports.lib.outcome import Status
-from adhoc_reports.lib.request import InvalidRequest
+from adhoc_reports.lib.request import InvalidRequest, Question
 from adhoc_reports.lib.store import ReportStore, Submission
 from taxi_shared import storage
 from taxi_shared.storage import DataRoot
@@ -247,3 +248,30 @@ def test_check_is_recorded_every_ten_seconds(local: ReportStore) -> None:
     path.unlink()
     local.record_check()
     assert not path.exists()
+
+
+def test_outcome_of_an_early_release_is_read(local: ReportStore) -> None:
+    request = {"borough": "Bronx", "zone": "", "start_date": "2023-01-10", "end_date": "2023-01-25"}
+    report = {
+        "generated": "2026-02-01T00:00:00Z",
+        "by_hour": [[1, 2, 3, 4, 5, 6, 7]] * 24,
+        "weekdays": [2, 2, 3, 2, 2, 2, 2],
+        "remark": "",
+        "coverage": {"months": [], "exclusions": []},
+        "publishers": [],
+    }
+    early = {
+        "status": "done",
+        "filename": "old.json",
+        "content_hash": "",
+        "request": request,
+        "updated": "2026-02-01T00:00:00Z",
+        "report": report,
+    }
+    storage.write_text(local.outcome_path("old"), json.dumps(early))
+    found = local.read_outcome("old")
+    assert found
+    assert found.request == Question.model_validate(request)
+    assert found.report
+    assert found.report.trips == 24 * 28
+    assert to_csv(found.request, found.report).startswith("hour_of_day,Sunday,Monday")

@@ -1,7 +1,10 @@
 """The pictures of the pages: colours follow the averages, and one day is drawn as bars."""
 
 from adhoc_reports.lib.pickups import HOURS, Pickups, color_levels
+from adhoc_reports.lib.request import Question
 from adhoc_reports.portal.heatmap import bars, thumbnail, views
+
+from .support import QUESTION
 
 THREE_TUESDAYS = (2, 2, 3, 2, 2, 2, 2)
 ONE_TUESDAY = (0, 0, 1, 0, 0, 0, 0)
@@ -9,7 +12,7 @@ ONE_TUESDAY = (0, 0, 1, 0, 0, 0, 0)
 
 def test_colours_of_averages_and_totals_differ() -> None:
     pickups = Pickups.of([(8, 0, 70), (8, 2, 90)], THREE_TUESDAYS)  # averages 35 and 30
-    averages, totals = views(pickups)
+    averages, totals = views(pickups, Question.model_validate(QUESTION))
     assert [(row.weekday, row.days) for row in averages.rows][:3] == [
         ("Sunday", 2),
         ("Monday", 2),

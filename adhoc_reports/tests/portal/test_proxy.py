@@ -90,7 +90,7 @@ def test_redirects_of_slashes_stay_below_the_path(below: Portal, rewritten: Port
 
 def test_path_alone_is_the_first_page(below: Portal) -> None:
     for path in ("/taxi", "/taxi/"):
-        assert "<h1>When do people" in below.client.get(path).text
+        assert "<h1>How do people" in below.client.get(path).text
 
 
 def test_health_is_answered_with_and_without_the_path(below: Portal) -> None:

@@ -64,15 +64,15 @@ def eager_on_new_data(*, all_partitions: bool = False) -> dg.AutomationCondition
     )
 
 
-def eager_on_new_months() -> dg.AutomationCondition[Any]:
-    """`eager_on_new_data`, for an asset that depends on all months of `taxi_trips`.
+def eager_on_new_months(months: dg.AssetSelection = MONTHS) -> dg.AutomationCondition[Any]:
+    """`eager_on_new_data`, for an asset that depends on all months of `taxi_trips`, or of others.
 
     Months that TLC has yet to publish are always missing, and `eager` would wait for all of them:
     one loaded month is enough. A run that loads many months is waited for until its last.
     """
     a_month_is_loaded = dg.AutomationCondition.any_deps_match(
         ~dg.AutomationCondition.missing()
-    ).allow(MONTHS)
+    ).allow(months)
     return eager_on_new_data().replace(
-        "any_deps_missing", dg.AutomationCondition.any_deps_missing().ignore(MONTHS)
+        "any_deps_missing", dg.AutomationCondition.any_deps_missing().ignore(months)
     ) & a_month_is_loaded.with_label("a_month_is_loaded")

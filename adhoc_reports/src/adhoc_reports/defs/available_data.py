@@ -7,16 +7,20 @@ from taxi_shared import keys
 from taxi_shared.automation import automation_sensor, eager_on_new_months
 from taxi_shared.database import LakeDatabase
 
+TRIPS = (keys.TAXI_TRIPS, keys.GREEN_TRIPS)
+"""The trips of `services.SERVICES`."""
+
 adhoc_reports_automation_sensor = automation_sensor("adhoc_reports", interval_seconds=10)
 
 
 @dg.asset(
     key=keys.AVAILABLE_DATA,
     deps=[
-        dg.AssetDep(keys.TAXI_TRIPS, partition_mapping=dg.AllPartitionMapping()),
+        *(dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping()) for key in TRIPS),
         keys.TAXI_ZONES,
     ],
-    automation_condition=eager_on_new_months(),
+    # A month of any service is enough.
+    automation_condition=eager_on_new_months(dg.AssetSelection.assets(*TRIPS)),
     group_name=keys.REQUESTS,
     kinds={"duckdb", "json"},
 )
@@ -31,7 +35,7 @@ def available_data(database: LakeDatabase) -> dg.MaterializeResult[None]:
     catalog.write_catalog(lake.root, found)
     return dg.MaterializeResult(
         metadata={
-            "months": len(found.months),
+            "months": len(found.all_months),
             "zones": sum(map(len, found.zones.values())),
             "catalog": dg.MetadataValue.path(str(catalog.catalog_path(lake.root))),
         }

@@ -59,8 +59,8 @@ def check_settings() -> None:
         dg.AssetCheckSpec(
             CHART_HAS_ALL_PICKUPS,
             asset="adhoc_chart",
-            description="The cells or bars that the function has drawn stand for as many pickups "
-            "as the report has.",
+            description="The marks that the function has drawn stand for as many trips as the "
+            "report has.",
         )
     ],
     code_version=code_version(source_of(__file__, "adhoc_chart"), chart, chart_function),
@@ -93,9 +93,9 @@ def adhoc_chart(
         },
         check_results=[
             dg.AssetCheckResult(
-                passed=drawn.pickups == report.pickups.total,
+                passed=drawn.pickups == report.trips,
                 check_name=CHART_HAS_ALL_PICKUPS,
-                metadata={"drawn": drawn.pickups, "in the report": report.pickups.total},
+                metadata={"drawn": drawn.pickups, "in the report": report.trips},
             )
         ],
     )

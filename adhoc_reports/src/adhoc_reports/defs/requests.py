@@ -7,19 +7,22 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, ValidationError
 
+from adhoc_reports.defs.available_data import TRIPS
 from adhoc_reports.defs.partitions import reports
-from adhoc_reports.lib import chart, pickups, report
+from adhoc_reports.lib import canvas, chart, measures, pickups, report, shapes
+from adhoc_reports.lib.export import to_csv, to_markdown
 from adhoc_reports.lib.generation import Generation
+from adhoc_reports.lib.kinds import KINDS, compare, flows, hours, kind, trend, zone_map
 from adhoc_reports.lib.outcome import Report
-from adhoc_reports.lib.pickups import check_zone
-from adhoc_reports.lib.report import generate_report
+from adhoc_reports.lib.report import check_zone, generate_report
 from adhoc_reports.lib.request import SUFFIX, InvalidRequest, Question, join_messages, problems
+from adhoc_reports.lib.services import SERVICES
 from adhoc_reports.lib.store import ReportStore
 from taxi_shared import keys, provenance
 from taxi_shared.as_of import AsOfConfig
 from taxi_shared.database import LakeDatabase
 from taxi_shared.engines import Engine
-from taxi_shared.tables import TRIP_DAYS, ZONES
+from taxi_shared.tables import ZONES
 from taxi_shared.versions import code_version, source_of
 
 
@@ -37,6 +40,15 @@ class AdhocRequestConfig(AsOfConfig):
     start_date: str = Field(default="", description=_description("start_date"))
     end_date: str = Field(default="", description=_description("end_date"))
     zone: str = Field(default="", description=_description("zone"))
+    kind: str = Field(default="", description=_description("kind"))
+    measure: str = Field(default="", description=_description("measure"))
+    service: str = Field(default="", description=_description("service"))
+    side: str = Field(default="", description=_description("side"))
+    interval: str = Field(default="", description=_description("interval"))
+    other_borough: str = Field(default="", description=_description("other_borough"))
+    other_zone: str = Field(default="", description=_description("other_zone"))
+    other_start_date: str = Field(default="", description=_description("other_start_date"))
+    other_end_date: str = Field(default="", description=_description("other_end_date"))
 
     def question(self) -> Question | None:
         """What is asked; None where no field says so. Raises InvalidRequest."""
@@ -54,11 +66,21 @@ class AdhocRequestConfig(AsOfConfig):
     partitions_def=reports,
     deps=[
         dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping())
-        for key in (keys.TAXI_TRIPS, keys.TAXI_ZONES)
+        for key in (*TRIPS, keys.TAXI_ZONES)
     ],
     code_version=code_version(
         source_of(__file__, "adhoc_request"),
+        canvas,
         chart,
+        measures,
+        shapes,
+        compare,
+        flows,
+        hours,
+        kind,
+        trend,
+        zone_map,
+        kind.QUERY,
         pickups,
         pickups.QUERY,
         report,
@@ -73,27 +95,29 @@ def adhoc_request(
     database: LakeDatabase,
     adhoc_request_engine: dg.ResourceParam[Engine],
 ) -> dg.MaterializeResult[None]:
-    """Yellow taxi pickups in an area and period by hour of day and day of week, as a request asks.
+    """The report that a request asks for: trips of an area and period, as one of several kinds.
 
-    The chart of averages is `outputs/<name>.png`, the totals are `outputs/<name>.csv`, and both,
-    with the data that they are computed from, are in the outcome `outputs/<name>.json`.
+    The chart is `outputs/<name>.png`, the numbers are `outputs/<name>.csv`, and both, with the data
+    that they are computed from, are in the outcome `outputs/<name>.json`.
     """
     begin = time.perf_counter()
     generation = _generation(context, config, ReportStore(database.lake.root))
     question = generation.question
     with generation.recorded():
         lake = config.snapshot(database.lake)
-        with database.get_connection(tables=[TRIP_DAYS, ZONES], snapshot=lake) as con:
+        tables = [SERVICES[question.service].days, ZONES]
+        with database.get_connection(tables=tables, snapshot=lake) as con:
             check_zone(con, question)
-            answer = adhoc_request_engine.ask(context, pickups.by_hour_and_weekday(lake, question))
-            report = generate_report(con, lake, question, answer.rows)
+            queries = KINDS[question.kind].ask(lake, question)
+            answers = [adhoc_request_engine.ask(context, query) for query in queries]
+            report = generate_report(con, lake, question, [answer.rows for answer in answers])
         png = chart.to_png(chart.draw(question, report))
         generation.finish(report, png)
     if report.remark and config.trips_version is None:
         context.log.warning(f"{report.remark} Load taxi_trips and taxi_zones, then try again.")
     seconds = round(time.perf_counter() - begin, 3)
     return dg.MaterializeResult(
-        metadata={**_metadata(generation, report, png), **answer.details, "seconds": seconds}
+        metadata={**_metadata(generation, report, png), **answers[0].details, "seconds": seconds}
     )
 
 
@@ -118,16 +142,17 @@ def _generation(
 
 
 def _metadata(generation: Generation, report: Report, png: bytes) -> dict[str, Any]:
-    store, numbers = generation.store, report.pickups
+    store, question = generation.store, generation.question
+    csv = to_csv(question, report)
     preview = base64.b64encode(png).decode()
     return {
         "chart": dg.MetadataValue.md(f"![Chart](data:image/png;base64,{preview})"),
-        "numbers": dg.MetadataValue.md(numbers.to_markdown()),
+        "numbers": dg.MetadataValue.md(to_markdown(question, report)),
         "chart file": dg.MetadataValue.path(str(store.chart_path(generation.name))),
         "numbers file": dg.MetadataValue.path(str(store.numbers_path(generation.name))),
-        "num_trips": numbers.total,
-        "dagster/row_count": len(report.by_hour),
-        "bytes": len(png) + len(numbers.to_csv()),
+        "num_trips": report.trips,
+        "dagster/row_count": csv.count("\n") - 1,
+        "bytes": len(png) + len(csv),
         "remark": report.remark or "None.",
         "source": provenance.source_line(report.publishers),
     }

@@ -12,17 +12,19 @@ from upath import UPath
 
 from adhoc_reports.lib.outcome import LoadedMonth, to_second, utc_now
 from adhoc_reports.lib.pickups import missing_months
-from adhoc_reports.lib.request import WHOLE_CITY, Problem, Question, in_words
+from adhoc_reports.lib.request import DEFAULT_SERVICE, WHOLE_CITY, Problem, Question
+from adhoc_reports.lib.services import SERVICES, Service
+from adhoc_reports.lib.words import in_words
 from taxi_shared import storage
 from taxi_shared.storage import DataRoot
-from taxi_shared.tables import BOROUGHS, TRIP_DAYS, TRIPS, ZONES
+from taxi_shared.tables import BOROUGHS, ZONES
 
 if TYPE_CHECKING:
     import duckdb
 
     from taxi_shared.lake import Snapshot
 
-TABLES = (TRIP_DAYS, ZONES)
+TABLES = (*(service.days for service in SERVICES.values()), ZONES)
 MAX_BYTES = 1024 * 1024
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,7 +35,8 @@ class Catalog(BaseModel):
     """The months and zones that a request can ask for.
 
     updated:    when this was read from the lake
-    months:     oldest first
+    months:     of yellow taxis, oldest first
+    services:   months of each other service, oldest first
     zones:      names of the taxi zones, by borough
     publishers: of all months, see `taxi_shared.provenance`
     """
@@ -42,8 +45,20 @@ class Catalog(BaseModel):
 
     updated: AwareDatetime = LONG_AGO
     months: tuple[LoadedMonth, ...] = ()
+    services: dict[str, tuple[LoadedMonth, ...]] = {}
     zones: dict[str, tuple[str, ...]] = {}
     publishers: tuple[str, ...] = ()
+
+    def of_service(self, name: str) -> "Catalog":
+        """The same, with the months of a service."""
+        if name == DEFAULT_SERVICE:
+            return self
+        return self.model_copy(update={"months": self.services.get(name, ())})
+
+    @property
+    def all_months(self) -> tuple[LoadedMonth, ...]:
+        """The months of all services."""
+        return (*self.months, *(month for each in self.services.values() for month in each))
 
     @property
     def first_day(self) -> date | None:
@@ -70,6 +85,24 @@ class Catalog(BaseModel):
 
     def problems(self, question: Question) -> list[Problem]:
         """Why a question that is valid in itself cannot be answered from these data."""
+        months = self.of_service(question.service)
+        if question.service != DEFAULT_SERVICE and not months.months:
+            loaded = [DEFAULT_SERVICE, *self.services] if self.months else [*self.services]
+            title = SERVICES[question.service].title
+            choose = f" Choose {' or '.join(loaded)}." if loaded else ""
+            return [Problem("service", "", f"No month of {title} is loaded.{choose}")]
+        first, *others = question.parts
+        found = months._problems_of_part(first)
+        for other in others:
+            known = {str(each) for each in found}
+            found += [
+                Problem(f"other_{each.field}", each.found, each.expected)
+                for each in months._problems_of_part(other)
+                if str(each) not in known
+            ]
+        return found
+
+    def _problems_of_part(self, question: Question) -> list[Problem]:
         if not (self.first_day and self.last_day):
             return [Problem("start_date", "", "No data is loaded yet. Try again later.")]
         found = []
@@ -116,28 +149,39 @@ def in_words_between(first: date, last: date) -> str:
 
 def query_catalog(con: "duckdb.DuckDBPyConnection", lake: "Snapshot") -> Catalog:
     """What the lake has, by a connection with views of that moment of it."""
-    months = con.execute(
-        "SELECT partition_date, SUM(num_trips) FROM trip_days GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
+    months = {name: _months(con, lake, service) for name, service in SERVICES.items()}
     zones = con.execute(
         "SELECT DISTINCT borough, zone FROM zones WHERE zone IS NOT NULL ORDER BY ALL"
     ).fetchall()
     return Catalog(
         updated=utc_now(),
-        months=tuple(
-            LoadedMonth(
-                month=month,
-                loaded=to_second(lake.files(TRIPS)[month.isoformat()].modified),
-                trips=int(trips),
-            )
-            for month, trips in months
-        ),
+        months=months.pop(DEFAULT_SERVICE),
+        services={name: found for name, found in months.items() if found},
         zones={
             borough: tuple(zone for of, zone in zones if of == borough)
             for borough in BOROUGHS
             if any(of == borough for of, _ in zones)
         },
-        publishers=tuple(lake.publishers(con, TRIPS)),
+        publishers=tuple(
+            sorted({each for s in SERVICES.values() for each in lake.publishers(con, s.trips)})
+        ),
+    )
+
+
+def _months(
+    con: "duckdb.DuckDBPyConnection", lake: "Snapshot", service: Service
+) -> tuple[LoadedMonth, ...]:
+    query = (
+        f"SELECT partition_date, SUM(num_trips) FROM {service.days.name} "  # noqa: S608 - our own name
+        "GROUP BY ALL ORDER BY ALL"
+    )
+    return tuple(
+        LoadedMonth(
+            month=month,
+            loaded=to_second(lake.files(service.trips)[month.isoformat()].modified),
+            trips=int(trips),
+        )
+        for month, trips in con.execute(query).fetchall()
     )
 
 

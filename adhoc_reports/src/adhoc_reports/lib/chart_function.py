@@ -8,9 +8,8 @@ neither Dagster nor DuckDB.
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from io import BytesIO
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dagster_pipes import (
     PipesContext,
@@ -23,13 +22,9 @@ from dagster_pipes import (
 )
 from pydantic import BaseModel, ConfigDict
 
-from adhoc_reports.lib.chart import draw
+from adhoc_reports.lib.chart import draw, to_svg
+from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.outcome import Outcome
-from adhoc_reports.lib.pickups import HOURS, Pickups
-
-if TYPE_CHECKING:
-    from matplotlib.collections import Collection
-    from matplotlib.figure import Figure
 
 _charts = count()  # of this process: a warm one has drawn a chart before
 
@@ -38,7 +33,7 @@ class DrawnChart(BaseModel):
     """The message that says what was drawn.
 
     generated:  when the report was generated, as its outcome says
-    pickups:    the number that the cells or bars of the chart stand for
+    pickups:    the trips that the marks of the chart stand for
     bytes:      size of the SVG
     seconds:    that the function took, without the start of its process
     warm:       whether the process had drawn a chart before
@@ -98,37 +93,11 @@ def draw_chart(outcome: str, chart: str) -> DrawnChart:
     client.put_object(**_bucket_and_key(chart), Body=svg, ContentType="image/svg+xml")
     return DrawnChart(
         generated=found.report.generated,
-        pickups=count_drawn(figure, found.report.pickups),
+        pickups=KINDS[found.request.kind].count_drawn(figure, found.report),
         bytes=len(svg),
         seconds=round(time.perf_counter() - begin, 3),
         warm=next(_charts) > 0,
     )
-
-
-def to_svg(figure: "Figure") -> bytes:
-    """The figure as SVG; the same figure always gives the same bytes."""
-    from matplotlib import rc_context
-
-    svg = BytesIO()
-    with rc_context({"svg.hashsalt": "taxi"}):
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-    return svg.getvalue()
-
-
-def count_drawn(figure: "Figure", pickups: Pickups) -> int:
-    """The pickups that a chart shows: the averages in its cells or bars times the days of each."""
-    axes = figure.axes[0]
-    if axes.containers:
-        averages = [bar.get_height() for bar in axes.containers[0]]
-    else:
-        averages = [average for cells in axes.collections for average in _values(cells)]
-    days = [pickups.weekdays[weekday] for weekday in pickups.counted for _ in HOURS]
-    return sum(round(average * number) for average, number in zip(averages, days, strict=True))
-
-
-def _values(cells: "Collection") -> list[float]:
-    values = cells.get_array()
-    return [] if values is None else values.ravel().tolist()
 
 
 def _bucket_and_key(address: str) -> dict[str, str]:

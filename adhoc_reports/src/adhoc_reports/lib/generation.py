@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from adhoc_reports.lib.export import to_csv
 from adhoc_reports.lib.failure import error_chain, explain_error
 from adhoc_reports.lib.outcome import Outcome, Report, Status
 from adhoc_reports.lib.request import SUFFIX, InvalidRequest, Question, check_name
@@ -75,7 +76,7 @@ class Generation:
 
     def finish(self, report: Report, png: bytes) -> None:
         """Store a report's numbers and chart, and then the outcome."""
-        storage.write_text(self.store.numbers_path(self.name), report.pickups.to_csv())
+        storage.write_text(self.store.numbers_path(self.name), to_csv(self.question, report))
         storage.write_bytes(self.store.chart_path(self.name), png)
         self._write(Status.DONE, report=report)
 

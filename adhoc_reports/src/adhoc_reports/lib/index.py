@@ -49,8 +49,8 @@ class OutcomeSummary:
             outcome.reason,
             outcome.updated.timestamp(),
             outcome.run_id,
-            report.pickups.total if report else None,
-            color_levels(report.pickups.averages) if report else "",
+            report.trips if report else None,
+            color_levels(report.pickups.averages) if report and any(report.weekdays) else "",
         )
 
 
@@ -144,7 +144,7 @@ class ReportEntry:
     def text(self) -> str:
         """What a search looks through, in lower case."""
         asks = self.question
-        about = f"{asks.area} {asks.start_date} {asks.end_date}" if asks else ""
+        about = f"{asks.heading} {asks.start_date} {asks.end_date}" if asks else ""
         return f"{self.filename} {about} {self.reason}".casefold()
 
     def _is_answered_by(self, outcome: OutcomeSummary) -> bool:

@@ -13,6 +13,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from adhoc_reports.lib.pickups import Pickups
 from adhoc_reports.lib.request import Question
 
+ELSEWHERE = ("Picked up elsewhere", "Dropped off elsewhere")
+"""How the reason begins why trips of other areas are not counted."""
 MAX_BYTES = 1024 * 1024
 """Largest outcome that is read; the platform's own have some 3 KB."""
 OLD_SUFFIX = re.compile(r"\.(report|error|failed)\.json$")
@@ -71,6 +73,11 @@ class Exclusion(BaseModel):
     reason: str
     trips: int
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether they are trips of the same days in other areas."""
+        return self.reason.startswith(ELSEWHERE)
+
 
 class Coverage(BaseModel):
     """The data that a report is computed from: months, and the trips of its days not counted."""
@@ -86,11 +93,34 @@ Weekdays = Annotated[tuple[Count, ...], Field(min_length=7, max_length=7)]
 Hours = Annotated[tuple[Weekdays, ...], Field(min_length=24, max_length=24)]
 
 
-class Report(BaseModel):
-    """The numbers that answer a question.
+Cell = str | int | float | None
 
-    by_hour:    pickups, 24 hours, 7 days of the week each, from Sunday
+
+class Table(BaseModel):
+    """Numbers as a table: a row for each observation.
+
+    columns:  names for programs
+    headings: the same for people, with units
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    columns: tuple[str, ...] = ()
+    headings: tuple[str, ...] = ()
+    rows: tuple[tuple[Cell, ...], ...] = ()
+
+
+class Report(BaseModel):
+    """The numbers that answer a question; each kind of report fills some of the fields.
+
+    by_hour:    trips, 24 hours, 7 days of the week each, from Sunday
     weekdays:   how many days of each weekday were counted, from Sunday: those of loaded months
+    values:     in the shape of by_hour, of another measure than trips; None where no trip has one
+    table:      the numbers of the kinds that are not by hour and weekday
+    totals:     the value of each part of a comparison
+    shapes:     of zones by their id, see `shapes`
+    counted:    how many trips the report is about; None in outcomes of earlier releases, which are
+                by hour and weekday
     remark:     what the lake lacked; empty where it lacked nothing
     publishers: of the months' files, see `taxi_shared.provenance`
     """
@@ -98,8 +128,13 @@ class Report(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     generated: AwareDatetime
-    by_hour: Hours
-    weekdays: Weekdays
+    by_hour: Hours = ((0,) * 7,) * 24
+    weekdays: Weekdays = (0,) * 7
+    values: tuple[tuple[float | None, ...], ...] | None = None
+    table: Table = Table()
+    totals: tuple[float | None, ...] = ()
+    shapes: dict[str, str] = {}
+    counted: Count | None = None
     remark: str
     coverage: Coverage
     publishers: tuple[str, ...] = ()
@@ -107,7 +142,12 @@ class Report(BaseModel):
     @property
     def pickups(self) -> Pickups:
         """The numbers, to be averaged and drawn."""
-        return Pickups(self.by_hour, self.weekdays)
+        return Pickups(self.by_hour, self.weekdays, self.values)
+
+    @property
+    def trips(self) -> int:
+        """How many trips the report is about."""
+        return self.pickups.total if self.counted is None else self.counted
 
 
 def _in_utf8(name: str) -> str:

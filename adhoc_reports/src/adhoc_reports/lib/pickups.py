@@ -6,30 +6,25 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.resources import files
 from itertools import chain
-from math import ceil, floor, log10
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
-from adhoc_reports.lib.request import InvalidRequest, Question
 from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
 
 if TYPE_CHECKING:
     import duckdb
 
+    from adhoc_reports.lib.request import Question
     from taxi_shared import engines
     from taxi_shared.lake import Snapshot
 
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 HOURS = range(24)
-TAXIS = "Yellow taxi pickups"
-"""What the reports count: green taxis and for-hire vehicles are in no report."""
-
 COLOR_LEVELS = 7
 """Colours of a heat map above that of zero."""
 NOT_COUNTED = "-"
 
 QUERY = (files("adhoc_reports") / "sql" / "adhoc_request.sql").read_text(encoding="utf-8")
-_NAMED_MONTHS = 3
-_THREE_DIGITS = 100
 
 
 class HourTrips(NamedTuple):
@@ -45,10 +40,12 @@ class Pickups:
     """Numbers of pickups: 24 hours, 7 days of the week each, from Sunday.
 
     weekdays: how many days of each weekday were counted, from Sunday
+    values:   of another measure than trips, in the same shape as the numbers; None for trips
     """
 
     by_hour: tuple[tuple[int, ...], ...]
     weekdays: tuple[int, ...]
+    values: tuple[tuple[float | None, ...], ...] | None = None
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int, int, int]], weekdays: tuple[int, ...]) -> "Pickups":
@@ -69,10 +66,13 @@ class Pickups:
 
     @property
     def averages(self) -> tuple[tuple[float | None, ...], ...]:
-        """Pickups per hour of a weekday: their sum over the number of its days.
+        """What the cells show: pickups per hour of a weekday, or the values of a measure.
 
-        The shape is that of `by_hour`; None for a weekday of which no day was counted.
+        Pickups are their sum over the number of days. The shape is that of `by_hour`; None for a
+        weekday of which no day was counted, and where no trip has a value.
         """
+        if self.values is not None:
+            return self.values
         return tuple(
             tuple(n / days if days else None for n, days in zip(hour, self.weekdays, strict=True))
             for hour in self.by_hour
@@ -120,31 +120,7 @@ def color_level(number: float | None, most: float) -> str:
     return str(min(COLOR_LEVELS, ceil(number * COLOR_LEVELS / most)) if most else 0)
 
 
-def number_format(numbers: Iterable[float | None]) -> str:
-    """The format specification for numbers that are shown together: three digits of the largest."""
-    known = [number for number in numbers if number is not None]
-    largest = max(known, default=0)
-    if (
-        largest >= _THREE_DIGITS
-        or largest <= 0
-        or all(float(number).is_integer() for number in known)
-    ):
-        return ",.0f"
-    return f",.{2 - floor(log10(largest))}f"
-
-
-def busiest_in_words(pickups: Pickups) -> str:
-    """`Busiest: Tuesday, 18 to 19 h, …` with the average; empty without pickups."""
-    if not pickups.busiest:
-        return ""
-    weekday, hour, average = pickups.busiest
-    number = format(average, number_format(chain.from_iterable(pickups.averages)))
-    what = f"{number} {'pickup' if number == '1' else 'pickups'}"
-    on_average = " on average" if max(pickups.weekdays) > 1 else ""
-    return f"Busiest: {WEEKDAYS[weekday]}, {hour} to {hour + 1} h, {what}{on_average}"
-
-
-def by_hour_and_weekday(lake: "Snapshot", question: Question) -> "engines.Question[HourTrips]":
+def by_hour_and_weekday(lake: "Snapshot", question: "Question") -> "engines.Question[HourTrips]":
     """The pickups that a request asks for.
 
     Both the pickups and the days are those of loaded months: a file holds a few trips of the days
@@ -169,10 +145,10 @@ def by_hour_and_weekday(lake: "Snapshot", question: Question) -> "engines.Questi
     )
 
 
-def loaded_months(con: "duckdb.DuckDBPyConnection") -> list[date]:
-    """The first days of the months that the lake has."""
-    found = con.execute("SELECT DISTINCT partition_date FROM trip_days ORDER BY ALL").fetchall()
-    return [month for (month,) in found]
+def loaded_months(con: "duckdb.DuckDBPyConnection", days: str = TRIP_DAYS.name) -> list[date]:
+    """The first days of the months that the lake has, by a view of the days of a service."""
+    months = f"SELECT DISTINCT partition_date FROM {days} ORDER BY ALL"  # noqa: S608 - our own name
+    return [month for (month,) in con.execute(months).fetchall()]
 
 
 def count_weekdays(dates: tuple[date, date], months: Collection[date]) -> tuple[int, ...]:
@@ -196,30 +172,6 @@ def _weekdays_between(first: date, last: date) -> list[int]:
 
 def _last_day(month: date) -> date:
     return month.replace(day=monthrange(month.year, month.month)[1])
-
-
-def check_zone(con: "duckdb.DuckDBPyConnection", question: Question) -> None:
-    """Raises InvalidRequest for a zone that its borough does not have."""
-    query = "SELECT DISTINCT zone FROM zones WHERE borough = $borough ORDER BY zone"
-    zones = [zone for (zone,) in con.execute(query, {"borough": question.borough}).fetchall()]
-    if question.zone and zones and question.zone not in zones:
-        raise InvalidRequest(
-            f"zone is {question.zone!r}, which {question.borough} does not have; "
-            f"expected one of {', '.join(zones)}"
-        )
-
-
-def remark(con: "duckdb.DuckDBPyConnection", question: Question) -> str:
-    """A sentence on what the lake lacks for a question; empty where it lacks nothing."""
-    if not con.execute("SELECT zone_id FROM zones LIMIT 1").fetchall():
-        return "The taxi zones are not loaded, so nothing is counted."
-    missing = missing_months(question.dates, loaded_months(con))
-    if not missing:
-        return ""
-    named = ", ".join(month.isoformat()[:7] for month in missing[:_NAMED_MONTHS])
-    more = len(missing) - _NAMED_MONTHS
-    others = f" and {more:,} more months" if more > 0 else ""
-    return f"Not loaded, so not counted: {named}{others}."
 
 
 def missing_months(dates: tuple[date, date], loaded: Iterable[date]) -> list[date]:

@@ -5,6 +5,9 @@ from datetime import date, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from adhoc_reports.lib.kinds import KINDS
+from adhoc_reports.lib.kinds.kind import Facts, Rows
+from adhoc_reports.lib.measures import MEASURES
 from adhoc_reports.lib.outcome import (
     Coverage,
     Exclusion,
@@ -13,9 +16,9 @@ from adhoc_reports.lib.outcome import (
     to_second,
     utc_now,
 )
-from adhoc_reports.lib.pickups import HourTrips, Pickups, count_weekdays, loaded_months, remark
-from adhoc_reports.lib.request import Question
-from taxi_shared.tables import TRIPS
+from adhoc_reports.lib.pickups import loaded_months, missing_months
+from adhoc_reports.lib.request import InvalidRequest, Question
+from adhoc_reports.lib.services import SERVICES
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from taxi_shared.lake import Snapshot
 
 QUERY = (files("adhoc_reports") / "sql" / "report_coverage.sql").read_text(encoding="utf-8")
+_NAMED_MONTHS = 3
 
 Days = Sequence[tuple[Any, ...]]
 """Rows of `report_coverage.sql`: month, trips of the period, and how many of these have an unknown
@@ -33,25 +37,31 @@ def generate_report(
     con: "duckdb.DuckDBPyConnection",
     lake: "Snapshot",
     question: Question,
-    hours: Sequence[HourTrips],
+    answers: Sequence[Rows],
 ) -> Report:
     """The report that answers a question.
 
-    con:   with views of days and zones, as of a moment of the lake
-    hours: the pickups that were asked for
+    con:     with views of the service's days and the zones, as of a moment of the lake
+    answers: the rows of the queries of the question's kind
     """
-    start, end = question.dates
-    days = con.execute(QUERY, {"start_date": start, "end_date": end}).fetchall()
-    loaded = {month: to_second(lake.files(TRIPS)[month.isoformat()].modified) for month, *_ in days}
-    generated = utc_now()
-    publishers = lake.publishers(con, TRIPS, [month.isoformat() for month in loaded])
-    pickups = Pickups.of(hours, count_weekdays(question.dates, loaded_months(con)))
+    service = SERVICES[question.service]
+    generated, months = utc_now(), loaded_months(con, service.days.name)
+    modified = {m: to_second(f.modified) for m, f in lake.files(service.trips).items()}
+    covered = [
+        _coverage(con, part, rows, modified)
+        for part, rows in zip(question.parts, answers, strict=False)
+    ]
+    used = {month.month for each in covered for month in each.months}
+    publishers = lake.publishers(con, service.trips, sorted(map(str, used)))
+    facts = Facts(months, _zones(con) if question.kind in ("flows", "map") else {})
     return Report(
         generated=generated,
-        by_hour=pickups.by_hour,
-        weekdays=pickups.weekdays,
+        **KINDS[question.kind].content(question, answers, facts),
+        counted=sum(
+            row.num_trips for _, rows in zip(question.parts, answers, strict=False) for row in rows
+        ),
         remark=" ".join(filter(None, (remark(con, question), _as_of(lake)))),
-        coverage=to_coverage(question, days, loaded, pickups.total),
+        coverage=_joined(question, covered),
         publishers=tuple(publishers),
     )
 
@@ -59,6 +69,47 @@ def generate_report(
 def _as_of(lake: "Snapshot") -> str:
     """A sentence on the version of the trips, where that is not the current one."""
     return f"Computed from version {lake.as_of[1]} of the trips." if lake.as_of else ""
+
+
+def _zones(con: "duckdb.DuckDBPyConnection") -> dict[int, tuple[str, str, str | None]]:
+    query = "SELECT zone_id, zone, borough, geometry FROM zones ORDER BY zone_id, zone"
+    return {zone_id: rest for zone_id, *rest in map(tuple, con.execute(query).fetchall())}
+
+
+def _coverage(
+    con: "duckdb.DuckDBPyConnection",
+    part: Question,
+    rows: Rows,
+    modified: Mapping[str, datetime],
+) -> Coverage:
+    start, end = part.dates
+    query = QUERY.format(days=SERVICES[part.service].days.name, side=part.side)
+    days = con.execute(query, {"start_date": start, "end_date": end}).fetchall()
+    loaded = {month: modified[month.isoformat()] for month, *_ in days}
+    found = to_coverage(part, days, loaded, sum(row.num_trips for row in rows))
+    measure = MEASURES[part.measure]
+    unusable = 0 if measure.is_count else sum(row.num_trips - row.num_used for row in rows)
+    if not unusable:
+        return found
+    reason = Exclusion(reason=f"{measure.excluded} They are not part of averages.", trips=unusable)
+    return found.model_copy(update={"exclusions": (*found.exclusions, reason)})
+
+
+def _joined(question: Question, covered: Sequence[Coverage]) -> Coverage:
+    """The coverage of all parts; where there are two, an exclusion names its part."""
+    if len(covered) == 1:
+        return covered[0]
+    from adhoc_reports.lib.kinds.compare import names
+
+    months = {month.month: month for each in covered for month in each.months}
+    return Coverage(
+        months=tuple(months[month] for month in sorted(months)),
+        exclusions=tuple(
+            each.model_copy(update={"reason": f"{each.reason.rstrip('.')} ({name})."})
+            for name, part in zip(names(question), covered, strict=True)
+            for each in part.exclusions
+        ),
+    )
 
 
 def to_coverage(
@@ -71,9 +122,10 @@ def to_coverage(
     """
     total, unknown, not_loaded, untimed = (sum(int(row[i]) for row in days) for i in range(1, 5))
     elsewhere = total - counted - unknown - not_loaded
+    ended = "Picked up" if question.side == "pickup" else "Dropped off"
     excluded = (
-        (f"Picked up elsewhere than in {question.area}.", elsewhere),
-        ("Picked up in a zone that is unknown or outside New York.", unknown),
+        (f"{ended} elsewhere than in {question.area}.", elsewhere),
+        (f"{ended} in a zone that is unknown or outside New York.", unknown),
         ("Picked up on days of months that are not loaded.", not_loaded),
         ("Without a pickup time, in the files of these months.", untimed),
     )
@@ -84,3 +136,31 @@ def to_coverage(
         ),
         exclusions=tuple(Exclusion(reason=why, trips=trips) for why, trips in excluded if trips),
     )
+
+
+def check_zone(con: "duckdb.DuckDBPyConnection", question: Question) -> None:
+    """Raises InvalidRequest for a zone that its borough does not have."""
+    query = "SELECT DISTINCT zone FROM zones WHERE borough = $borough ORDER BY zone"
+    for part, field in zip(question.parts, ("zone", "other_zone"), strict=False):
+        found = con.execute(query, {"borough": part.borough}).fetchall()
+        zones = [zone for (zone,) in found]
+        if part.zone and zones and part.zone not in zones:
+            raise InvalidRequest(
+                f"{field} is {part.zone!r}, which {part.borough} does not have; "
+                f"expected one of {', '.join(zones)}"
+            )
+
+
+def remark(con: "duckdb.DuckDBPyConnection", question: Question) -> str:
+    """A sentence on what the lake lacks for a question; empty where it lacks nothing."""
+    if not con.execute("SELECT zone_id FROM zones LIMIT 1").fetchall():
+        return "The taxi zones are not loaded, so nothing is counted."
+    loaded = loaded_months(con, SERVICES[question.service].days.name)
+    parts = question.parts
+    missing = sorted({m for part in parts for m in missing_months(part.dates, loaded)})
+    if not missing:
+        return ""
+    named = ", ".join(month.isoformat()[:7] for month in missing[:_NAMED_MONTHS])
+    more = len(missing) - _NAMED_MONTHS
+    others = f" and {more:,} more months" if more > 0 else ""
+    return f"Not loaded, so not counted: {named}{others}."

@@ -4,7 +4,9 @@ A request file holds a borough and two dates, of which the second is not counted
 
     {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-01-25"}
 
-and, where one taxi zone is requested, its name: `"zone": "JFK Airport"`.
+and, where one taxi zone is requested, its name: `"zone": "JFK Airport"`. All other fields have a
+default, so that a request of an early release asks what it asked then: `kind` (see `kinds`),
+`measure`, `service`, `side`, and those that only some kinds have.
 """
 
 import json
@@ -26,6 +28,11 @@ from pydantic import (
     model_validator,
 )
 
+from adhoc_reports.lib.kinds import KINDS
+from adhoc_reports.lib.kinds.trend import INTERVALS
+from adhoc_reports.lib.measures import MEASURES
+from adhoc_reports.lib.services import SERVICES
+from adhoc_reports.lib.words import in_words
 from taxi_shared.tables import BOROUGHS
 
 WHOLE_CITY = "New York City"
@@ -204,13 +211,33 @@ def _iso_date(value: str) -> str:
     return value
 
 
-def in_words(day: date) -> str:
-    """A day for people: 10 January 2023."""
-    return f"{day.day} {day:%B %Y}"
+def _optional_borough(value: str) -> str:
+    return _borough(value) if value else value
+
+
+def _optional_date(value: str) -> str:
+    return _iso_date(value) if value else value
+
+
+def _one_of(*choices: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"expected one of {', '.join(filter(None, choices))}")
+        return value
+
+    return AfterValidator(check)
+
+
+DEFAULT_KIND, DEFAULT_MEASURE, DEFAULT_SERVICE = (
+    next(iter(each)) for each in (KINDS, MEASURES, SERVICES)
+)
+SIDES = ("pickup", "dropoff")
+KIND_FIELDS = tuple(field for kind in KINDS.values() for field in kind.fields)
+"""Fields that only some kinds have."""
 
 
 class Question(BaseModel):
-    """The pickups that a request asks for: of an area, on some days."""
+    """What a request asks for: a kind of report on the trips of an area, on some days."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -234,13 +261,101 @@ class Question(BaseModel):
         default="",
         description="A taxi zone of the borough, such as JFK Airport of Queens; empty for all.",
     )
+    kind: Annotated[str, _one_of(*KINDS)] = Field(
+        default=DEFAULT_KIND,
+        description="Kind of report: "
+        + "; ".join(f"{kind.name}: {kind.description}" for kind in KINDS.values()),
+        json_schema_extra={"enum": list(KINDS)},
+    )
+    measure: Annotated[str, _one_of(*MEASURES)] = Field(
+        default=DEFAULT_MEASURE,
+        description="What is measured: "
+        + "; ".join(f"{m.name}: {m.title}, {m.unit}".rstrip(", ") for m in MEASURES.values())
+        + ".",
+        json_schema_extra={"enum": list(MEASURES)},
+    )
+    service: Annotated[str, _one_of(*SERVICES)] = Field(
+        default=DEFAULT_SERVICE,
+        description=f"Service of TLC: {', '.join(SERVICES)}.",
+        json_schema_extra={"enum": list(SERVICES)},
+    )
+    side: Annotated[str, _one_of(*SIDES)] = Field(
+        default=SIDES[0],
+        description="Which end of a trip is in the area: pickup or dropoff. Days and hours are "
+        "always those of the pickup.",
+        json_schema_extra={"enum": list(SIDES)},
+    )
+    interval: Annotated[str, _one_of("", *INTERVALS)] = Field(
+        default="",
+        description=f"Of a trend: {', '.join(INTERVALS)}; empty for {INTERVALS[0]}.",
+        json_schema_extra={"enum": ["", *INTERVALS]},
+    )
+    other_borough: Annotated[str, AfterValidator(_optional_borough)] = Field(
+        default="", description="Of a comparison: borough of the second area; empty for the same."
+    )
+    other_zone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="", description="Of a comparison: taxi zone of the second area; empty for all."
+    )
+    other_start_date: Annotated[str, AfterValidator(_optional_date)] = Field(
+        default="",
+        description="Of a comparison: first day of the second period; empty for the same.",
+    )
+    other_end_date: Annotated[str, AfterValidator(_optional_date)] = Field(
+        default="",
+        description="Of a comparison: the day after the last day of the second period.",
+    )
 
     @model_validator(mode="after")
     def _zone_in_a_borough(self) -> Self:
-        if self.zone and self.borough == WHOLE_CITY:
+        for prefix in ("", "other_"):
+            zone, borough = getattr(self, f"{prefix}zone"), getattr(self, f"{prefix}borough")
+            if zone and borough in ("", WHOLE_CITY):
+                raise ValueError(
+                    f"{prefix}zone is {_shown(zone)} of {borough or 'no borough'}; expected the "
+                    "borough of the zone"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _fields_of_the_kind(self) -> Self:
+        kind = KINDS[self.kind]
+        for field in KIND_FIELDS:
+            if getattr(self, field) and field not in kind.fields:
+                kinds = [each.name for each in KINDS.values() if field in each.fields]
+                raise ValueError(
+                    f"{field} is given, which a report of kind {self.kind} does not have; expected "
+                    f"kind {' or '.join(kinds)}, or no {field}"
+                )
+        if self.zone and not kind.takes_zone:
             raise ValueError(
-                f"zone is {_shown(self.zone)} of {WHOLE_CITY}; expected the borough of the zone"
+                f"zone is {_shown(self.zone)}; expected none: a report of kind {self.kind} shows "
+                "all zones of a borough"
             )
+        if lacking := SERVICES[self.service].lacks(MEASURES[self.measure].columns):
+            raise ValueError(
+                f"measure is {self.measure}, which cannot be computed for {self.service}: TLC "
+                f"publishes no {' and '.join(lacking)} of it; expected another measure"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _second_part(self) -> Self:
+        if bool(self.other_start_date) != bool(self.other_end_date):
+            raise ValueError(
+                "only one of other_start_date and other_end_date is given; expected both or none"
+            )
+        if self.other_start_date and self.other_start_date >= self.other_end_date:
+            raise ValueError(
+                f"other_start_date {self.other_start_date} is not before other_end_date "
+                f"{self.other_end_date}; expected an other_end_date after other_start_date"
+            )
+        if "other_borough" in KINDS[self.kind].fields:
+            first, second = self.parts
+            if (first.area, first.dates) == (second.area, second.dates):
+                raise ValueError(
+                    "the second area and period are those of the first; expected other_borough, "
+                    "or other_start_date and other_end_date, of something else to compare with"
+                )
         return self
 
     @model_validator(mode="after")
@@ -263,6 +378,35 @@ class Question(BaseModel):
         start, end = self.dates
         last = end - timedelta(days=1)
         return in_words(start) if start == last else f"{in_words(start)} to {in_words(last)}"
+
+    @property
+    def first_and_last(self) -> tuple[str, str]:
+        """First and last day, as 2023-01-10."""
+        return self.start_date, (self.dates[1] - timedelta(days=1)).isoformat()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether area and days say it all: a question that an early release could ask."""
+        given = self.model_dump(exclude_defaults=True).keys()
+        return given <= {"borough", "zone", "start_date", "end_date"}
+
+    @property
+    def heading(self) -> str:
+        """The title of the report."""
+        return KINDS[self.kind].heading(self)
+
+    @property
+    def parts(self) -> tuple["Question", ...]:
+        """The areas and periods: this one, and the second one of a comparison."""
+        if "other_borough" not in KINDS[self.kind].fields:
+            return (self,)
+        second = {
+            "borough": self.other_borough or self.borough,
+            "zone": self.other_zone if self.other_borough else self.zone,
+            "start_date": self.other_start_date or self.start_date,
+            "end_date": self.other_end_date or self.end_date,
+        }
+        return self, self.model_copy(update=second)
 
     @property
     def area(self) -> str:

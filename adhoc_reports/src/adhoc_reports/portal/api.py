@@ -9,7 +9,14 @@ from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, Field
 
 from adhoc_reports.lib.index import ReportEntry
-from adhoc_reports.lib.outcome import Exclusion, LoadedMonth, Outcome, Status, to_datetime
+from adhoc_reports.lib.outcome import (
+    Exclusion,
+    LoadedMonth,
+    Outcome,
+    Status,
+    Table,
+    to_datetime,
+)
 from adhoc_reports.lib.pickups import WEEKDAYS
 from adhoc_reports.lib.request import Question, request_name
 from adhoc_reports.lib.store import Submission
@@ -103,6 +110,10 @@ class Result(BaseModel):
     publishers: tuple[str, ...] = Field(
         description="Who published the data; empty if that was not recorded."
     )
+    values: tuple[tuple[float | None, ...], ...] | None = Field(
+        description="In the shape of `by_hour`, of another measure than trips; else null."
+    )
+    table: Table = Field(description="The numbers of the kinds that are not by hour and weekday.")
     remark: str
     basis: Basis
 
@@ -118,6 +129,8 @@ class Result(BaseModel):
             by_hour=report.by_hour,
             days=report.weekdays,
             publishers=report.publishers,
+            values=report.values,
+            table=report.table,
             remark=report.remark,
             basis=Basis(months=report.coverage.months, left_out=report.coverage.exclusions),
         )
@@ -149,7 +162,8 @@ class ReportList(BaseModel):
 class AvailableData(BaseModel):
     """The months and zones that can be requested, and who published the data."""
 
-    months: tuple[LoadedMonth, ...]
+    months: tuple[LoadedMonth, ...] = Field(description="Of yellow taxis.")
+    services: dict[str, tuple[LoadedMonth, ...]] = Field(description="Of the other services.")
     zones: dict[str, tuple[str, ...]]
     publishers: tuple[str, ...]
 
@@ -249,15 +263,26 @@ async def get_chart(name: Name, service: Service) -> Response:
 
 @router.get("/reports/{name}/numbers.csv", response_class=Response, responses=NUMBERS)
 async def get_numbers(name: Name, service: Service) -> Response:
-    """The numbers of a report: a row per hour, a column per weekday."""
+    """The numbers as they are stored: trips by hour and weekday have a column per weekday."""
     return await download(service, name, "numbers.csv")
+
+
+@router.get("/reports/{name}/data.csv", response_class=Response, responses=NUMBERS)
+async def get_tidy_numbers(name: Name, service: Service) -> Response:
+    """The numbers of a report of any kind: a row for each observation."""
+    return await download(service, name, "data.csv")
 
 
 @router.get("/available")
 async def get_available_data(service: Service) -> AvailableData:
     """The months and zones that can be requested."""
     catalog = (await service.overview()).catalog
-    return AvailableData(months=catalog.months, zones=catalog.zones, publishers=catalog.publishers)
+    return AvailableData(
+        months=catalog.months,
+        services=catalog.services,
+        zones=catalog.zones,
+        publishers=catalog.publishers,
+    )
 
 
 async def _details(name: str, request: Request, service: ReportService) -> ReportDetails:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
+from adhoc_reports.lib.measures import MEASURES, number_format
 from adhoc_reports.lib.pickups import (
     HOURS,
     NOT_COUNTED,
@@ -13,8 +14,8 @@ from adhoc_reports.lib.pickups import (
     Pickups,
     color_level,
     color_levels,
-    number_format,
 )
+from adhoc_reports.lib.request import SIDES, Question
 
 Numbers = Sequence[Sequence[float | None]]
 """24 hours, 7 weekdays each, from Sunday; None for a weekday without a counted day."""
@@ -72,10 +73,16 @@ _AVERAGES = _Kind("averages", "Average per hour of each weekday", " on average")
 _TOTALS = _Kind("totals", "Total of all days", " in total")
 
 
-def views(pickups: Pickups) -> list[NumbersView]:
+def views(pickups: Pickups, question: Question) -> list[NumbersView]:
     """Averages and totals; one view where they are equal, none where no day was counted."""
     if not pickups.counted:
         return []
+    if pickups.values is not None:
+        measure = MEASURES[question.measure]
+        kind = _Kind("averages", f"{measure.title}, {measure.unit}", f" {measure.unit}")
+        return [_view(kind, pickups, pickups.averages)]
+    if question.side != SIDES[0] and max(pickups.weekdays) == 1:
+        return [_view(_PER_DAY._replace(name="Drop-offs per hour"), pickups, pickups.averages)]
     if max(pickups.weekdays) == 1:
         return [_view(_PER_DAY, pickups, pickups.averages)]
     totals = [
@@ -103,9 +110,11 @@ def bars(pickups: Pickups) -> list[Bar]:
 def thumbnail(cells: str) -> list[tuple[str, str]]:
     """The SVG path of each colour level, in a drawing of 24 by 7 units; bars for one weekday."""
     rows = [cells[start : start + len(HOURS)] for start in range(0, len(cells), len(HOURS))]
-    counted = [row for row in rows if row[0] != NOT_COUNTED]
+    counted = [row for row in rows if set(row) != {NOT_COUNTED}]
     if len(counted) == 1:
-        heights = [(hour, int(level)) for hour, level in enumerate(counted[0])]
+        heights = [
+            (hour, int(level.replace(NOT_COUNTED, "0"))) for hour, level in enumerate(counted[0])
+        ]
         return [("5", "".join(f"M{hour} {7 - high}h.9v{high}h-.9z" for hour, high in heights))]
     paths: dict[str, list[str]] = defaultdict(list)
     for weekday, row in enumerate(rows):
@@ -116,7 +125,8 @@ def thumbnail(cells: str) -> list[tuple[str, str]]:
 
 
 def _view(kind: _Kind, pickups: Pickups, numbers: Numbers) -> NumbersView:
-    shown = [[hour[weekday] or 0 for weekday in pickups.counted] for hour in numbers]
+    found = [[hour[weekday] for weekday in pickups.counted] for hour in numbers]
+    shown = [[number or 0 for number in hour] for hour in found]
     as_text = number_format(chain.from_iterable(shown))
     sentence = _sentences(chain.from_iterable(shown), kind.suffix)
     colours = color_levels(numbers)
@@ -125,21 +135,28 @@ def _view(kind: _Kind, pickups: Pickups, numbers: Numbers) -> NumbersView:
             WEEKDAYS[day],
             pickups.weekdays[day],
             tuple(
-                (colours[day * len(HOURS) + hour], sentence(day, hour, numbers[hour][day] or 0))
+                (
+                    colours[day * len(HOURS) + hour].replace(NOT_COUNTED, "0"),
+                    sentence(day, hour, numbers[hour][day]),
+                )
                 for hour in HOURS
             ),
         )
         for day in pickups.counted
     )
-    table = tuple(tuple(format(number, as_text) for number in hour) for hour in shown)
+    table = tuple(
+        tuple("–" if number is None else format(number, as_text) for number in hour)
+        for hour in found
+    )
     return NumbersView(kind.key, kind.name, rows, table, _legend(shown, as_text))
 
 
-def _sentences(numbers: Iterable[float], suffix: str) -> Callable[[int, int, float], str]:
+def _sentences(numbers: Iterable[float], suffix: str) -> Callable[[int, int, float | None], str]:
     as_text = number_format(numbers)
 
-    def describe(weekday: int, hour: int, number: float) -> str:
-        return f"{WEEKDAYS[weekday]}, {hour} to {hour + 1} h: {format(number, as_text)}{suffix}"
+    def describe(weekday: int, hour: int, number: float | None) -> str:
+        value = "no value" if number is None else f"{format(number, as_text)}{suffix}"
+        return f"{WEEKDAYS[weekday]}, {hour} to {hour + 1} h: {value}"
 
     return describe
 

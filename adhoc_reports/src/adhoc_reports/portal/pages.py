@@ -7,13 +7,19 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field, ValidationError
 
-from adhoc_reports.lib.outcome import Status
-from adhoc_reports.lib.pickups import HOURS, busiest_in_words
-from adhoc_reports.lib.request import MAX_NAME_CHARACTERS, WHOLE_CITY, Problem, problems
+from adhoc_reports.lib.export import as_text
+from adhoc_reports.lib.kinds import KINDS
+from adhoc_reports.lib.kinds.compare import Compare
+from adhoc_reports.lib.kinds.trend import INTERVALS
+from adhoc_reports.lib.measures import MEASURES
+from adhoc_reports.lib.outcome import Report, Status
+from adhoc_reports.lib.pickups import HOURS
+from adhoc_reports.lib.request import DEFAULT_KIND, MAX_NAME_CHARACTERS, Problem, Question, problems
+from adhoc_reports.lib.services import SERVICES
 from adhoc_reports.portal import heatmap
 from adhoc_reports.portal.api import Service, run_link
 from adhoc_reports.portal.downloads import download
-from adhoc_reports.portal.form import ReportForm, field_errors
+from adhoc_reports.portal.form import ReportForm, areas, choices, field_errors, presets
 from adhoc_reports.portal.guard import HEALTH, sender_of
 from adhoc_reports.portal.service import (
     MAX_SEARCH_CHARACTERS,
@@ -69,7 +75,7 @@ async def create_report(
 ) -> Response:
     """Submit the form, and lead to the report's page."""
     try:
-        report = form.to_report()
+        report = form.to_report((await service.overview()).catalog)
         name, _ = await service.submit(report.question, report.name, sender_of(request.scope))
     except ValidationError as invalid:
         refused = RequestRefused(422, *problems(invalid.errors()))
@@ -125,9 +131,7 @@ async def show_report(name: str, request: Request, service: Service, pages: Page
         form=ReportForm.of(entry.question) if entry.question else None,
         newer=newer_months(outcome, overview.catalog) if outcome and is_done else [],
         hours=HOURS,
-        views=heatmap.views(report.pickups) if report else [],
-        bars=heatmap.bars(report.pickups) if report else [],
-        busiest=busiest_in_words(report.pickups) if report else "",
+        **_shown(entry.question, report),
     )
 
 
@@ -155,17 +159,45 @@ async def show_api(request: Request, service: Service, pages: Pages) -> Response
     return pages.render("api.html", publishers, base=base, states=", ".join(Status))
 
 
+def _shown(question: Question | None, report: Report | None) -> dict[str, object]:
+    """What the page of a report shows of its numbers: heat maps or bars, or a table."""
+    if question is None or report is None:
+        return {"views": [], "bars": [], "finding": "", "shown": "", "table": None}
+    kind = KINDS[question.kind]
+    is_grid = question.kind == DEFAULT_KIND
+    table = kind.table(question, report)
+    if isinstance(kind, Compare):
+        table = kind.side_by_side(question, report)
+    return {
+        "views": heatmap.views(report.pickups, question) if is_grid else [],
+        "bars": heatmap.bars(report.pickups) if is_grid else [],
+        "finding": kind.finding(question, report),
+        "shown": kind.shown(question, report),
+        "table": None if is_grid else {"headings": table.headings, "rows": as_text(table)},
+    }
+
+
 def _form_page(
     form: ReportForm, overview: Overview, pages: Templates, refused: RequestRefused | None = None
 ) -> Response:
+    kind = KINDS.get(form.kind, KINDS[DEFAULT_KIND])
+    catalog = overview.catalog.of_service(form.service)
+    form = form.model_copy(update={"kind": kind.name}).with_period(catalog)
     page = pages.render(
         "create.html",
         _publishers(overview),
         overview=overview,
+        catalog=catalog if catalog.months else overview.catalog,
+        kinds=list(KINDS.values()),
+        kind=kind,
+        measures=choices(MEASURES),
+        services=choices(SERVICES),
+        intervals=INTERVALS,
+        areas=areas(overview.catalog),
+        presets=presets(form, catalog),
         source_news=source_news(overview.source),
         form=form,
         errors=field_errors(refused.problems) if refused else {},
-        whole_city=WHOLE_CITY,
         newest=overview.entries[:NEWEST_REPORTS],
         name_length=MAX_NAME_CHARACTERS,
     )
@@ -181,4 +213,4 @@ def _report_path(request: Request, name: str) -> str:
 
 def _publishers(overview: Overview) -> Publishers:
     """Those of all data that can be requested; None where there is none."""
-    return overview.catalog.publishers if overview.catalog.months else None
+    return overview.catalog.publishers if overview.catalog.all_months else None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from itertools import chain
 from typing import TypeVar
 
@@ -17,7 +18,14 @@ from starlette.exceptions import HTTPException
 from adhoc_reports.lib.catalog import LONG_AGO, Catalog, read_catalog, read_intake_status
 from adhoc_reports.lib.index import OutcomeSummary, ReportEntry, ReportIndex
 from adhoc_reports.lib.outcome import Outcome, Status
-from adhoc_reports.lib.request import SUFFIX, Problem, Question, is_request_name, name_key
+from adhoc_reports.lib.request import (
+    MAX_NAME_CHARACTERS,
+    SUFFIX,
+    Problem,
+    Question,
+    is_request_name,
+    name_key,
+)
 from adhoc_reports.lib.request_files import Content, RequestFile
 from adhoc_reports.lib.store import ReportStore, Submission
 from adhoc_reports.portal.cache import CachedValue, StaleCache
@@ -331,9 +339,21 @@ def matching(entries: Sequence[ReportEntry], words: str) -> list[ReportEntry]:
 def default_name(question: Question) -> str:
     """The name of a request that was given none: the same for the same question."""
     start, end = question.dates
-    area = "".join(c if c.isalnum() else "-" for c in question.area.lower())
-    area = "-".join(filter(None, area.split("-")))
-    return f"{area}_{start}_{end - timedelta(days=1)}"
+    given = question.model_dump(exclude_defaults=True)
+    others = [str(given[field]) for field in Question.model_fields if field in given][3:]
+    if question.zone:
+        others.remove(question.zone)
+    parts = [_slug(question.area), str(start), str(end - timedelta(days=1)), *map(_slug, others)]
+    name = "_".join(parts)
+    if len(name) <= MAX_NAME_CHARACTERS:
+        return name
+    return f"{name[: MAX_NAME_CHARACTERS - 9]}_{blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+def _slug(text: str) -> str:
+    """A text in lower case, with one `-` between its words."""
+    words = "".join(c if c.isalnum() else "-" for c in text.lower())
+    return "-".join(filter(None, words.split("-")))
 
 
 def newer_months(outcome: Outcome, catalog: Catalog) -> list[str]:
@@ -344,13 +364,16 @@ def newer_months(outcome: Outcome, catalog: Catalog) -> list[str]:
     report, question = outcome.report, outcome.request
     if report is None or question is None:
         return []
-    start, end = question.dates
+    periods = [part.dates for part in question.parts]
     counted = {each.month: each.loaded for each in report.coverage.months}
     return [
         f"{each.month:%Y-%m}"
-        for each in catalog.months
+        for each in catalog.of_service(question.service).months
         if each.loaded > counted.get(each.month, report.generated)
-        and (each.month in counted or start.replace(day=1) <= each.month < end)
+        and (
+            each.month in counted
+            or any(start.replace(day=1) <= each.month < end for start, end in periods)
+        )
     ]
 
 

@@ -10,8 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from adhoc_reports.lib.outcome import Status, to_datetime
-from adhoc_reports.lib.pickups import TAXIS
-from adhoc_reports.lib.request import in_words
+from adhoc_reports.lib.words import in_words
 from adhoc_reports.portal import heatmap
 from taxi_shared import provenance
 from taxi_shared.source_status import SourceStatus
@@ -43,7 +42,6 @@ class Templates:
         }
         self._environment.globals |= {
             "root": base_path,
-            "taxis": TAXIS,
             "version": _version(STATIC),
             "thumbnail": heatmap.thumbnail,
             "Status": Status,

@@ -1,4 +1,4 @@
--- The trips of a period, wherever they were picked up, by the month of the file that holds them.
+-- The trips of a period, wherever they were, by the month of the file that holds them.
 -- Grain: one row for each month whose file has a pickup in the period. A file has a few trips of
 -- days of other months; where these months are not loaded, such trips are not counted. Trips
 -- without a pickup time are of no period; each month whose file has them counts them.
@@ -6,14 +6,14 @@ WITH loaded AS (
     SELECT DISTINCT
         EXTRACT(YEAR FROM months.partition_date) * 12
         + EXTRACT(MONTH FROM months.partition_date) AS month_number
-    FROM trip_days AS months
+    FROM {days} AS months
 )
 
 SELECT
     trip_days.partition_date AS month,
     SUM(CASE WHEN trip_days.pickup_date IS NULL THEN 0 ELSE trip_days.num_trips END) AS num_trips,
     SUM(
-        CASE WHEN loaded.month_number IS NULL THEN 0 ELSE trip_days.num_unknown_pickup_zones END
+        CASE WHEN loaded.month_number IS NULL THEN 0 ELSE trip_days.num_unknown_{side}_zones END
     ) AS num_unknown_zones,
     SUM(
         CASE
@@ -22,7 +22,7 @@ SELECT
         END
     ) AS num_not_loaded,
     SUM(CASE WHEN trip_days.pickup_date IS NULL THEN trip_days.num_trips ELSE 0 END) AS num_untimed
-FROM trip_days
+FROM {days} AS trip_days
 LEFT JOIN loaded
     ON
         loaded.month_number

@@ -172,8 +172,36 @@ function drawHeatmap(map) {
   });
 }
 
+// A preset fills in its days; without script its link does the same.
+function setUpPresets() {
+  for (const preset of document.querySelectorAll("[data-days]")) {
+    preset.addEventListener("click", (event) => {
+      event.preventDefault();
+      for (const [name, day] of Object.entries(JSON.parse(preset.dataset.days))) {
+        const field = document.getElementById(name);
+        field.value = day;
+        field.dispatchEvent(new Event("input"));
+      }
+      announce(`${preset.textContent} is filled in.`);
+    });
+  }
+}
+
+function setUpCopy() {
+  const button = document.getElementById("copy");
+  if (!button || !navigator.clipboard) return;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.dataset.link);
+    button.textContent = "Link copied";
+    announce("Link copied.");
+  });
+}
+
 function start() {
   validateDays();
+  setUpPresets();
+  setUpCopy();
   document.querySelectorAll(".heatmap").forEach(drawHeatmap);
   setUpViews();
 }

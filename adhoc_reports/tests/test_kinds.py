@@ -1,0 +1,331 @@
+"""Each kind of report and each measure against pandas, on TLC's real months."""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from adhoc_reports.lib import chart, export
+from adhoc_reports.lib.kinds import KINDS
+from adhoc_reports.lib.measures import MEASURES
+from adhoc_reports.lib.outcome import Outcome, Report
+from adhoc_reports.lib.report import generate_report
+from adhoc_reports.lib.request import Question
+from adhoc_reports.lib.services import SERVICES
+from taxi_shared.database import LakeDatabase
+from taxi_shared.engines.local import DuckDB
+from taxi_shared.lake import Lake
+from taxi_shared.storage import DataRoot
+from taxi_shared.tables import ZONES
+
+from . import real_months
+
+PERIOD = {"start_date": "2019-01-05", "end_date": "2019-03-20"}
+CITY = ("Bronx", "Brooklyn", "Manhattan", "Queens", "Staten Island")
+
+Values = Callable[[pd.DataFrame], float]
+
+
+def _ratio(used: Callable[[pd.DataFrame], "pd.Series[bool]"], up: Any, down: Any) -> Values:
+    def value(trips: pd.DataFrame) -> float:
+        trips = trips[used(trips)]
+        return float(up(trips).sum() / down(trips).sum()) if len(trips) else float("nan")
+
+    return value
+
+
+def _ones(trips: pd.DataFrame) -> "pd.Series[int]":
+    return pd.Series(1, index=trips.index)
+
+
+def _goes(trips: pd.DataFrame) -> "pd.Series[bool]":
+    return (trips.miles.round(2) > 0) & (trips.miles.round(2) <= 200)
+
+
+def _lasts(trips: pd.DataFrame) -> "pd.Series[bool]":
+    return (trips.minutes > 0) & (trips.minutes < 24 * 60)
+
+
+# Written from the words of the measures, not from their SQL.
+VALUES: dict[str, Values] = {
+    "fare": _ratio(lambda t: t.fare > 0, lambda t: t.fare, _ones),
+    "tip_share": _ratio(
+        lambda t: (t.payment == 1) & (t.fare > 0) & (t.tip >= 0),
+        lambda t: 100 * t.tip,
+        lambda t: t.fare,
+    ),
+    "distance": _ratio(_goes, lambda t: t.miles, _ones),
+    "duration": _ratio(_lasts, lambda t: t.minutes, _ones),
+    "speed": _ratio(lambda t: _goes(t) & _lasts(t), lambda t: t.miles, lambda t: t.minutes / 60),
+}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> LakeDatabase:
+    root = tmp_path_factory.mktemp("real")
+    real_months.write(Lake(DataRoot.at(str(root))))
+    return LakeDatabase(data_root=str(root))
+
+
+@pytest.fixture(scope="module")
+def yellow() -> pd.DataFrame:
+    return real_months.frame("yellow")
+
+
+def ask(**fields: str) -> Question:
+    return Question.model_validate({"borough": "Manhattan", **PERIOD, **fields})
+
+
+def answer(database: LakeDatabase, question: Question) -> Report:
+    lake, engine = database.lake.snapshot(), DuckDB(database=database)
+    queries = KINDS[question.kind].ask(lake, question)
+    rows = [engine.ask(dg.build_asset_context(), query).rows for query in queries]
+    tables = [SERVICES[question.service].days, ZONES]
+    with database.get_connection(tables=tables, snapshot=lake) as con:
+        return generate_report(con, lake, question, rows)
+
+
+def within(trips: pd.DataFrame, question: Question) -> pd.DataFrame:
+    """The trips of the area, the days and the loaded months of a question."""
+    start, end = map(pd.Timestamp, question.dates)
+    months = {pd.Period(month) for month in real_months.MONTHS[question.service]}
+    found = trips[(trips.day >= start) & (trips.day < end)]
+    found = found[found.day.dt.to_period("M").isin(months)]
+    boroughs = CITY if question.borough == "New York City" else (question.borough,)
+    found = found[found[f"{question.side}_borough"].isin(boroughs)]
+    return found[found[f"{question.side}_name"] == question.zone] if question.zone else found
+
+
+def column(question: Question, report: Report, name: str) -> list[Any]:
+    table = KINDS[question.kind].table(question, report)
+    return [row[table.columns.index(name)] for row in table.rows]
+
+
+def same(found: float | None, expected: float) -> bool:
+    return pd.isna(expected) if found is None else found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("side", ["pickup", "dropoff"])
+@pytest.mark.parametrize("measure", list(MEASURES))
+def test_hours_are_those_of_pandas(
+    database: LakeDatabase, yellow: pd.DataFrame, measure: str, side: str
+) -> None:
+    question = ask(measure=measure, side=side)
+    report, trips = answer(database, question), within(yellow, ask(side=side))
+    assert report.trips == len(trips) > 100
+    days = pd.date_range(PERIOD["start_date"], PERIOD["end_date"], inclusive="left")
+    for hour in range(24):
+        for weekday in range(7):
+            cell = trips[(trips.hour == hour) & (trips.weekday == weekday)]
+            assert report.by_hour[hour][weekday] == len(cell)
+            average = len(cell) / int(((days.day_of_week + 1) % 7 == weekday).sum())
+            value = average if measure == "trips" else VALUES[measure](cell)
+            assert same(report.pickups.averages[hour][weekday], value)
+
+
+@pytest.mark.parametrize("measure", list(MEASURES))
+def test_every_measure_can_be_of_green_taxis(database: LakeDatabase, measure: str) -> None:
+    question = ask(
+        service="green", measure=measure, kind="map", start_date="2024-01-03", end_date="2024-01-30"
+    )
+    trips = within(real_months.frame("green"), question)
+    report = answer(database, question)
+    assert report.trips == len(trips) > 100
+    for zone, found in zip(
+        column(question, report, "zone_id"), column(question, report, measure), strict=True
+    ):
+        cell = trips[trips.pickup_zone == zone]
+        assert same(found, len(cell) if measure == "trips" else VALUES[measure](cell))
+
+
+@pytest.mark.parametrize("measure", ["trips", "speed", "tip_share"])
+@pytest.mark.parametrize(("interval", "rule"), [("", "D"), ("week", "W-SAT"), ("month", "M")])
+def test_trend_is_that_of_pandas(
+    database: LakeDatabase, yellow: pd.DataFrame, interval: str, rule: str, measure: str
+) -> None:
+    question = ask(kind="trend", interval=interval, measure=measure, borough="New York City")
+    report, trips = answer(database, question), within(yellow, question)
+    days = pd.date_range(PERIOD["start_date"], PERIOD["end_date"], inclusive="left")
+    periods = days.to_period(rule)
+    name = "trips_per_day" if measure == "trips" else measure
+    rows = zip(
+        column(question, report, interval or "day"),
+        column(question, report, "days"),
+        column(question, report, "trips"),
+        column(question, report, name),
+        strict=True,
+    )
+    found = {pd.Timestamp(first).to_period(rule): rest for first, *rest in rows}
+    assert list(found) == list(periods.unique())
+    for period, (number, counted, value) in found.items():
+        group = trips[trips.day.dt.to_period(rule) == period]
+        assert (number, counted) == ((periods == period).sum(), len(group))
+        assert same(value, len(group) / number if measure == "trips" else VALUES[measure](group))
+
+
+def test_month_that_is_not_loaded_is_a_gap_in_a_trend(
+    database: LakeDatabase, tmp_path: Path
+) -> None:
+    lake = Lake(DataRoot.at(str(tmp_path)))
+    real_months.write(lake)
+    (lake.root.base / "staging").exists()
+    question = ask(kind="trend", interval="month", start_date="2018-12-01", end_date="2019-06-01")
+    report = answer(database, question)
+    assert column(question, report, "month") == ["2019-01-01", "2019-02-01", "2019-03-01"]
+    assert "2018-12, 2019-04" in report.remark
+
+
+@pytest.mark.parametrize("measure", ["trips", "distance"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"other_borough": "Queens", "other_zone": "JFK Airport"},
+        {"other_start_date": "2019-02-01", "other_end_date": "2019-02-15"},
+        {
+            "other_borough": "Queens",
+            "other_start_date": "2019-02-01",
+            "other_end_date": "2019-03-01",
+        },
+    ],
+)
+def test_comparison_is_that_of_pandas(
+    database: LakeDatabase, yellow: pd.DataFrame, other: dict[str, str], measure: str
+) -> None:
+    question = ask(kind="compare", measure=measure, **other)
+    report = answer(database, question)
+    table = KINDS["compare"].side_by_side(question, report)  # type: ignore[attr-defined]
+    sides, totals = [], []
+    for part in question.parts:
+        trips, days = within(yellow, part), (part.dates[1] - part.dates[0]).days
+        by_hour = [trips[trips.hour == hour] for hour in range(24)]
+        is_count = measure == "trips"
+        sides.append([len(g) / days if is_count else VALUES[measure](g) for g in by_hour])
+        totals.append(len(trips) / days if is_count else VALUES[measure](trips))
+    assert report.totals == pytest.approx(totals)
+    assert report.trips == sum(len(within(yellow, part)) for part in question.parts)
+    for hour, (row, first, second) in enumerate(zip(table.rows, *sides, strict=True)):
+        assert row[0] == hour
+        assert same(row[1], first)
+        assert same(row[2], second)
+        assert same(row[3], second - first)
+
+
+@pytest.mark.parametrize("side", ["pickup", "dropoff"])
+def test_strongest_pairs_are_those_of_pandas(
+    database: LakeDatabase, yellow: pd.DataFrame, side: str
+) -> None:
+    question = ask(kind="flows", side=side, measure="fare")
+    report, trips = answer(database, question), within(yellow, ask(side=side))
+    pairs = trips.groupby(["pickup_zone", "dropoff_zone"]).size().reset_index(name="n")
+    order = {"by": ["n", "pickup_zone", "dropoff_zone"], "ascending": [False, True, True]}
+    strongest = pairs.sort_values(**order).head(20)
+    found = zip(
+        *(column(question, report, c) for c in ("from_zone_id", "to_zone_id", "trips")), strict=True
+    )
+    assert list(found) == list(strongest.itertuples(index=False, name=None))
+    shares = column(question, report, "share_percent")
+    assert shares == pytest.approx((100 * strongest.n / len(trips)).tolist())
+    for origin, destination, fare in zip(
+        *(column(question, report, c) for c in ("from_zone_id", "to_zone_id", "fare")), strict=True
+    ):
+        of_pair = trips[(trips.pickup_zone == origin) & (trips.dropoff_zone == destination)]
+        assert same(fare, VALUES["fare"](of_pair))
+
+
+@pytest.mark.parametrize("borough", ["Queens", "New York City", "EWR"])
+def test_map_has_every_zone_of_a_borough(
+    database: LakeDatabase, yellow: pd.DataFrame, borough: str
+) -> None:
+    question = ask(kind="map", borough=borough, side="dropoff", measure="duration")
+    report, trips = answer(database, question), within(yellow, question)
+    assert report.trips == len(trips) == sum(column(question, report, "trips"))
+    zones = pd.read_csv(real_months.SOURCE / "misc" / "taxi_zones.csv")
+    boroughs = CITY if borough == "New York City" else (borough,)
+    inside = set(zones[zones.borough.isin(boroughs)].LocationID)
+    assert set(column(question, report, "zone_id")) == inside == set(map(int, report.shapes))
+    for zone, found in zip(
+        column(question, report, "zone_id"), column(question, report, "duration"), strict=True
+    ):
+        assert same(found, VALUES["duration"](trips[trips.dropoff_zone == zone]))
+
+
+def test_trips_without_a_usable_value_are_named(
+    database: LakeDatabase, yellow: pd.DataFrame
+) -> None:
+    question = ask(measure="tip_share")
+    report, trips = answer(database, question), within(yellow, question)
+    used = (trips.payment == 1) & (trips.fare > 0) & (trips.tip >= 0)
+    left_out = {each.reason: each.trips for each in report.coverage.exclusions}
+    (reason,) = (each for each in left_out if "credit card" in each)
+    assert left_out[reason] == len(trips) - used.sum() > 0
+
+
+EXAMPLES = [
+    ask(),
+    ask(measure="fare"),
+    ask(measure="speed", end_date="2019-01-06"),
+    ask(kind="trend"),
+    ask(kind="trend", end_date="2019-01-06"),
+    ask(kind="trend", interval="month", borough="Bronx"),
+    ask(kind="compare", other_borough="Queens"),
+    ask(kind="compare", other_start_date="2019-02-01", other_end_date="2019-03-01"),
+    ask(kind="flows"),
+    ask(kind="flows", borough="Queens", zone="JFK Airport", side="dropoff"),
+    ask(kind="map"),
+    ask(kind="map", borough="New York City", measure="tip_share"),
+]
+
+
+@pytest.mark.parametrize("question", EXAMPLES, ids=lambda q: f"{q.kind}-{q.measure}-{q.area}")
+def test_chart_says_what_it_shows(database: LakeDatabase, question: Question) -> None:
+    report = answer(database, question)
+    figure = chart.draw(question, report)
+    figure.draw_without_rendering()
+    words = "\n".join(text.get_text() for text in figure.texts)
+    assert question.heading in words
+    assert question.days in words
+    assert KINDS[question.kind].finding(question, report) in words
+    assert f"Computed {report.generated.day} {report.generated:%B %Y}" in words
+    assert "Source: " in words
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width + 1
+    assert KINDS[question.kind].count_drawn(figure, report) == report.trips
+    assert len(chart.to_png(figure)) < 200_000
+
+
+@pytest.mark.parametrize("question", EXAMPLES, ids=lambda q: f"{q.kind}-{q.measure}-{q.area}")
+def test_outcome_keeps_a_report_of_every_kind(database: LakeDatabase, question: Question) -> None:
+    report = answer(database, question)
+    outcome = Outcome(
+        status="done", filename="a.json", content_hash="", request=question, report=report
+    )
+    text = outcome.model_dump_json()
+    assert Outcome.model_validate_json(text) == outcome
+    assert len(text) < 200_000
+    header, *rows = export.to_tidy_csv(question, report).splitlines()
+    assert len(rows) == len(KINDS[question.kind].table(question, report).rows)
+    assert "trips" in header.split(",")
+
+
+@pytest.mark.parametrize("question", EXAMPLES, ids=lambda q: f"{q.kind}-{q.measure}-{q.area}")
+def test_report_without_data_of_every_kind_is_drawn(
+    database: LakeDatabase, question: Question
+) -> None:
+    nowhere = question.model_copy(update={"start_date": "2031-01-01", "end_date": "2031-02-01"})
+    if question.other_start_date:
+        later = {"other_start_date": "2032-01-01", "other_end_date": "2032-02-01"}
+        nowhere = nowhere.model_copy(update=later)
+    report = answer(database, nowhere)
+    assert report.trips == 0
+    figure = chart.draw(nowhere, report)
+    words = "\n".join(text.get_text() for axes in figure.axes for text in axes.texts)
+    assert "No data for this period" in words or "in this period" in words
+    assert chart.to_png(figure)
+    assert KINDS[question.kind].finding(nowhere, report) == ""
+    assert date(2031, 1, 1) == nowhere.dates[0]
