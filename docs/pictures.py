@@ -90,13 +90,18 @@ def plots(page: Page, url: str) -> None:
 def portal(browser: Browser, url: str, data: Path) -> None:
     """The report portal: the form, a report, all reports, and a report on a phone in dark mode."""
     page = browser.new_page(viewport={"width": 1100, "height": 860})
-    for area in ("Queens/JFK Airport", "Brooklyn", "New York City"):
-        page.goto(url)
-        page.get_by_label("Area").select_option(area)
+    for kind, area in (
+        ("flows", "JFK Airport, Queens"),
+        ("trend", "Brooklyn"),
+        ("map", "Manhattan"),
+        ("hours", "New York City"),
+    ):
+        page.goto(f"{url}/?kind={kind}")
+        page.get_by_label("Area").fill(area)
         page.get_by_label("First day").fill("2023-01-01")
         page.get_by_label("Last day").fill("2023-03-31")
         page.get_by_role("button", name="Create report").click()
-        page.locator("#heatmap").wait_for(timeout=60_000)
+        page.locator("img.chart").wait_for(timeout=60_000)
     whole_until = _size_until(page, "section[aria-labelledby=chart]")
     page.locator("#heatmap canvas").hover(position={"x": 800, "y": 190})
     page.screenshot(path=PICTURES / "portal_report.png", clip=whole_until)

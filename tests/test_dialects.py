@@ -1,5 +1,9 @@
 """The SQL of the metrics means the same in the dialect of every engine, as sqlglot reads it."""
 
+import runpy
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 import sqlglot
 from sqlglot import exp
@@ -46,6 +50,37 @@ def test_sql_of_a_metric_is_that_of_every_engine(metric: str, dialect: str) -> N
     for parameter, value in VALUES.items():
         sql = sql.replace(parameter, value)
     assert "$" not in "".join(line for line in sql.splitlines() if not line.startswith("--"))
+    read, translated = translate(sql, dialect)
+    assert read == translated
+
+
+def _measures() -> Mapping[str, Any]:
+    """The measures of reports, from the file: the environment of the host has no location."""
+    path = REPOSITORY / "adhoc_reports/src/adhoc_reports/lib/measures.py"
+    found: Mapping[str, Any] = runpy.run_path(str(path), run_name="measures")["MEASURES"]
+    return found
+
+
+MEASURES = _measures()
+REPORT_SQL = (REPOSITORY / "adhoc_reports/src/adhoc_reports/sql/measured_trips.sql").read_text()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("measure", list(MEASURES))
+def test_sql_of_a_measure_is_that_of_every_engine(measure: str, dialect: str) -> None:
+    zone = "COALESCE(trips.dropoff_zone_id, 264)"
+    sql = REPORT_SQL.format(
+        keys=f"trips.pickup_date AS pickup_date, {zone} AS dropoff_zone",
+        group=f"trips.pickup_date, {zone}",
+        order="num_trips DESC, pickup_date, dropoff_zone LIMIT 20",
+        side="pickup",
+        trips="green_trips",
+        days="green_trip_days",
+        **MEASURES[measure].sql(),
+    )
+    for parameter, value in VALUES.items():
+        sql = sql.replace(parameter, value)
+    assert "{" not in sql
     read, translated = translate(sql, dialect)
     assert read == translated
 

@@ -12,7 +12,7 @@ from taxi_shared.tables import GREEN_TRIPS, TRIPS, ZONES, Column, Table
 from taxi_testing.lakes import Month
 from taxi_testing.questions import REPOSITORY
 
-SOURCE = Path(os.environ.get("TAXI_REAL_MONTHS", REPOSITORY / "examples" / "tlc"))
+SOURCE = Path(os.environ.get("TEST_TLC_FILES", REPOSITORY / "examples" / "tlc"))
 """A folder of TLC's layout: the small real files of the repository, or whole months."""
 MONTHS: Mapping[str, tuple[str, ...]] = {
     "yellow": ("2019-01", "2019-02", "2019-03"),

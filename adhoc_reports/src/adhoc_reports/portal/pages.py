@@ -156,7 +156,14 @@ async def show_api(request: Request, service: Service, pages: Pages) -> Response
     except StorageUnavailable:  # the page shows no data
         publishers = None
     base = str(request.base_url).rstrip("/")
-    return pages.render("api.html", publishers, base=base, states=", ".join(Status))
+    return pages.render(
+        "api.html",
+        publishers,
+        base=base,
+        states=", ".join(Status),
+        kinds=list(KINDS.values()),
+        measures=choices(MEASURES),
+    )
 
 
 def _shown(question: Question | None, report: Report | None) -> dict[str, object]:

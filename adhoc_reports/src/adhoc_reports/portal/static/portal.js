@@ -192,9 +192,13 @@ function setUpCopy() {
   if (!button || !navigator.clipboard) return;
   button.hidden = false;
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(button.dataset.link);
-    button.textContent = "Link copied";
-    announce("Link copied.");
+    try {
+      await navigator.clipboard.writeText(button.dataset.link);
+      button.textContent = "Link copied";
+      announce("Link copied.");
+    } catch {
+      announce("The browser did not allow it. The link is at the end of this page.", true);
+    }
   });
 }
 
