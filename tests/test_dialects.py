@@ -71,8 +71,8 @@ def test_sql_of_a_measure_is_that_of_every_engine(measure: str, dialect: str) ->
     zone = "COALESCE(trips.dropoff_zone_id, 264)"
     sql = REPORT_SQL.format(
         keys=f"trips.pickup_date AS pickup_date, {zone} AS dropoff_zone",
-        group=f"trips.pickup_date, {zone}",
-        order="num_trips DESC, pickup_date, dropoff_zone LIMIT 20",
+        group_by=f"trips.pickup_date, {zone}",
+        order_by="num_trips DESC, pickup_date, dropoff_zone LIMIT 20",
         side="pickup",
         trips="green_trips",
         days="green_trip_days",

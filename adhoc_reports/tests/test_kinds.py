@@ -12,7 +12,7 @@ import pytest
 from adhoc_reports.lib import chart, export
 from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.measures import MEASURES
-from adhoc_reports.lib.outcome import Outcome, Report
+from adhoc_reports.lib.outcome import Outcome, Report, Status
 from adhoc_reports.lib.report import generate_report
 from adhoc_reports.lib.request import Question
 from adhoc_reports.lib.services import SERVICES
@@ -303,7 +303,7 @@ def test_chart_says_what_it_shows(database: LakeDatabase, question: Question) ->
 def test_outcome_keeps_a_report_of_every_kind(database: LakeDatabase, question: Question) -> None:
     report = answer(database, question)
     outcome = Outcome(
-        status="done", filename="a.json", content_hash="", request=question, report=report
+        status=Status.DONE, filename="a.json", content_hash="", request=question, report=report
     )
     text = outcome.model_dump_json()
     assert Outcome.model_validate_json(text) == outcome

@@ -4,9 +4,10 @@ A report's chart and CSV are written before it, so a reader who sees `done` find
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -143,6 +144,11 @@ class Report(BaseModel):
     def pickups(self) -> Pickups:
         """The numbers, to be averaged and drawn."""
         return Pickups(self.by_hour, self.weekdays, self.values)
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        """The rows of the table; the kind of report knows the types of their cells."""
+        return self.table.rows
 
     @property
     def trips(self) -> int:

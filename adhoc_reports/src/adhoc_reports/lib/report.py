@@ -73,7 +73,10 @@ def _as_of(lake: "Snapshot") -> str:
 
 def _zones(con: "duckdb.DuckDBPyConnection") -> dict[int, tuple[str, str, str | None]]:
     query = "SELECT zone_id, zone, borough, geometry FROM zones ORDER BY zone_id, zone"
-    return {zone_id: rest for zone_id, *rest in map(tuple, con.execute(query).fetchall())}
+    return {
+        zone_id: (zone, borough, shape)
+        for zone_id, zone, borough, shape in con.execute(query).fetchall()
+    }
 
 
 def _coverage(

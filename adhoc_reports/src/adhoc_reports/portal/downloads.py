@@ -92,10 +92,9 @@ async def download(service: ReportService, name: str, file: str) -> Response:
     elif file in MADE:
         (suffix, media_type, make), disposition = MADE[file], "attachment"
         outcome = await service.run_on_storage(service.store.read_outcome, name)
-        has_report = outcome and outcome.request and outcome.report
-        content = (
-            await service.compute(make, outcome.request, outcome.report) if has_report else None
-        )
+        content = None
+        if outcome and outcome.request and outcome.report:
+            content = await service.compute(make, outcome.request, outcome.report)
     else:
         raise ReportNotFound
     if content is None:

@@ -1,8 +1,8 @@
 -- Trips of an area and period and the sums of a measure, by the keys of a report.
 -- Grain: one row for each combination of the keys that has a trip. The area is that of the pickups
 -- or drop-offs; days, hours and weekdays are always those of the pickup. The value of a measure is
--- sum_numerator over sum_denominator, of the num_used trips that have a usable value. Days of months
--- that are not loaded are left out, as in adhoc_request.sql.
+-- sum_numerator over sum_denominator, of the num_used trips that have a usable value. Days of
+-- months that are not loaded are left out, as in adhoc_request.sql.
 SELECT
     {keys},
     COUNT(*) AS num_trips,
@@ -41,5 +41,5 @@ WHERE
             )
             AND ($zone = '' OR zones.zone = $zone)
     )
-GROUP BY {group}
-ORDER BY {order}
+GROUP BY {group_by}
+ORDER BY {order_by}

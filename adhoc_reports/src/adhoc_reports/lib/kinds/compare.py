@@ -81,10 +81,10 @@ class Compare(Kind):
                 trips = sum(row.num_trips for row in sums)
                 rows.append((part.area, first, last, hour, days, trips, value))
         columns = ("area", "first_day", "last_day", "hour_of_day", "days", "trips")
-        value = "trips_per_hour" if measure_of(question).is_count else question.measure
+        measured_as = "trips_per_hour" if measure_of(question).is_count else question.measure
         return {
             "table": Table(
-                columns=(*columns, value),
+                columns=(*columns, measured_as),
                 headings=(
                     *("Area", "First day", "Last day", "Hour", "Days counted", "Trips"),
                     heading_of(question, "Trips per hour"),
@@ -160,9 +160,9 @@ class Compare(Kind):
 
     def count_drawn(self, figure: "Figure", report: "Report") -> int:
         """All trips where both lines have each hour."""
-        lines = figure.axes[0].lines
+        lines: Any = figure.axes[0].lines
         drawn = sum(len(line.get_xdata()) for line in lines)
-        return report.trips if drawn == len(report.table.rows) else 0
+        return report.trips if drawn == len(report.rows) else 0
 
 
 def names(question: "Question") -> tuple[str, str]:
@@ -176,7 +176,7 @@ def names(question: "Question") -> tuple[str, str]:
 
 
 def _values(report: "Report") -> tuple[list[float | None], list[float | None]]:
-    values = [row[-1] for row in report.table.rows]
+    values = [row[-1] for row in report.rows]
     return values[: len(HOURS)], values[len(HOURS) :]
 
 

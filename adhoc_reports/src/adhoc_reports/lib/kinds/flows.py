@@ -89,33 +89,27 @@ class Flows(Kind):
         from adhoc_reports.lib.outcome import Table
 
         total = sum(row.num_trips for row in answers[0])
+        # A column for the value of the measure, unless trips are counted.
+        measures = () if measure_of(question).is_count else (question.measure,)
         nowhere = ("Unknown", "Unknown", None)
         rows = []
         for rank, row in enumerate(answers[1], start=1):
             origin = facts.zones.get(row.pickup_zone, nowhere)
             destination = facts.zones.get(row.dropoff_zone, nowhere)
-            share = 100 * row.num_trips / total
             ends = (row.pickup_zone, *origin[:2], row.dropoff_zone, *destination[:2])
-            value = () if measure_of(question).is_count else (value_of(question, [row]),)
-            rows.append((rank, *ends, row.num_trips, share, *value))
-        ends = [
-            f"{end}_{part}" for end in ("from", "to") for part in ("zone_id", "zone", "borough")
-        ]
-        is_count = measure_of(question).is_count
+            values = [value_of(question, [row]) for _ in measures]
+            rows.append((rank, *ends, row.num_trips, 100 * row.num_trips / total, *values))
         return {
             "table": Table(
                 columns=(
-                    "rank",
-                    *ends,
-                    "trips",
-                    "share_percent",
-                    *(() if is_count else (question.measure,)),
+                    *("rank", "from_zone_id", "from_zone", "from_borough"),
+                    *("to_zone_id", "to_zone", "to_borough", "trips", "share_percent"),
+                    *measures,
                 ),
                 headings=(
-                    "Rank",
-                    *("From zone id", "From", "From borough", "To zone id", "To", "To borough"),
-                    *("Trips", "Share of all, %"),
-                    *(() if is_count else (heading_of(question),)),
+                    *("Rank", "From zone id", "From", "From borough", "To zone id", "To"),
+                    *("To borough", "Trips", "Share of all, %"),
+                    *(heading_of(question) for _ in measures),
                 ),
                 rows=tuple(rows),
             ),
@@ -124,21 +118,21 @@ class Flows(Kind):
 
     def shown(self, question: "Question", report: "Report") -> str:
         """How much of all trips the pairs are."""
-        share = sum(row[8] for row in report.table.rows)
-        pairs = many(len(report.table.rows), "pair")
+        share = sum(row[8] for row in report.rows)
+        pairs = many(len(report.rows), "pair")
         of_all = f"{share:.1f}% of {many(report.trips, 'trip')}"
         return f"the {pairs} of zones with the most trips, {of_all}"
 
     def finding(self, question: "Question", report: "Report") -> str:
         """The strongest pair."""
-        if not report.table.rows:
+        if not report.rows:
             return ""
-        row = report.table.rows[0]
+        row = report.rows[0]
         return f"Strongest: {row[2]} to {row[5]}, {many(row[7], 'trip')} ({row[8]:.1f}%)"
 
     def draw(self, figure: "Figure", question: "Question", report: "Report") -> "Axes":
         """A bar for each pair, and a map with a line for each, as wide as it is strong."""
-        rows = report.table.rows
+        rows = report.rows
         axes = figure.add_axes(
             (0.44, canvas.BOTTOM - 0.05, 0.17, canvas.TOP - canvas.BOTTOM + 0.05)
         )
@@ -158,7 +152,7 @@ class Flows(Kind):
     def count_drawn(self, figure: "Figure", report: "Report") -> int:
         """All trips where each pair has a bar as long as its trips."""
         drawn = [int(bar.get_width()) for bar in figure.axes[0].containers[0]]
-        return report.trips if drawn == [row[7] for row in report.table.rows] else 0
+        return report.trips if drawn == [row[7] for row in report.rows] else 0
 
 
 def _short(name: str) -> str:
@@ -174,9 +168,9 @@ def _draw_map(figure: "Figure", report: "Report") -> None:
     axes.add_collection(
         PatchCollection(patches, facecolors="#f4f6f9", edgecolors="#ccd4de", linewidths=0.4)
     )
-    most = report.table.rows[0][7] if report.table.rows else 1
-    middles = {}
-    for row in report.table.rows:
+    most = report.rows[0][7] if report.rows else 1
+    middles: dict[str, tuple[float, float]] = {}
+    for row in report.rows:
         ends = [str(row[1]), str(row[4])]
         if not all(report.shapes.get(end) for end in ends):
             continue

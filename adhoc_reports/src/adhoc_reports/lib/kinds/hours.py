@@ -29,7 +29,8 @@ from adhoc_reports.lib.words import many
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import Collection, QuadMesh
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import Collection
     from matplotlib.figure import Figure
 
     from adhoc_reports.lib.outcome import Report, Table
@@ -246,7 +247,7 @@ def _outline(axes: "Axes", hour: int, row: int) -> None:
     )
 
 
-def draw_colour_bar(axes: "Axes", cells: "QuadMesh", unit: str) -> None:
+def draw_colour_bar(axes: "Axes", cells: "ScalarMappable", unit: str) -> None:
     """The scale of the colours at the right of the axes."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 

@@ -157,8 +157,8 @@ def measured_trips(  # noqa: PLR0913
     service = SERVICES[question.service]
     sql = QUERY.format(
         keys=",\n    ".join(f"{expression} AS {name}" for name, expression in keys.items()),
-        group=", ".join(keys.values()),
-        order=order or ", ".join(keys),
+        group_by=", ".join(keys.values()),
+        order_by=order or ", ".join(keys),
         side=question.side,
         trips=service.trips.name,
         days=service.days.name,

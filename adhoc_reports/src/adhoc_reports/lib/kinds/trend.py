@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -93,14 +94,14 @@ class Trend(Kind):
     def shown(self, question: "Question", report: "Report") -> str:
         """`Trips per day of each week, 1,234 trips in 15 days`."""
         interval = question.interval or INTERVALS[0]
-        days = sum(row[1] for row in report.table.rows)
+        days = sum(row[1] for row in report.rows)
         what = phrase_of(question, "trips per day")
         of_each = "" if interval == "day" and what == "trips per day" else f" of each {interval}"
         return f"{what}{of_each}, {many(report.trips, 'trip')} in {many(days, 'day')}"
 
     def finding(self, question: "Question", report: "Report") -> str:
         """The highest and the lowest interval."""
-        known = [row for row in report.table.rows if row[3] is not None and row[2]]
+        known = [row for row in report.rows if row[3] is not None and row[2]]
         if not known:
             return ""
         as_text = number_format(row[3] for row in known)
@@ -117,10 +118,10 @@ class Trend(Kind):
 
     def draw(self, figure: "Figure", question: "Question", report: "Report") -> "Axes":
         """Bars, or a line with a gap where months are missing; marks at months or years."""
-        from matplotlib.dates import date2num
+        dates: Any = import_module("matplotlib.dates")
 
         axes = figure.add_axes(canvas.BOX)
-        rows = report.table.rows
+        rows = report.rows
         firsts = [date.fromisoformat(row[0]) for row in rows]
         values = [float("nan") if row[3] is None else row[3] for row in rows]
         if len(rows) <= MOST_BARS:
@@ -128,18 +129,21 @@ class Trend(Kind):
             widths = [
                 (after - first).days * 0.82 for first, after in zip(firsts, ends, strict=True)
             ]
-            places = [date2num(f) + w / 1.64 for f, w in zip(firsts, widths, strict=True)]
+            places = [dates.date2num(f) + w / 1.64 for f, w in zip(firsts, widths, strict=True)]
             bars = axes.bar(places, values, width=widths, color=canvas.BAR)
             if len(rows) <= MOST_LABELS:
                 as_text = number_format(row[3] for row in rows)
                 labels = ["" if row[3] is None else format(row[3], as_text) for row in rows]
                 axes.bar_label(bars, labels, padding=2, fontsize=8, color=canvas.INK)
         else:
-            axes.plot(date2num(firsts), values, color=canvas.LINES[0], linewidth=1.6)
+            axes.plot(dates.date2num(firsts), values, color=canvas.LINES[0], linewidth=1.6)
         for row, first in zip(rows, firsts, strict=True):
             if row[1] == 0:
                 axes.axvspan(
-                    date2num(first), date2num(_next(first, question)), color=canvas.MISSING, lw=0
+                    dates.date2num(first),
+                    dates.date2num(_next(first, question)),
+                    color=canvas.MISSING,
+                    lw=0,
                 )
         axes.set_ylim(0, max((row[3] for row in rows if row[3]), default=1) * 1.1)
         canvas.style_axes(
@@ -206,15 +210,17 @@ def _short(first: date, question: "Question") -> str:
 
 def _mark_dates(axes: "Axes", first: date, last: date) -> None:
     """Marks at the same dates of every year: months, or quarters, or years of a long period."""
-    from matplotlib.dates import AutoDateLocator, DateFormatter, MonthLocator
+    dates: Any = import_module("matplotlib.dates")
 
     days = (last - first).days
     if days <= SHORT_DAYS:
-        locator: Any = AutoDateLocator(minticks=2, maxticks=10)
-        axes.xaxis.set_major_formatter(DateFormatter("%-d %b %Y"))
+        locator = dates.AutoDateLocator(minticks=2, maxticks=10)
+        axes.xaxis.set_major_formatter(dates.DateFormatter("%-d %b %Y"))
     else:
         every = next(months for most, months in MARKS if days <= most)
-        locator = MonthLocator(range(1, 13, every))
-        axes.xaxis.set_major_formatter(DateFormatter("%Y" if every == MARKS[-1][1] else "%b %Y"))
+        locator = dates.MonthLocator(range(1, 13, every))
+        axes.xaxis.set_major_formatter(
+            dates.DateFormatter("%Y" if every == MARKS[-1][1] else "%b %Y")
+        )
     axes.xaxis.set_major_locator(locator)
     axes.grid(axis="x", color=canvas.GRID, linewidth=0.9)

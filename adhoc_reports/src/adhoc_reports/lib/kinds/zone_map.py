@@ -70,36 +70,37 @@ class ZoneMap(Kind):
         from adhoc_reports.lib.outcome import Table
 
         found = {row.zone_id: row for row in answers[0]}
-        rows = []
+        # A column for the value of the measure, unless trips are counted.
+        measures = () if measure_of(question).is_count else (question.measure,)
+        rows: list[tuple[Any, ...]] = []
         inside = {z: each for z, each in facts.zones.items() if in_area(each[1], question)}
         for zone_id, (zone, borough, _) in inside.items():
             sums = [found[zone_id]] if zone_id in found else []
-            trips = sum(row.num_trips for row in sums)
-            rows.append((zone_id, zone, borough, trips, value_of(question, sums)))
-        rows.sort(key=lambda row: (-(row[4] if row[4] is not None else -1), row[0]))
+            values = [value_of(question, sums) for _ in measures]
+            rows.append((zone_id, zone, borough, sum(row.num_trips for row in sums), *values))
+        rows.sort(key=lambda row: (-(row[-1] if row[-1] is not None else -1), row[0]))
         return {
             "table": Table(
-                columns=("zone_id", "zone", "borough", "trips", question.measure)[
-                    : 4 if measure_of(question).is_count else 5
-                ],
-                headings=("Zone id", "Zone", "Borough", "Trips", heading_of(question))[
-                    : 4 if measure_of(question).is_count else 5
-                ],
-                rows=tuple(row[: 4 if measure_of(question).is_count else 5] for row in rows),
+                columns=("zone_id", "zone", "borough", "trips", *measures),
+                headings=(
+                    *("Zone id", "Zone", "Borough", "Trips"),
+                    *(heading_of(question) for _ in measures),
+                ),
+                rows=tuple(rows),
             ),
             "shapes": shapes.on_grid({z: wkt for z, (*_, wkt) in inside.items() if wkt}),
         }
 
     def shown(self, question: "Question", report: "Report") -> str:
         """What the colours are."""
-        zones = many(sum(1 for row in report.table.rows if row[3]), "zone")
+        zones = many(sum(1 for row in report.rows if row[3]), "zone")
         return (
             f"{phrase_of(question, 'trips')} in each zone; {many(report.trips, 'trip')} in {zones}"
         )
 
     def finding(self, question: "Question", report: "Report") -> str:
         """The zone with the highest value."""
-        known = [row for row in report.table.rows if row[3] and row[-1] is not None]
+        known = [row for row in report.rows if row[3] and row[-1] is not None]
         if not known:
             return ""
         most = known[0]
@@ -113,7 +114,7 @@ class ZoneMap(Kind):
         from matplotlib.colors import LinearSegmentedColormap, Normalize
 
         axes = figure.add_axes((canvas.MARGIN, 0.14, _LIST_LEFT - 0.06, canvas.TOP - 0.14))
-        values = {str(row[0]): row[-1] for row in report.table.rows}
+        values = {str(row[0]): row[-1] for row in report.rows}
         known = [value for value in values.values() if value]
         lowest = 0 if measure_of(question).is_count else min(known, default=0)
         colours = ScalarMappable(
@@ -138,9 +139,9 @@ class ZoneMap(Kind):
         if known:
             draw_colour_bar(axes, colours, measure_of(question).unit or "trips")
         as_text = number_format(values.values())
-        for place, row in enumerate([row for row in report.table.rows if row[-1]][:NAMED]):
+        for place, row in enumerate([row for row in report.rows if row[-1]][:NAMED]):
             height = canvas.TOP - 0.03 - place * 0.04
-            style = {"color": canvas.INK, "fontsize": 10, "parse_math": False}
+            style: Any = {"color": canvas.INK, "fontsize": 10, "parse_math": False}
             figure.text(_LIST_LEFT + 0.08, height, format(row[-1], as_text), ha="right", **style)
             figure.text(_LIST_LEFT + 0.095, height, str(row[1]), **style)
         hatched = "Hatched: no trip with a value."
