@@ -8,6 +8,7 @@ Needs Chromium (`apt-get install chromium`).
 import shutil
 import tempfile
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 from rich.console import Console
@@ -88,7 +89,7 @@ def plots(page: Page, url: str) -> None:
 
 
 def portal(browser: Browser, url: str, data: Path) -> None:
-    """The report portal: the form, a report, all reports, and a report on a phone in dark mode."""
+    """The report portal: form, report, charts of each kind, all reports, a phone in dark mode."""
     page = browser.new_page(viewport={"width": 1100, "height": 860})
     for kind, area in (
         ("flows", "JFK Airport, Queens"),
@@ -102,6 +103,9 @@ def portal(browser: Browser, url: str, data: Path) -> None:
         page.get_by_label("Last day").fill("2023-03-31")
         page.get_by_role("button", name="Create report").click()
         page.locator("img.chart").wait_for(timeout=60_000)
+        name = unquote(urlsplit(page.url).path.rpartition("/")[2])
+        if kind != "hours":  # its page has a picture of its own
+            shutil.copyfile(data / "outputs" / f"{name}.png", PICTURES / f"report_{kind}.png")
     whole_until = _size_until(page, "section[aria-labelledby=chart]")
     page.locator("#heatmap canvas").hover(position={"x": 800, "y": 190})
     page.screenshot(path=PICTURES / "portal_report.png", clip=whole_until)
