@@ -8,7 +8,7 @@ import duckdb
 import pandas as pd
 
 from taxi_shared.lake import Lake, Rows
-from taxi_shared.tables import GREEN_TRIPS, TRIPS, ZONES, Column, Table
+from taxi_shared.tables import FHV_TRIPS, FHVHV_TRIPS, GREEN_TRIPS, TRIPS, ZONES, Column, Table
 from taxi_testing.lakes import Month
 from taxi_testing.questions import REPOSITORY
 
@@ -19,6 +19,10 @@ MONTHS: Mapping[str, tuple[str, ...]] = {
     "green": ("2024-01",),
 }
 TABLES = {"yellow": TRIPS, "green": GREEN_TRIPS}
+FOR_HIRE = {"fhvhv": FHVHV_TRIPS, "fhv": FHV_TRIPS}
+# TLC's for-hire months are too large to keep: trips of yellow taxis stand in for them.
+FOR_HIRE_MONTH = "2019-02"
+FOR_HIRE_SOURCES = {"base_passenger_fare": "fare_amount"}
 
 
 def file_of(service: str, month: str) -> Path:
@@ -37,14 +41,20 @@ def write(lake: Lake) -> None:
         for service, months in MONTHS.items():
             for month in months:
                 _load(con, lake, TABLES[service], file_of(service, month), month)
+        for table in FOR_HIRE.values():
+            _load(con, lake, table, file_of("yellow", FOR_HIRE_MONTH), FOR_HIRE_MONTH)
 
 
 def _load(con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, file: Path, month: str) -> None:
     found = con.execute("DESCRIBE FROM read_parquet($f)", {"f": str(file)}).fetchall()
     in_file = {name.lower(): name for name, *_ in found}
 
+    by_name = {column.name: column.sources for column in TRIPS.columns}
+
     def source(column: Column) -> str:
-        names = [in_file[each.lower()] for each in column.sources if each.lower() in in_file]
+        same = by_name.get(FOR_HIRE_SOURCES.get(column.name, column.name), ())
+        sources = (*column.sources, *same)
+        names = [in_file[each.lower()] for each in sources if each.lower() in in_file]
         value = f'"{names[0]}"' if names else "NULL"
         return f"CAST({value} AS {column.type}) AS {column.name}"
 
@@ -68,12 +78,15 @@ def frame(service: str) -> pd.DataFrame:
     files = [str(file_of(service, month)) for month in MONTHS[service]]
     letter = {"yellow": "t", "green": "l"}[service]
     with duckdb.connect() as con:
-        trips = con.execute("FROM read_parquet($f, union_by_name = true)", {"f": files}).df()
+        query = "SELECT *, regexp_extract(filename, '(\\d{4}-\\d{2})\\.parquet', 1) AS month "
+        query += "FROM read_parquet($f, union_by_name = true, filename = true)"
+        trips = con.execute(query, {"f": files}).df()
     zones = pd.read_csv(SOURCE / "misc" / "taxi_zones.csv").drop_duplicates("LocationID")
     zones = zones.set_index("LocationID")
     picked, dropped = trips[f"{letter}pep_pickup_datetime"], trips[f"{letter}pep_dropoff_datetime"]
     return pd.DataFrame(
         {
+            "month": trips["month"],
             "pickup": picked,
             "day": picked.dt.normalize(),
             "hour": picked.dt.hour,

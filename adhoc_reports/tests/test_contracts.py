@@ -18,6 +18,7 @@ from . import real_months
 from .test_kinds import answer, ask
 
 GREEN = {"service": "green", "start_date": "2024-01-03", "end_date": "2024-01-30"}
+HIRE = {"start_date": "2019-02-03", "end_date": "2019-02-27"}
 QUESTIONS = [
     ask(),
     ask(measure="tip_share", side="dropoff"),
@@ -26,6 +27,10 @@ QUESTIONS = [
     ask(**GREEN),
     ask(measure="tip_share", side="dropoff", **GREEN),
     ask(measure="speed", **GREEN),
+    *(ask(service=service, **HIRE) for service in ("fhvhv", "fhv")),
+    *(ask(service=s, measure="duration", side="dropoff", **HIRE) for s in ("fhvhv", "fhv")),
+    ask(service="fhvhv", measure="tip_share", **HIRE),
+    ask(service="fhvhv", measure="speed", **HIRE),
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from adhoc_reports.lib import chart, export
 from adhoc_reports.lib.kinds import KINDS
@@ -133,6 +134,29 @@ def test_every_measure_can_be_of_green_taxis(database: LakeDatabase, measure: st
         service="green", measure=measure, kind="map", start_date="2024-01-03", end_date="2024-01-30"
     )
     trips = within(real_months.frame("green"), question)
+    report = answer(database, question)
+    assert report.trips == len(trips) > 100
+    for zone, found in zip(
+        column(question, report, "zone_id"), column(question, report, measure), strict=True
+    ):
+        cell = trips[trips.pickup_zone == zone]
+        assert same(found, len(cell) if measure == "trips" else VALUES[measure](cell))
+
+
+@pytest.mark.parametrize("service", ["fhvhv", "fhv"])
+@pytest.mark.parametrize("measure", list(MEASURES))
+def test_for_hire_measures_are_those_of_pandas(
+    database: LakeDatabase, yellow: pd.DataFrame, measure: str, service: str
+) -> None:
+    fields = {"kind": "map", "start_date": "2019-02-03", "end_date": "2019-02-27"}
+    if SERVICES[service].lacks(MEASURES[measure].columns):
+        assert service == "fhv"
+        with pytest.raises(ValidationError, match="TLC publishes no"):
+            ask(service=service, measure=measure, **fields)
+        return
+    question = ask(service=service, measure=measure, **fields)
+    # How a for-hire trip was paid is not published, so each tip counts.
+    trips = within(yellow[yellow.month == "2019-02"].assign(payment=1), ask(**fields))
     report = answer(database, question)
     assert report.trips == len(trips) > 100
     for zone, found in zip(

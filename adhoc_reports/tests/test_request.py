@@ -286,7 +286,7 @@ def test_every_kind_is_read_as_it_was_written(kind: str) -> None:
     [
         ({"kind": "pie"}, "kind is 'pie'; expected one of hours, trend, compare, flows, map"),
         ({"measure": "1; DROP TABLE trips"}, "expected one of trips, fare, tip_share"),
-        ({"service": "trips; --"}, "expected one of yellow, green"),
+        ({"service": "trips; --"}, "expected one of yellow, green, fhvhv, fhv"),
         ({"side": "both"}, "expected one of pickup, dropoff"),
         ({"kind": "trend", "interval": "year"}, "expected one of day, week, month"),
         ({"interval": "week"}, "interval is given, which a report of kind hours does not have"),

@@ -3,12 +3,15 @@
 import dagster as dg
 
 from adhoc_reports.lib import catalog
-from taxi_shared import keys
+from taxi_shared import keys, settings
 from taxi_shared.automation import automation_sensor, eager_on_new_months
 from taxi_shared.database import LakeDatabase
+from taxi_shared.services import SERVICES
 
-TRIPS = (keys.TAXI_TRIPS, keys.GREEN_TRIPS)
-"""The trips of `services.SERVICES`."""
+TRIPS = tuple(
+    service.table_asset for service in SERVICES if service.name in settings.load().services
+)
+"""The trips of all services that the platform loads."""
 
 adhoc_reports_automation_sensor = automation_sensor("adhoc_reports", interval_seconds=10)
 

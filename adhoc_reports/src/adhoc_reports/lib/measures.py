@@ -4,12 +4,15 @@ The average of a measure over any group of trips is the sum of its numerator ove
 denominator, so averages of hours, days and zones come from the same query.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from math import floor, log10
+from types import MappingProxyType
 
 _THREE_DIGITS = 100
+_COLUMN = re.compile(r"\btrips\.(\w+)")
 _SECONDS = " + ".join(
     f"EXTRACT({part} FROM trips.{{event}}_datetime) * {seconds}"
     for part, seconds in (("HOUR", 3600), ("MINUTE", 60), ("SECOND", 1))
@@ -37,6 +40,7 @@ class Measure:
     denominator: SQL over `trips`
     condition:   SQL: the trips that have a usable value; empty for all
     columns:     of the table of trips that the SQL needs
+    optional:    more conditions, by a column that some services do not have
     excluded:    why the other trips are left out
     scale:       of a value: numerator / denominator * scale
     """
@@ -48,6 +52,7 @@ class Measure:
     denominator: str = "1"
     condition: str = ""
     columns: tuple[str, ...] = ()
+    optional: Mapping[str, str] = field(default_factory=dict)
     excluded: str = ""
     scale: int = 1
 
@@ -60,12 +65,20 @@ class Measure:
         """The average of a group of trips; None where no trip of it has a usable value."""
         return float(numerator * self.scale / denominator) if denominator else None
 
-    def sql(self) -> dict[str, str]:
-        """Its parts for the placeholders of a query."""
-        return {
+    def sql(self, names: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+        """Its parts for the placeholders of a query.
+
+        names: of columns that have another name in the table; empty for one that it does not have
+        """
+        more = [sql for column, sql in self.optional.items() if names.get(column, column)]
+        parts = {
             "numerator": self.numerator,
             "denominator": self.denominator,
-            "condition": self.condition or "TRUE",
+            "condition": " AND ".join(filter(None, (self.condition, *more))) or "TRUE",
+        }
+        return {
+            part: _COLUMN.sub(lambda found: f"trips.{names.get(found[1], found[1])}", sql)
+            for part, sql in parts.items()
         }
 
 
@@ -88,9 +101,11 @@ MEASURES = {
             "%",
             numerator="trips.tip_amount",
             denominator="trips.fare_amount",
-            condition="trips.payment_type = 1 AND trips.fare_amount > 0 AND trips.tip_amount >= 0",
-            columns=("tip_amount", "fare_amount", "payment_type"),
-            excluded="Not paid by credit card, or without a fare: cash tips are not recorded.",
+            condition="trips.fare_amount > 0 AND trips.tip_amount >= 0",
+            columns=("tip_amount", "fare_amount"),
+            optional={"payment_type": "trips.payment_type = 1"},
+            excluded="Without a fare, or not paid by credit card where that is recorded: cash tips "
+            "are not.",
             scale=100,
         ),
         Measure(

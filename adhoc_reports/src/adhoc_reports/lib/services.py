@@ -1,18 +1,24 @@
-"""The services of TLC that reports can be about, and the tables of their trips."""
+"""The services of TLC that reports can be about, and how their tables differ."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
-from taxi_shared.tables import GREEN_TRIPS, TRIPS, Table
+from taxi_shared import services
+from taxi_shared.tables import Table
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service: its name in requests, in words for people, and the table of its trips."""
+    """A service: its name in requests, in words for people, and the table of its trips.
+
+    columns: its names of the columns that measures use, where they differ; empty for one that it
+             does not have
+    """
 
     name: str
     title: str
     trips: Table
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def days(self) -> Table:
@@ -23,19 +29,22 @@ class Service:
 
     def lacks(self, columns: Collection[str]) -> list[str]:
         """Those columns that its trips do not have, or that no file of it fills."""
-        found = {each.name: each for each in self.trips.columns}
-        return [
-            name
-            for name in columns
-            if name not in found or not (found[name].sources or found[name].expression)
-        ]
+        found = {each.name for each in self.trips.columns if each.sources or each.expression}
+        return [name for name in columns if self.columns.get(name, name) not in found]
 
 
 SERVICES = {
     each.name: each
     for each in (
-        Service("yellow", "Yellow taxi", TRIPS),
-        Service("green", "Green taxi", GREEN_TRIPS),
+        Service("yellow", "Yellow taxi", services.YELLOW.table),
+        Service("green", "Green taxi", services.GREEN.table),
+        Service(
+            "fhvhv",
+            "High-volume for-hire",
+            services.FHVHV.table,
+            {"fare_amount": "base_passenger_fare", "payment_type": ""},
+        ),
+        Service("fhv", "For-hire vehicle", services.FHV.table),
     )
 }
 """By name; the first is that of a request that names none."""

@@ -162,7 +162,7 @@ def measured_trips(  # noqa: PLR0913
         side=question.side,
         trips=service.trips.name,
         days=service.days.name,
-        **measure_of(question).sql(),
+        **measure_of(question).sql(service.columns),
     )
     start, end = question.dates
     return engines.Question(
