@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ class Running:
     instance: Instance
     reported: list[str]
     requests: list[str] = field(default_factory=list)
+    rows: Iterator[int] = field(default_factory=lambda: count(ROWS + 1))
 
     def request(self, *names: str) -> None:
         """Request reports, as an analyst would."""
@@ -85,7 +87,7 @@ def children_of(parent: int) -> list[int]:
 
 def launch_stopped(running: Running, month: str, tags: Mapping[str, str] = NO_TAGS) -> str:
     """Launch a load of a month that is published again; it stops where its file arrives."""
-    write_sample(running.site.source, [date.fromisoformat(month)], ROWS + 1)
+    write_sample(running.site.source, [date.fromisoformat(month)], next(running.rows))
     point = rf"raw/\.taxi_trips_{month[:7]}\.parquet"
     running.site.arm("os.rename", point, with_signal=signal.SIGSTOP)
     run_id = launch_load(running.instance, [month], tags)
@@ -228,7 +230,7 @@ def test_overload_delays_loads_and_requests(running: Running) -> None:
     busy = f"import time\nend = time.time() + {BUSY_SECONDS}\nwhile time.time() < end: pass"
     loops = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(BUSY_PROCESSES)]
     try:
-        write_sample(running.site.source, [date.fromisoformat(MONTHS[0])], ROWS + 2)
+        write_sample(running.site.source, [date.fromisoformat(MONTHS[0])], next(running.rows))
         load_id = launch_load(running.instance)
         running.request(*(f"in_overload_{number}" for number in range(5)))
         for loop in loops:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from upath import UPath
 from adhoc_reports.lib import catalog
 from adhoc_reports.lib.catalog import IntakeStatus
 from adhoc_reports.lib.outcome import Status
+from adhoc_reports.portal import service
 from taxi_shared import storage
 from taxi_shared.source_status import format_time
 from taxi_shared.storage import DataRoot
@@ -43,6 +45,27 @@ def test_request_goes_from_received_to_done(portal: Portal) -> None:
     page = portal.client.get(f"/reports/{NAME}")
     assert 'data-follow=""' in page.text
     assert '<meta http-equiv="refresh"' not in page.text
+
+
+def test_api_answers_once_the_state_changes(portal: Portal) -> None:
+    portal.put(NAME)
+    generating = portal.settle(NAME, Status.GENERATING)
+    failed = generating.model_copy(update={"status": Status.FAILED, "reason": "The disk is full."})
+    begin = time.monotonic()
+    writer = threading.Timer(0.5, portal.store.write_outcome, [NAME, failed])
+    writer.start()
+    answer = portal.client.get(f"/api/reports/{NAME}?known=generating").json()
+    writer.join()
+    assert answer["state"] == "failed"
+    assert 0.5 <= time.monotonic() - begin < service.FOLLOW_SECONDS
+
+
+def test_api_answers_in_time_without_a_change(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "FOLLOW_SECONDS", 0.3)
+    portal.put(NAME)
+    assert portal.client.get(f"/api/reports/{NAME}?known=received").json()["state"] == "received"
 
 
 def steps_of(page: str) -> list[str]:

@@ -141,6 +141,20 @@ class ReportStore:
         """The outcome of a request."""
         return self.root.outputs / f"{name}{SUFFIX}"
 
+    def outcome_version(self, name: str) -> tuple[int, int] | None:
+        """Another value each time that an outcome is written; None where there is none.
+
+        Always None in an object store, which answers too slowly to be asked often.
+        """
+        path = self.outcome_path(name)
+        if not storage.is_local(path):
+            return None
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
     def read_outcome(self, name: str) -> Outcome | None:
         """Read the whole outcome of a request; None where there is none."""
         try:

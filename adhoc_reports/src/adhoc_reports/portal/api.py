@@ -250,8 +250,17 @@ async def list_reports(
 
 
 @router.get("/reports/{name}", responses=MISSING)
-async def get_report(name: Name, request: Request, service: Service) -> ReportDetails:
+async def get_report(
+    name: Name,
+    request: Request,
+    service: Service,
+    known: Annotated[
+        Status | None, Query(description="Answer once the state is another, after 5 s at most.")
+    ] = None,
+) -> ReportDetails:
     """A request's state, and its report's numbers once it is done."""
+    if known is not None:
+        await service.follow(name, known)
     return await _details(name, request, service)
 
 

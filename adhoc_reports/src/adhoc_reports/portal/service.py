@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 SERVICE = "yellow"
 SCAN_SECONDS = 1.0
+# A page that waits asks again after the first; the second is spent looking at one file.
+FOLLOW_SECONDS = 5.0
+FOLLOW_POLL_SECONDS = 0.1
 STORAGE_TIMEOUT_SECONDS = 4.0
 STORAGE_THREADS = 16
 # Few, because they compute, and each of them competes with the event loop for the interpreter.
@@ -168,6 +171,20 @@ class ReportService:
         if entry is None:
             raise ReportNotFound if is_current else StorageUnavailable
         return entry
+
+    async def follow(self, name: str, known: Status) -> None:
+        """Wait until a request has another state than `known`, a few seconds at most.
+
+        Errors are those of `find`.
+        """
+        deadline = time.monotonic() + FOLLOW_SECONDS
+        version = await self.run_on_storage(self.store.outcome_version, name)
+        self.refresh()
+        while (await self.find(name)).status is known and time.monotonic() < deadline:
+            await anyio.sleep(FOLLOW_POLL_SECONDS)
+            before, version = version, await self.run_on_storage(self.store.outcome_version, name)
+            if version != before:
+                self.refresh()
 
     async def outcome(self, entry: ReportEntry) -> Outcome | None:
         """The whole outcome of a request; None if there is none, or if it is rejected."""

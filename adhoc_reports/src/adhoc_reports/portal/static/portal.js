@@ -1,7 +1,9 @@
 // Updates the pages. Every page works without it.
 "use strict";
 
-const POLL_SECONDS = 1;
+// The portal answers once the state has changed, or after five seconds.
+const POLL_SECONDS = 0.1;
+const RETRY_SECONDS = 1;
 const MAX_POLL_SECONDS = 15;
 const FAILURES_BEFORE_NOTICE = 3;
 const UNREACHABLE = "The portal cannot be reached. This page updates when it is back.";
@@ -15,7 +17,8 @@ async function poll() {
     if (!main.dataset.follow) return;
     await new Promise((resolve) => setTimeout(resolve, wait * 1000));
     try {
-      const answer = await fetch(main.dataset.follow, { headers: { accept: "application/json" } });
+      const url = `${main.dataset.follow}?known=${main.dataset.state}`;
+      const answer = await fetch(url, { headers: { accept: "application/json" } });
       if (!answer.ok) throw new Error(answer.statusText);
       const { state, trouble } = await answer.json();
       const { dataset } = main;
@@ -24,7 +27,7 @@ async function poll() {
       wait = document.hidden ? MAX_POLL_SECONDS : POLL_SECONDS;
       failures = 0;
     } catch {
-      wait = Math.min(wait * 2, MAX_POLL_SECONDS); // the portal cannot be reached: retry later
+      wait = Math.min(Math.max(wait, RETRY_SECONDS) * 2, MAX_POLL_SECONDS); // the portal cannot be reached: retry later
       failures += 1;
       if (failures === FAILURES_BEFORE_NOTICE) announce(UNREACHABLE, true);
     }
