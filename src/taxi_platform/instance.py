@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import IO, Any
 
 import yaml
@@ -79,6 +79,7 @@ class Instance:
     _watchers: list[Watcher] = field(default_factory=list, init=False)
     _env: dict[str, str] = field(default_factory=dict, init=False)
     _lock: IO[str] | None = field(default=None, init=False)
+    _failing_runs: Lock = field(default_factory=Lock, init=False)
     _stopping: Event = field(default_factory=Event, init=False)
     _cleanup: ExitStack = field(default_factory=ExitStack, init=False)
 
@@ -189,7 +190,6 @@ class Instance:
                 "--use-python-environment-entry-point",
                 cwd=location.folder,
                 port=ports[location.name],
-                has_runs=True,
             )
         servers = [
             {"grpc_server": {"host": HOST, "port": port, "location_name": name}}
@@ -238,7 +238,7 @@ class Instance:
                 str(self.home / "warm" / location.name / SOCKET),
                 *("taxi_shared.warm", *late, location.module),
                 cwd=location.folder,
-                has_runs=True,
+                port=self.servers[location.name].port,
             )
 
     def _start_alerts(self) -> None:
@@ -260,16 +260,16 @@ class Instance:
     def _restart(self, server: Server) -> None:
         """Restart a server that has ended; the runs that ended with it fail, and are retried."""
         server.kill()
-        lost = find_lost_runs(self.home) if server.has_runs else []
+        lost = find_lost_runs(self.home) if server.port else []
         self._start_process(server)
         if server.port and lost:
             deadline = time.monotonic() + START_SECONDS
             while server.is_running and not has_code(server.port) and time.monotonic() < deadline:
                 if self._stopping.wait(0.5):
                     return  # the next start fails them
-            self._stopping.wait(RELOAD_SECONDS)
-        if not self._stopping.is_set():
-            fail_runs(self.home, lost)
+            if not self._stopping.wait(RELOAD_SECONDS):
+                with self._failing_runs:  # another server's watcher may have found the same
+                    fail_runs(self.home, lost)
 
     def _wait_for(self, name: str, is_ready: Callable[[], bool]) -> None:
         server = self.servers[name]

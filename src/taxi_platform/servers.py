@@ -24,9 +24,8 @@ KILL_SECONDS = 5
 class Server:
     """A server of an instance.
 
-    port:       of a code server; None for others
+    port:       of the code server of a location whose runs end with it; None for others
     keeps_open: file descriptors that it inherits
-    has_runs:   runs end with it: it is a code server, or starts runs
     """
 
     name: str
@@ -35,7 +34,6 @@ class Server:
     cwd: Path = ROOT
     port: int | None = None
     keeps_open: Sequence[int] = ()
-    has_runs: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _guard: subprocess.Popen[bytes] | None = field(default=None, init=False)
 

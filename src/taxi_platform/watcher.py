@@ -38,7 +38,7 @@ class Watcher(Thread):
                 continue
             if time.monotonic() - since > STEADY_SECONDS:
                 restarts = 0
-            if restarts == len(DELAYS) and not self._server.has_runs:
+            if restarts == len(DELAYS) and self._server.port is None:
                 self.failure = (
                     f"{self._server.name} {self._server.end}, {restarts} restarts did not help:\n"
                     f"{self._server.log_tail()}"

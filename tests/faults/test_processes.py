@@ -215,7 +215,7 @@ def test_suspended_instance_goes_on(running: Running) -> None:
         os.kill(process, signal.SIGCONT)
     # Longer than code servers, by Dagster's default, wait for a sign of life before they end.
     running.assert_serves("after_suspension")
-    ports = [server.port for server in running.instance.servers.values() if server.port]
+    ports = {server.port for server in running.instance.servers.values() if server.port}
     assert len(ports) == 3
     assert all(map(has_code, ports))
 

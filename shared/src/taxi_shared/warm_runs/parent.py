@@ -9,6 +9,8 @@ import, and named. What happens to it:
 
 - Code on disk changes, it has started a thousand runs, or it has grown: it begins anew by exec,
   which keeps the socket, waiting requests, and its children.
+- Its code cannot be imported, or not safely: it says why, and waits until that changes. Meanwhile
+  runs start cold.
 - SIGTERM: it takes no more runs, and ends after the last of its children (a deploy). SIGINT: it
   ends at once.
 - It dies: the kernel kills its children, and the platform reports their runs as lost.
@@ -18,6 +20,7 @@ import, and named. What happens to it:
 import ctypes
 import gc
 import importlib
+import importlib.util
 import json
 import logging
 import os
@@ -45,6 +48,7 @@ log = logging.getLogger("warm_runs")
 MAX_RUNS = 1_000
 MAX_GROWTH_BYTES = 64 << 20
 REQUEST_SECONDS = 5.0
+POLL_SECONDS = 1.0
 GO_SECONDS = 60.0
 STATE = "WARM_RUNS_STATE"
 # Libraries that would start threads when they are imported.
@@ -74,6 +78,7 @@ class Parent:
     listener: socket.socket
     children: dict[int, str] = field(default_factory=dict)
     runs: int = 0
+    is_broken: bool = False
     is_ending: bool = False
 
     @classmethod
@@ -109,12 +114,14 @@ class Parent:
         handlers = {each: signal.signal(each, self._note) for each in SIGNALS}
         try:
             while self._reap() or not self.is_ending:
-                ready, _, _ = select.select([self.listener.fileno(), wakeup], [], [])
+                seconds = POLL_SECONDS if self.is_broken else None
+                ready, _, _ = select.select([self.listener.fileno(), wakeup], [], [], seconds)
                 if wakeup in ready:
                     os.read(wakeup, 1024)
-                if self.listener.fileno() in ready:
-                    if (reason := is_stale()) and not self.is_ending:
-                        return reason
+                is_asked = self.listener.fileno() in ready
+                if (is_asked or self.is_broken) and not self.is_ending and (reason := is_stale()):
+                    return reason
+                if is_asked:
                     self._answer()
         finally:
             for each, handler in handlers.items():
@@ -125,9 +132,8 @@ class Parent:
         self.own.unlink(missing_ok=True)
         return None
 
-    def end(self) -> None:
-        """Take no more runs."""
-        self.is_ending = True
+    def hide(self) -> None:
+        """Let launchers no longer find this parent."""
         with suppress(FileNotFoundError):
             if self.public.readlink() == Path(self.own.name):
                 self.public.unlink()
@@ -145,7 +151,8 @@ class Parent:
             self.own.unlink(missing_ok=True)
             os._exit(130)  # the kernel kills the children
         if number == signal.SIGTERM:
-            self.end()
+            self.is_ending = True
+            self.hide()
 
     def _answer(self) -> None:
         """Answer one request. A client that sends nonsense, or nothing, keeps no one else out."""
@@ -161,14 +168,14 @@ class Parent:
         run_id = message["run_id"]
         process = next((each for each, run in self.children.items() if run == run_id), None)
         match message["do"]:
-            case "start" if process is None and not self.is_ending:
+            case "start" if process is None and not (self.is_ending or self.is_broken):
                 command = [str(each) for each in message["command"]]
                 process = self._fork(lambda: self._run_once_told(connection, command))
                 self.children[process] = run_id
                 self.runs += 1
                 return  # the child answers
             case "start":
-                raise ValueError(f"no process for run {run_id}: it has one, or the parent ends")
+                raise ValueError(f"no process for run {run_id}: it has one, or there are none")
             case "stop" if process is not None:
                 os.kill(process, signal.SIGINT)
             case "stop" | "check":
@@ -249,18 +256,20 @@ def main(arguments: Sequence[str]) -> None:
         import_safely(modules)
     except Exception:
         traceback.print_exc()
-        parent.end()
-        parent.serve(lambda: None)
-        os._exit(1)  # without waiting for threads
+        parent.is_broken = True
     # The collector writes to all that it looks at, which would no longer be shared with children.
     gc.collect()
     gc.freeze()
-    seen, size = code_on_disk(), resident_bytes()
-    log.info("Runs start warm, after %.1f s of imports.", time.monotonic() - begin)
-    parent.publish()
+    seen, size = code_on_disk(modules), resident_bytes()
+    if parent.is_broken:
+        log.error("Runs start cold until the code has changed.")
+        parent.hide()
+    else:
+        log.info("Runs start warm, after %.1f s of imports.", time.monotonic() - begin)
+        parent.publish()
 
     def is_stale() -> str | None:
-        if code_on_disk() != seen:
+        if code_on_disk(modules) != seen:
             return "the code has changed"
         if parent.runs >= MAX_RUNS:
             return f"it has started {parent.runs:,} runs"
@@ -270,6 +279,7 @@ def main(arguments: Sequence[str]) -> None:
 
     if reason := parent.serve(is_stale):
         parent.begin_anew(reason)
+    os._exit(0)  # a module may have started threads that do not end
 
 
 def import_safely(modules: Sequence[str]) -> None:
@@ -345,14 +355,20 @@ def _open_files() -> Iterator[str]:
             yield str(each.readlink())
 
 
-def code_on_disk() -> dict[str, tuple[int, int]]:
-    """Time and size of the files of each package that is not installed: those that people edit."""
+def code_on_disk(modules: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
+    """Time and size of the files of each package that is not installed: those that people edit.
+
+    Of those that are imported, and of `modules`, which may have failed to be.
+    """
     paths = sysconfig.get_paths()
     installed = tuple(paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
-    packages = {name.partition(".")[0] for name in list(sys.modules)}
     files = {}
-    for package in packages:
-        source = getattr(sys.modules.get(package), "__file__", None)
+    for package in {name.partition(".")[0] for name in (*sys.modules, *modules)}:
+        try:
+            spec = importlib.util.find_spec(package)
+        except ValueError:  # such as __main__
+            continue
+        source = spec.origin if spec and spec.has_location else None
         if source and not source.startswith(installed):
             path = Path(source)
             inside = path.parent.rglob("*") if path.name == "__init__.py" else [path]
