@@ -6,5 +6,7 @@ import duckdb
 import taxi_shared.engines
 import taxi_shared.table_log  # noqa: F401
 
-# DuckDB opens a connection when it is imported, whose threads a fork would lose.
+# DuckDB imports pandas, where it is installed, with the first value that a query gets. It opens a
+# connection when it is imported, whose threads a fork would lose.
+duckdb.execute("SELECT ?", [1])
 duckdb.default_connection().close()
