@@ -4,8 +4,8 @@ import dagster as dg
 
 from taxi_shared.warm_runs import WarmRunLauncher
 
-# In progress, with the one that starts. At most half of max_concurrent_runs: two processes that count
-# the runs at the same time do not exceed that.
+# In progress, with the one that starts. At most half of max_concurrent_runs: two processes that
+# count the runs at the same time do not exceed that.
 PROMPT_RUNS = 2
 IN_PROGRESS = [
     dg.DagsterRunStatus.STARTING,
