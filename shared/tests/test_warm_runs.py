@@ -9,10 +9,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from dagster._core.launcher import WorkerStatus
 from tests.waiting import wait_for
 
-from taxi_shared.warm_runs.parent import code_on_disk
+from taxi_shared.warm_runs import WarmRunLauncher
+from taxi_shared.warm_runs import launcher as launchers
+from taxi_shared.warm_runs import parent as parents
+from taxi_shared.warm_runs.launcher import PARENT_TAG
+from taxi_shared.warm_runs.parent import Beginning, code_on_disk, resident_bytes
 from taxi_shared.warm_runs.protocol import GO, NoAnswer, request, short_path
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Runs start warm on Linux only")
@@ -215,3 +221,44 @@ def test_files_of_edited_packages_are_watched() -> None:
     files = {Path(each).name for each in code_on_disk()}
     assert {"parent.py", "protocol.py"} <= files
     assert "pathlib.py" not in files
+
+
+def test_parent_begins_anew_after_many_runs_or_growth() -> None:
+    beginning = Beginning(code_on_disk(), resident_bytes())
+    assert beginning.why_over(parents.MAX_RUNS - 1, []) is None
+    assert beginning.why_over(parents.MAX_RUNS, []) == "it has started 1,000 runs"
+    smaller = Beginning(beginning.code, resident_bytes() - 2 * parents.MAX_GROWTH_BYTES)
+    assert str(smaller.why_over(0, [])).startswith("it has grown by 1")
+
+
+def warm_run(socket_path: Path | str) -> dg.DagsterRun:
+    return dg.DagsterRun(job_name="any", run_id="a", tags={PARENT_TAG: str(socket_path)})
+
+
+@pytest.mark.usefixtures("parent")
+def test_run_monitoring_sees_a_run_and_its_end(home: Path) -> None:
+    launcher, run = WarmRunLauncher(), warm_run(home / "warm" / "a.sock")
+    with ExitStack() as stack:
+        hold(stack, home, "a")
+        assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    wait_for(lambda: not ask(home, "a", "check"), "the process's end")
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.NOT_FOUND
+
+
+def test_run_of_a_busy_parent_counts_as_running(
+    home: Path, parent: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launchers, "ANSWER_SECONDS", 0.5)
+    run = warm_run(home / "warm" / "a.sock")
+    parent.send_signal(signal.SIGSTOP)  # as by an import of changed code
+    assert launchers.is_running(run)
+    parent.kill()
+    parent.wait()
+    assert not launchers.is_running(run)
+
+
+def test_health_of_a_cold_run_is_what_its_launcher_says() -> None:
+    run = dg.DagsterRun(job_name="any", tags={PARENT_TAG: ""})
+    assert WarmRunLauncher().check_run_worker_health(run).status is WorkerStatus.RUNNING
+    cold = {"module": "taxi_shared.warm_runs", "class": "WarmRunLauncher", "config": {}}
+    assert WarmRunLauncher(cold=cold).supports_check_run_worker_health

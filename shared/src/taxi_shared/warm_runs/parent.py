@@ -32,7 +32,7 @@ import sys
 import sysconfig
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -238,6 +238,24 @@ class Parent:
                 self._fork(partial(report_end, run_id, os.waitstatus_to_exitcode(status)))
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What a parent was when it began: the code on disk, and its size in bytes."""
+
+    code: Mapping[str, tuple[int, int]]
+    size: int
+
+    def why_over(self, runs: int, modules: Sequence[str]) -> str | None:
+        """Why the parent must begin anew after so many runs; None while it need not."""
+        if code_on_disk(modules) != self.code:
+            return "the code has changed"
+        if runs >= MAX_RUNS:
+            return f"it has started {runs:,} runs"
+        if (growth := resident_bytes() - self.size) > MAX_GROWTH_BYTES:
+            return f"it has grown by {growth >> 20} MB"
+        return None
+
+
 def main(arguments: Sequence[str]) -> None:
     """Serve until SIGTERM, or begin anew."""
     handler = logging.StreamHandler()
@@ -260,24 +278,14 @@ def main(arguments: Sequence[str]) -> None:
     # The collector writes to all that it looks at, which would no longer be shared with children.
     gc.collect()
     gc.freeze()
-    seen, size = code_on_disk(modules), resident_bytes()
+    beginning = Beginning(code_on_disk(modules), resident_bytes())
     if parent.is_broken:
         log.error("Runs start cold until the code has changed.")
         parent.hide()
     else:
         log.info("Runs start warm, after %.1f s of imports.", time.monotonic() - begin)
         parent.publish()
-
-    def is_stale() -> str | None:
-        if code_on_disk(modules) != seen:
-            return "the code has changed"
-        if parent.runs >= MAX_RUNS:
-            return f"it has started {parent.runs:,} runs"
-        if (growth := resident_bytes() - size) > MAX_GROWTH_BYTES:
-            return f"it has grown by {growth >> 20} MB"
-        return None
-
-    if reason := parent.serve(is_stale):
+    if reason := parent.serve(lambda: beginning.why_over(parent.runs, modules)):
         parent.begin_anew(reason)
     os._exit(0)  # a module may have started threads that do not end
 
