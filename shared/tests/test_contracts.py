@@ -15,6 +15,7 @@ from taxi_shared.contracts import (
     read_contracts,
     violations,
 )
+from taxi_shared.services import SERVICES
 from taxi_shared.tables import TABLES, Column, Table
 
 FARES = Table("fares", (Column("amount", "DECIMAL(12,2)", "An amount."),))
@@ -168,7 +169,8 @@ def without(table: Table, column: Column) -> Table:
     )
 
 
-def test_dropping_a_column_names_its_users_and_no_others() -> None:
+def test_dropping_a_column_names_its_users_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_SERVICES", ",".join(each.name for each in SERVICES))
     assets = {
         contract.asset: dg.asset(
             key=contract.asset, partitions_def=MONTHLY if contract.partitions else None
