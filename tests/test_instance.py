@@ -76,7 +76,10 @@ def test_one_lineage_graph_crosses_the_locations(platform: Platform) -> None:
         ("taxi_trips", "manhattan_stats"),
         ("taxi_zones", "manhattan_stats"),
         ("manhattan_stats", "manhattan_map"),
-        *itertools.product(("taxi_trips", "taxi_zones"), ("available_data", "adhoc_request")),
+        *itertools.product(
+            [*(service.asset for service in CHOSEN), "taxi_zones"],
+            ["available_data", "adhoc_request"],
+        ),
     }
 
 
