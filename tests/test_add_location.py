@@ -88,7 +88,8 @@ def demo(clone: Clone) -> Iterator[str]:
     log = clone.root.parent / "demo.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["bash", "-c", DEMO],
+            # Ctrl-C ends it, also where the tests themselves run in a shell's background.
+            ["env", "--default-signal=INT", "bash", "-c", DEMO],
             cwd=clone.root,
             env=clone.environment,
             stdout=output,
