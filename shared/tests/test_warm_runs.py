@@ -69,7 +69,7 @@ def ask(home: Path, run_id: str, question: str) -> bool:
 
 
 def hold(stack: ExitStack, home: Path, run_id: str) -> socket.socket:
-    """Start a run that waits to be told to go."""
+    """Start a run that waits for GO."""
     start = {"do": "start", "run_id": run_id, "command": VERSION}
     answer, connection = stack.enter_context(request(home / "warm" / "a.sock", SECONDS, **start))
     assert answer["is_running"]
@@ -81,7 +81,7 @@ def log_of(home: Path) -> str:
 
 
 @pytest.mark.usefixtures("parent")
-def test_run_executes_once_it_is_told_to_go(home: Path) -> None:
+def test_run_executes_after_go(home: Path) -> None:
     with ExitStack() as stack:
         connection = hold(stack, home, "a")
         assert "dagster, version" not in log_of(home)
@@ -140,7 +140,7 @@ def test_changed_code_is_imported_while_runs_go_on(
         (home / "code_1.py").write_text("ANSWER = 43; print('changed')")
         hold(stack, home, "b")
         assert "changed" in log_of(home)
-        assert "begins anew: the code has changed" in log_of(home)
+        assert "restarts: the code has changed" in log_of(home)
         assert ask(home, "a", "check")
         assert parent.poll() is None
         connection.sendall(GO)
@@ -223,12 +223,12 @@ def test_files_of_edited_packages_are_watched() -> None:
     assert "pathlib.py" not in files
 
 
-def test_parent_begins_anew_after_many_runs_or_growth() -> None:
+def test_parent_restarts_after_many_runs_or_growth() -> None:
     beginning = Beginning(code_on_disk(), resident_bytes())
-    assert beginning.why_over(parents.MAX_RUNS - 1, []) is None
-    assert beginning.why_over(parents.MAX_RUNS, []) == "it has started 1,000 runs"
+    assert beginning.restart_reason(parents.MAX_RUNS - 1, []) is None
+    assert beginning.restart_reason(parents.MAX_RUNS, []) == "it has started 1,000 runs"
     smaller = Beginning(beginning.code, resident_bytes() - 2 * parents.MAX_GROWTH_BYTES)
-    assert str(smaller.why_over(0, [])).startswith("it has grown by 1")
+    assert str(smaller.restart_reason(0, [])).startswith("it has grown by 1")
 
 
 def warm_run(socket_path: Path | str) -> dg.DagsterRun:

@@ -3,7 +3,7 @@
 By itself, Dagster starts Python for each run, which then imports Dagster, the storage of its
 instance and the location's code: two seconds, where a report takes half a second to compute. Here
 each location has a `parent`, which has imported all of that and forks a process for each run. Runs
-stay processes of their own: memory is returned at the end of a run, and a crash ends one run.
+stay separate processes: memory is returned at the end of a run, and a crash ends one run.
 
     python -m taxi_shared.warm_runs SOCKET MODULE…    the parent of a location, see `parent`
     WarmRunLauncher                                   for dagster.yaml, see `launcher`

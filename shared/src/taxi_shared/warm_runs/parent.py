@@ -7,7 +7,7 @@ A process that forks may hold nothing that a fork breaks: no threads, which do n
 child, though their locks do, and no connections, which both would use. Both is checked after each
 import, and named. What happens to it:
 
-- Code on disk changes, it has started a thousand runs, or it has grown: it begins anew by exec,
+- Code on disk changes, it has started a thousand runs, or it has grown: it restarts by exec,
   which keeps the socket, waiting requests, and its children.
 - Its code cannot be imported, or not safely: it says why, and waits until that changes. Meanwhile
   runs start cold.
@@ -108,7 +108,7 @@ class Parent:
         link.replace(self.public)
 
     def serve(self, is_stale: Callable[[], str | None]) -> str | None:
-        """Answer requests; returns why this parent must begin anew, None once it has ended."""
+        """Answer requests; returns why this parent must restart, None once it has ended."""
         wakeup, signal_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         previous = signal.set_wakeup_fd(signal_fd, warn_on_full_buffer=False)
         handlers = {each: signal.signal(each, self._note) for each in SIGNALS}
@@ -138,9 +138,9 @@ class Parent:
             if self.public.readlink() == Path(self.own.name):
                 self.public.unlink()
 
-    def begin_anew(self, reason: str) -> NoReturn:
+    def restart(self, reason: str) -> NoReturn:
         """Replace this process by one with the code of now, which goes on with this one's work."""
-        log.info("The parent begins anew: %s", reason)
+        log.info("The parent restarts: %s", reason)
         os.set_inheritable(self.listener.fileno(), True)
         os.environ[STATE] = json.dumps([str(self.own), self.listener.fileno(), self.children])
         command = [sys.executable, "-m", "taxi_shared.warm_runs", *sys.argv[1:]]
@@ -170,7 +170,7 @@ class Parent:
         match message["do"]:
             case "start" if process is None and not (self.is_ending or self.is_broken):
                 command = [str(each) for each in message["command"]]
-                process = self._fork(lambda: self._run_once_told(connection, command))
+                process = self._fork(lambda: self._run_after_go(connection, command))
                 self.children[process] = run_id
                 self.runs += 1
                 return  # the child answers
@@ -188,7 +188,7 @@ class Parent:
         answer = {"parent": str(self.own), "is_running": is_running}
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
-    def _run_once_told(self, connection: socket.socket, command: Sequence[str]) -> None:
+    def _run_after_go(self, connection: socket.socket, command: Sequence[str]) -> None:
         """Execute a run, in its own process, once the launcher has said so."""
         connection.settimeout(GO_SECONDS)
         self._send(connection, is_running=True)
@@ -245,8 +245,8 @@ class Beginning:
     code: Mapping[str, tuple[int, int]]
     size: int
 
-    def why_over(self, runs: int, modules: Sequence[str]) -> str | None:
-        """Why the parent must begin anew after so many runs; None while it need not."""
+    def restart_reason(self, runs: int, modules: Sequence[str]) -> str | None:
+        """Why the parent must restart after so many runs; None while it need not."""
         if code_on_disk(modules) != self.code:
             return "the code has changed"
         if runs >= MAX_RUNS:
@@ -257,7 +257,7 @@ class Beginning:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve until SIGTERM, or begin anew."""
+    """Serve until SIGTERM, or restart."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
@@ -285,8 +285,8 @@ def main(arguments: Sequence[str]) -> None:
     else:
         log.info("Runs start warm, after %.1f s of imports.", time.monotonic() - begin)
         parent.publish()
-    if reason := parent.serve(lambda: beginning.why_over(parent.runs, modules)):
-        parent.begin_anew(reason)
+    if reason := parent.serve(lambda: beginning.restart_reason(parent.runs, modules)):
+        parent.restart(reason)
     os._exit(0)  # a module may have started threads that do not end
 
 
