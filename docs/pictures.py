@@ -104,7 +104,7 @@ def portal(browser: Browser, url: str, data: Path) -> None:
         page.get_by_role("button", name="Create report").click()
         page.locator("img.chart").wait_for(timeout=60_000)
         name = unquote(urlsplit(page.url).path.rpartition("/")[2])
-        if kind != "hours":  # its page has a picture of its own
+        if kind != "hours":  # its page has another picture
             shutil.copyfile(data / "outputs" / f"{name}.png", PICTURES / f"report_{kind}.png")
     whole_until = _size_until(page, "section[aria-labelledby=chart]")
     page.locator("#heatmap canvas").hover(position={"x": 800, "y": 190})

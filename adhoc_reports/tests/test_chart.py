@@ -68,6 +68,13 @@ def test_cells_are_averages_per_weekday_and_hour(figure: Figure) -> None:
     assert labels == [f"{name} ×{3 if name == 'Tuesday' else 2}" for name in WEEKDAYS]
 
 
+def test_scale_of_colours_has_no_powers_of_ten(figure: Figure) -> None:
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    assert "10,000" in labels
+    assert not any("e" in label for label in labels)
+
+
 def test_busiest_hour_follows_the_average(figure: Figure) -> None:
     # The total of Tuesday, 23 h, is 23,002 of three days; that of Saturday 23,006 of two.
     assert "Busiest: Saturday, 23 to 24 h, 11,503 pickups on average" in texts(figure)

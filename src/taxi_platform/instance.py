@@ -229,9 +229,8 @@ class Instance:
         """Start the processes that runs are forked from. Until they are ready, runs start cold."""
         for location in self.served:
             package = location.module.partition(".")[0]
-            late = (
-                [f"{package}.warm"] if list(location.folder.glob(f"src/{package}/warm.py")) else []
-            )
+            has_late_imports = (location.folder / "src" / package / "warm.py").exists()
+            late = [f"{package}.warm"] if has_late_imports else []
             self._start_server(
                 f"{location.name}-runs",
                 *(str(location.python), "-m", "taxi_shared.warm_runs"),

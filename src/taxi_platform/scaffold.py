@@ -1,7 +1,7 @@
 """Adds a code location from a template, and removes one.
 
 The template is a folder of Jinja files in which NAME stands for the location. `dg scaffold project`
-makes an empty project of its own lock and environment; this one has an asset with all that the
+makes an empty project with another lock and environment; this one has an asset with all that the
 other locations' assets have, and passes `make check` and its tests at once.
 """
 

@@ -9,7 +9,7 @@ of the one that uses it, then notice a change there. In the environment of a loc
     python -m taxi_shared.contracts analytics --uses            print its contracts as user, as JSON
 
 A deploy needs the last two: the running locations may be older than the source tree, and an image
-has the contracts of its own location only.
+has only its location's contracts.
 """
 
 import argparse

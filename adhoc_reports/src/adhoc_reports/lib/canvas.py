@@ -13,6 +13,7 @@ from taxi_shared import provenance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # From light to dark, so that it reads the same in grey. The portal's heat map has the same blues.
@@ -89,21 +90,26 @@ def write_in_the_middle(axes: "Axes", text: str) -> None:
     )
 
 
-def style_axes(axes: "Axes", across: str, up: str) -> None:
-    """Labels and quiet lines for bars and lines whose numbers are on the left."""
+def label_ticks(axis: "Axis", at_most: int) -> None:
+    """Round numbers along an axis, with commas instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+    axis.set_major_locator(MaxNLocator(nbins=at_most, min_n_ticks=1))
+    axis.set_major_formatter(
+        FuncFormatter(
+            lambda value, _: f"{value:,.4g}" if abs(value) < FOUR_DIGITS else f"{value:,.0f}"
+        )
+    )
+
+
+def style_axes(axes: "Axes", across: str, up: str) -> None:
+    """Labels and quiet lines for bars and lines whose numbers are on the left."""
     axes.set_xlabel(across, color=GREY, fontsize=11, labelpad=6)
     axes.set_ylabel(up, color=GREY, fontsize=11)
     # In the same place, however long the numbers beside it are.
     box = axes.get_position()
     axes.yaxis.set_label_coords(0.02, (box.y0 + box.y1) / 2, transform=axes.figure.transFigure)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(
-        FuncFormatter(
-            lambda value, _: f"{value:,.4g}" if abs(value) < FOUR_DIGITS else f"{value:,.0f}"
-        )
-    )
+    label_ticks(axes.yaxis, at_most=7)
     axes.tick_params(colors=GREY, labelsize=10, length=0)
     axes.grid(axis="y", color=GRID, linewidth=0.9)
     axes.set_axisbelow(True)

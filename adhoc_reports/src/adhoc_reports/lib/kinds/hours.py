@@ -249,8 +249,6 @@ def _outline(axes: "Axes", hour: int, row: int) -> None:
 
 def draw_colour_bar(axes: "Axes", cells: "ScalarMappable", unit: str) -> None:
     """The scale of the colours at the right of the axes."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     figure = axes.figure
     box = (canvas.RIGHT + 0.012, canvas.BOTTOM, 0.013, canvas.TOP - canvas.BOTTOM)
     bar = figure.colorbar(cells, cax=figure.add_axes(box))
@@ -258,8 +256,7 @@ def draw_colour_bar(axes: "Axes", cells: "ScalarMappable", unit: str) -> None:
     size = 9.5 if len(unit) < len("US dollars") else 7.5
     bar.ax.set_title(unit, color=canvas.GREY, fontsize=size, loc="left", pad=5)
     bar.ax.tick_params(colors=canvas.GREY, labelsize=9.5, length=0)
-    bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=6, min_n_ticks=1))
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    canvas.label_ticks(bar.ax.yaxis, at_most=6)
 
 
 def _draw_bars(axes: "Axes", pickups: Pickups, question: "Question") -> None:
