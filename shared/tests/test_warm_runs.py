@@ -242,6 +242,7 @@ def test_run_monitoring_sees_a_run_and_its_end(home: Path) -> None:
         hold(stack, home, "a")
         assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
     wait_for(lambda: not ask(home, "a", "check"), "the process's end")
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING  # for one check
     assert launcher.check_run_worker_health(run).status is WorkerStatus.NOT_FOUND
 
 

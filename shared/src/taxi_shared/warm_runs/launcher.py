@@ -57,6 +57,7 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
         data = ConfigurableClassData(cold["module"], cold["class"], yaml.dump(cold["config"]))
         self._cold = data.rehydrate(as_type=RunLauncher)  # type: ignore[type-abstract]
         self._inst_data = inst_data
+        self._missing: set[str] = set()
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
@@ -116,11 +117,20 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the process of a run is there."""
+        """Whether the process of a run is there; it is gone once it was missing in two checks.
+
+        Where the daemon restarts together with a location, its first check comes before the
+        location is loaded. Dagster does not retry a run that fails then.
+        """
         if run.tags.get(PARENT_TAG):
+            was_missing = run.run_id in self._missing
+            self._missing.discard(run.run_id)
             if is_running(run):
                 return CheckRunHealthResult(WorkerStatus.RUNNING)
-            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "The run's process is gone.")
+            if was_missing:
+                return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "The run's process is gone.")
+            self._missing.add(run.run_id)
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "Missing; the next check decides.")
         if self._cold.supports_check_run_worker_health:
             return self._cold.check_run_worker_health(run)
         return CheckRunHealthResult(WorkerStatus.RUNNING)  # as far as its launcher can say
