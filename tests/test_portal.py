@@ -69,6 +69,11 @@ class Site:
             "DAGSTER_PUBLIC_URL": f"http://127.0.0.1:{self.dagster_port}",
         }
 
+    def drop_request(self, name: str, content: str) -> None:
+        folder = self.data / "requests"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.json").write_text(content)
+
     def start_dagster(self) -> Instance:
         self.instance = self._dagster.enter_context(
             Instance(self.base / "home", port=self.dagster_port, environment=self.environment)
@@ -378,9 +383,7 @@ def test_a_page_that_waits_tells_of_trouble_and_of_its_end(site: Site, page: Pag
 
 
 def test_a_rejected_request_is_found_with_its_reason(site: Site, page: Page) -> None:
-    folder = site.data / "requests"
-    folder.mkdir(exist_ok=True)
-    (folder / "atlantis.json").write_text('{"borough": "Atlantis"}')
+    site.drop_request("atlantis", '{"borough": "Atlantis"}')
     wait_for((site.data / "outputs" / "atlantis.json").exists, "the outcome of the file")
     # The portal shows a list that may be a second old.
     wait_for(lambda: site.api("reports/atlantis").get("state") == "rejected", "its rejection")
@@ -393,8 +396,7 @@ def test_a_rejected_request_is_found_with_its_reason(site: Site, page: Page) -> 
 
 def test_a_zone_that_is_not_there_fails_in_plain_words(site: Site, page: Page) -> None:
     question = {"borough": "Queens", "zone": "Soho", "start_date": "2023-01-10"}
-    content = json.dumps({**question, "end_date": "2023-01-11"})
-    (site.data / "requests" / "by hand.json").write_text(content)
+    site.drop_request("by hand", json.dumps({**question, "end_date": "2023-01-11"}))
     page.goto(site.url)
     wait_for(lambda: site.api("reports/by hand").get("state") == "rejected", "its rejection")
     page.goto(f"{site.url}/reports/by hand")
