@@ -24,7 +24,7 @@ def draw(question: Question, report: Report) -> "Figure":
     from matplotlib.figure import Figure
 
     kind = KINDS[question.kind]
-    figure = Figure(figsize=canvas.INCHES, facecolor="white")
+    figure = Figure(figsize=canvas.INCHES, dpi=DPI, facecolor="white")
     axes = kind.draw(figure, question, report)
     if report.trips == 0:
         is_counted = bool(report.table.rows or any(report.weekdays))
@@ -59,19 +59,20 @@ def sources(report: Report) -> str:
 
 
 def to_png(figure: "Figure") -> bytes:
-    """The figure as PNG of some 40 kB; the same figure always gives the same bytes."""
+    """The figure as PNG of some 50 kB; the same figure always gives the same bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    drawn, packed = BytesIO(), BytesIO()
-    figure.savefig(drawn, format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
+    png, agg = BytesIO(), FigureCanvasAgg(figure)
+    agg.draw()
+    drawn = Image.frombuffer("RGBA", agg.get_width_height(), agg.buffer_rgba())
     # Half the size of true colours, and the preview of every chart is kept with Dagster's events.
-    few_colours = (
-        Image.open(drawn)
-        .convert("RGB")
-        .quantize(PALETTE, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few_colours = drawn.convert("RGB").quantize(
+        PALETTE, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
     )
-    few_colours.save(packed, "PNG", optimize=True)
-    return packed.getvalue()
+    # The highest level makes it 4 % smaller, and takes five times as long.
+    few_colours.save(png, "PNG", compress_level=7)
+    return png.getvalue()
 
 
 def to_svg(figure: "Figure") -> bytes:
