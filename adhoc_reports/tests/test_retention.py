@@ -25,8 +25,9 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 @dg.asset(key=keys.ADHOC_REQUEST, partitions_def=dg.DynamicPartitionsDefinition(name="reports"))
-def answer(context: dg.AssetExecutionContext) -> None:
+def answer(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     context.log.info("answered")
+    return dg.MaterializeResult(metadata={"rows": 2})
 
 
 def run(instance: dg.DagsterInstance, name: str) -> str:
@@ -45,14 +46,23 @@ def sweep(
     return RunRetention(instance, "adhoc_reports", before, frozenset(names)).sweep(cursor)
 
 
-def test_newest_run_of_each_report_stays(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    old, newest, gone = (run(instance, name) for name in ("jan", "jan", "feb"))
-    assert sweep(instance, "jan") == (2, "")
-    assert [each.run_id for each in instance.get_runs()] == [newest]
+def test_reports_outlive_their_runs(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    runs = [run(instance, name) for name in ("jan", "jan", "feb")]
+    before = instance.get_latest_data_version_record(keys.ADHOC_REQUEST, partition_key="jan")
+    assert before
+    assert sweep(instance, "jan") == (3, "")
+    assert not instance.get_runs()
     assert instance.get_materialized_partitions(keys.ADHOC_REQUEST) == {"jan"}
+    after = instance.get_latest_data_version_record(keys.ADHOC_REQUEST, partition_key="jan")
+    assert after
+    event, old = after.asset_materialization, before.asset_materialization
+    assert event
+    assert old
+    assert event.tags == old.tags
+    assert event.metadata["rows"] == old.metadata["rows"] == dg.IntMetadataValue(2)
+    assert event.metadata["generated"].value == pytest.approx(before.timestamp)
     left = [str(path) for path in tmp_path.rglob("*")]
-    assert any(newest in path for path in left)
-    assert not any(old in path or gone in path for path in left)
+    assert not any(each in path for each in runs for path in left)
 
 
 def test_recent_and_unfinished_runs_stay(instance: dg.DagsterInstance) -> None:
@@ -72,6 +82,19 @@ def test_runs_are_removed_in_portions(
     for name in ("a", "b", "a"):
         run(instance, name)
     removed, cursor = sweep(instance, "a", "b")
-    assert (removed, bool(cursor)) == (1, True)
-    assert sweep(instance, "a", "b", cursor=cursor) == (0, "")
-    assert sweep(instance, "a", "b", cursor="{no cursor") == (0, sweep(instance, "a", "b")[1])
+    assert (removed, bool(cursor)) == (2, True)
+    assert sweep(instance, "a", "b", cursor="{no cursor") == (1, "")
+    assert instance.get_materialized_partitions(keys.ADHOC_REQUEST) == {"a", "b"}
+
+
+def test_portions_follow_each_other_past_runs_that_stay(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "RUNS_PER_TICK", 1)
+    job = dg.Definitions([answer], jobs=[dg.define_asset_job(JOB, [answer])]).resolve_job_def(JOB)
+    tags = {LOCATION_TAG: "adhoc_reports"}
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    run(instance, "a")
+    removed, cursor = sweep(instance, "a")
+    assert (removed, bool(cursor)) == (0, True)
+    assert sweep(instance, "a", cursor=cursor)[0] == 1

@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeFloat,
+    PositiveFloat,
     PositiveInt,
     SecretStr,
     ValidationError,
@@ -171,8 +172,8 @@ class Settings(BaseSettings):
     keep_outputs: bool = Field(
         default=False, description="keep a report when its request is deleted"
     )
-    keep_request_runs_days: PositiveInt = Field(
-        default=30, description="days that runs of requests stay; the newest of a report stays"
+    keep_request_runs_days: PositiveFloat = Field(
+        default=30, description="days that runs of requests stay; reports stay"
     )
     chart_lambda: str = Field(
         default="", description="AWS Lambda function that draws charts of reports as SVG"

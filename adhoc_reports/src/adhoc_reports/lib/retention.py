@@ -1,7 +1,7 @@
 """Removal of old runs of requests, with their events and logs; reports stay.
 
-Dagster keeps every run: a request leaves 190 KB of events and four log files. A report's newest run
-stays as long as its partition, which would else count as not materialized.
+Dagster keeps every run: a request leaves 190 KB of events and four log files. It also forgets a
+materialization with its run, so that of a report is first recorded again without a run.
 """
 
 from dataclasses import dataclass
@@ -45,23 +45,32 @@ class RunRetention:
             order_by="create_timestamp",
             ascending=True,
         )
-        removed = [each.dagster_run for each in found if self._is_superseded(each.dagster_run)]
+        removed = [each.dagster_run for each in found if each.dagster_run.status not in UNFINISHED]
         for run in removed:
+            self._keep_materialization(run)
             remove_run(self.instance, run.run_id)
         is_last = len(found) < RUNS_PER_TICK
         return len(removed), "" if is_last else _utc(found[-1].create_timestamp).isoformat()
 
-    def _is_superseded(self, run: dg.DagsterRun) -> bool:
-        """Whether a run has ended and is not the one that its report is of."""
-        if run.status in UNFINISHED:
-            return False
+    def _keep_materialization(self, run: dg.DagsterRun) -> None:
+        """Record a report's materialization again, without a run, if it is that of the run."""
         name = run.tags.get(PARTITION_TAG, "")
         if name not in self.partitions:
-            return True
+            return
         newest = self.instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=keys.ADHOC_REQUEST, asset_partitions=[name]), limit=1
         ).records
-        return not newest or newest[0].run_id != run.run_id
+        if newest and newest[0].run_id == run.run_id and (event := newest[0].asset_materialization):
+            generated = dg.MetadataValue.timestamp(newest[0].timestamp)
+            self.instance.report_runless_asset_event(
+                dg.AssetMaterialization(
+                    event.asset_key,
+                    description="The run was removed after TAXI_KEEP_REQUEST_RUNS_DAYS.",
+                    partition=event.partition,
+                    metadata={**event.metadata, "generated": generated},
+                    tags=event.tags,
+                )
+            )
 
 
 def remove_run(instance: dg.DagsterInstance, run_id: str) -> None:
