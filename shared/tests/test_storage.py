@@ -291,7 +291,7 @@ def test_sweep_removes_old_left_overs_only(tmp_path: Path, temporary: Path) -> N
     assert all(path.exists() for path in (*kept, alive))
 
 
-def test_sweep_removes_spill_folders_unused_for_a_day(tmp_path: Path, temporary: Path) -> None:
+def test_sweep_removes_spill_folders_of_old_runs(tmp_path: Path, temporary: Path) -> None:
     old, in_use = temporary / "taxi-duckdb-old", temporary / "taxi-duckdb-in-use"
     another, link = temporary / "another", temporary / "taxi-duckdb-link"
     for folder in (old, in_use, another):

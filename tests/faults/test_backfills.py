@@ -30,7 +30,7 @@ def test_cancelled_backfill_goes_on_when_launched_again(tmp_path: Path) -> None:
         first = launch_backfill(instance.graphql, THREE_YEARS)
         wait_for(lambda: len(of_lake(site, "trips")) > 2, "the load of three months")
         (run_id,) = instance.graphql.runs_of_backfill(first)
-        # The daemon cancels the runs of a backfill when it next looks, every 30 seconds.
+        # The daemon cancels the runs of a backfill when it next looks, every 5 seconds.
         for mutation, cancelled in (
             ("cancelPartitionBackfill(backfillId: $id)", first),
             ("terminateRun(runId: $id)", run_id),

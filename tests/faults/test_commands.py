@@ -13,7 +13,7 @@ from taxi_platform.graphql import GraphQL
 from taxi_platform.instance import Instance, RunningInstance, free_port
 from taxi_platform.workspace import ROOT, locations
 from tests.faults.site import MONTHS, Site, processes_with
-from tests.faults.sound import assert_equal_source, assert_nothing_runs
+from tests.faults.sound import assert_equal_source, assert_nothing_runs, assert_sound
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -148,7 +148,7 @@ def assert_next_start_retries(site: Site, lost: str) -> None:
             return "SUCCESS" in graphql.runs_of("ingestion", "trip_update_job").values()
 
         wait_for(has_loaded, "the success of the retry")
-        assert_equal_source(site, instance, [MONTH])
+        assert_sound(site, instance, [MONTH])
 
 
 @pytest.mark.fault(
@@ -219,6 +219,8 @@ def test_pipeline_retries_a_run_without_server(site: Site, start: Start) -> None
 def test_two_pipelines_at_once_succeed(site: Site, start: Start) -> None:
     for command in [start_pipeline(start), start_pipeline(start)]:
         assert_succeeds(command)
+    written = (site.data / "staging" / "trips").glob("partition_date=*/*.parquet")
+    assert len(list(written)) == len(MONTHS)
     assert_loaded(site)
 
 
@@ -250,4 +252,4 @@ def assert_loaded(site: Site) -> None:
     served = locations()[:1]
     environment = site.environment
     with Instance(site.home, daemon=False, environment=environment, served=served) as instance:
-        assert_equal_source(site, instance, MONTHS)
+        assert_sound(site, instance)

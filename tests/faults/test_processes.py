@@ -24,10 +24,11 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.slow
 
 REQUEST = {"borough": "Manhattan", "start_date": "2023-01-10", "end_date": "2023-02-25"}
-SUSPENDED_SECONDS = 45
+SUSPENDED_SECONDS = 60
 BUSY_SECONDS = 40
 BUSY_PROCESSES = 8
-OUTCOME_SECONDS = 240
+BUSY_REQUESTS = 63
+OUTCOME_SECONDS = 420
 
 
 @dataclass
@@ -221,8 +222,8 @@ def test_suspended_instance_goes_on(running: Running) -> None:
 
 
 @pytest.mark.fault(
-    f"{BUSY_PROCESSES} busy processes on the machine for {BUSY_SECONDS} s, during a load and five "
-    "requests",
+    f"{BUSY_PROCESSES} busy processes on the machine for {BUSY_SECONDS} s, during a load and "
+    f"{BUSY_REQUESTS} requests",
     "all succeed, later",
     "nothing",
 )
@@ -232,7 +233,7 @@ def test_overload_delays_loads_and_requests(running: Running) -> None:
     try:
         write_sample(running.site.source, [date.fromisoformat(MONTHS[0])], next(running.rows))
         load_id = launch_load(running.instance)
-        running.request(*(f"in_overload_{number}" for number in range(5)))
+        running.request(*(f"in_overload_{number}" for number in range(BUSY_REQUESTS)))
         for loop in loops:
             loop.wait()
     finally:

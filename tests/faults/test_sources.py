@@ -14,7 +14,7 @@ import pytest
 from taxi_platform.instance import Instance
 from tests.faults import publisher as sources
 from tests.faults.publisher import Answer, Publisher, content, publishing, status
-from tests.faults.site import JANUARY, Site, launch_load, load
+from tests.faults.site import JANUARY, Site, launch_load, load, wait_for_second_try
 from tests.faults.sound import (
     assert_equal_source,
     assert_sound,
@@ -173,6 +173,24 @@ def test_wrong_content_is_refused_and_fetched_again(
 
 
 @pytest.mark.fault(
+    "kill -9 when half of a file has arrived",
+    "the run fails and is tried again once; the file is fetched again",
+    "nothing",
+)
+@pytest.mark.usefixtures("new_month")
+def test_run_killed_in_a_download_is_tried_again(
+    site: Site, instance: Instance, misbehave: list[Answer]
+) -> None:
+    before = of_lake(site, "trips")
+    misbehave.append(sources.half_a_body)
+    first, process = launch_and_wait_for_request(site, instance, misbehave)
+    os.kill(process, signal.SIGKILL)
+    assert of_lake(site, "trips") == before
+    wait_for_second_try(instance, first)
+    assert_sound(site, instance, JANUARY)
+
+
+@pytest.mark.fault(
     "a file that is replaced between two attempts of a download",
     "the new file is fetched from its beginning",
     "nothing",
@@ -254,11 +272,7 @@ def test_cancelled_run_ends_while_it_waits_for_a_source(
 ) -> None:
     before = of_lake(site, "trips")
     misbehave += answers
-    site.arm("open", r"staging/loads/trips/", with_signal=signal.SIGCONT)  # names the process
-    run_id = launch_load(instance, JANUARY)
-    process = site.wait_until_hit()
-    wait_for(lambda: not misbehave, "the request for the file")
-    time.sleep(1)  # the answer has to arrive, which leaves no trace
+    run_id, process = launch_and_wait_for_request(site, instance, misbehave)
     begin = time.monotonic()
     terminate(instance, run_id)
     wait_for_status(instance.graphql, run_id, "CANCELED", seconds=2 * STOP_SECONDS)
@@ -269,6 +283,18 @@ def test_cancelled_run_ends_while_it_waits_for_a_source(
     assert unfinished_runs(instance) == []
     load(instance, JANUARY)
     assert_sound(site, instance, JANUARY)
+
+
+def launch_and_wait_for_request(
+    site: Site, instance: Instance, misbehave: list[Answer]
+) -> tuple[str, int]:
+    """Launch a load, and wait until the source has answered it; returns the run and its process."""
+    site.arm("open", r"staging/loads/trips/", with_signal=signal.SIGCONT)  # names the process
+    run_id = launch_load(instance, JANUARY)
+    process = site.wait_until_hit()
+    wait_for(lambda: not misbehave, "the request for the file")
+    time.sleep(1)  # the answer has to arrive, which leaves no trace
+    return run_id, process
 
 
 def terminate(instance: Instance, run_id: str) -> None:
