@@ -24,6 +24,7 @@ from adhoc_reports.lib.outcome import Report, Status
 from adhoc_reports.lib.store import ReportStore
 from taxi_shared import keys, storage
 from taxi_shared.database import LakeDatabase
+from taxi_shared.ranges import LOCATION_TAG
 from taxi_shared.storage import DataRoot
 
 from .aws_compute import EcsService, LambdaService, ecs_service, lambda_service
@@ -333,14 +334,19 @@ def test_same_report_gives_the_same_svg() -> None:
 
 
 def test_new_report_requests_its_chart(instance: dg.DagsterInstance) -> None:
-    request = dg.AssetSpec(keys.ADHOC_REQUEST, partitions_def=reports)
+    @dg.asset(key=keys.ADHOC_REQUEST, partitions_def=reports)
+    def request() -> None: ...
+
     resources = {"database": LakeDatabase(data_root="data")}
     definitions, cursor = dg.Definitions([request, adhoc_chart], resources=resources), None
     instance.add_dynamic_partitions("reports", ["jan", "feb"])
     requested = []
-    for name in (None, "jan", None, "feb", "jan"):
-        if name:
-            event = dg.AssetMaterialization(keys.ADHOC_REQUEST, partition=name)
+    for name in (None, "jan", None, "feb", "jan", "without a run"):
+        if name in ("jan", "feb"):
+            tags = {LOCATION_TAG: "adhoc_reports"}
+            dg.materialize([request], partition_key=name, instance=instance, tags=tags)
+        elif name:
+            event = dg.AssetMaterialization(keys.ADHOC_REQUEST, partition="jan")
             instance.report_runless_asset_event(event)
         found = dg.evaluate_automation_conditions(definitions, instance, cursor=cursor)
         cursor = found.cursor
@@ -349,7 +355,7 @@ def test_new_report_requests_its_chart(instance: dg.DagsterInstance) -> None:
         for each in partitions:
             event = dg.AssetMaterialization(adhoc_chart.key, partition=each)
             instance.report_runless_asset_event(event)
-    assert requested == [[], ["jan"], [], ["feb"], ["jan"]]
+    assert requested == [[], ["jan"], [], ["feb"], ["jan"], []]
 
 
 def test_deleted_report_takes_its_svg_along(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def adhoc_request_cancellation_sensor(
     lost_runs.record(store, context.dagster_run, "interrupted")
 
 
-@dg.sensor(minimum_interval_seconds=600, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
 def adhoc_request_retention_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Remove runs of requests that are older than TAXI_KEEP_REQUEST_RUNS_DAYS; reports stay."""
     retention = RunRetention(

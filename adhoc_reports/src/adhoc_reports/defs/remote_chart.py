@@ -23,6 +23,7 @@ from taxi_shared import aws, keys, settings, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.engines import cancelled_on_error
 from taxi_shared.engines.pipes_store import JobFolder
+from taxi_shared.ranges import LOCATION_TAG
 from taxi_shared.versions import code_version, source_of
 
 CHART_HAS_ALL_PICKUPS = "chart_has_all_pickups"
@@ -53,8 +54,13 @@ def check_settings() -> None:
 @dg.asset(
     partitions_def=reports,
     deps=[keys.ADHOC_REQUEST],
-    # A changed request gives a new report, yet no new data version.
-    automation_condition=dg.AutomationCondition.eager(),
+    # A changed request gives a new report, yet no new data version. A materialization without a run
+    # is of an old report, see `RunRetention`.
+    automation_condition=dg.AutomationCondition.eager().replace(
+        "newly_updated",
+        dg.AutomationCondition.newly_updated()
+        & dg.AutomationCondition.executed_with_tags(tag_keys={LOCATION_TAG}),
+    ),
     check_specs=[
         dg.AssetCheckSpec(
             CHART_HAS_ALL_PICKUPS,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from adhoc_reports.lib.lost_runs import JOB, PARTITION_TAG
+from adhoc_reports.lib.lost_runs import report_of
 from taxi_shared import keys
 from taxi_shared.ranges import LOCATION_TAG, UNFINISHED
 
@@ -36,7 +36,6 @@ class RunRetention:
         """
         found = self.instance.get_run_records(
             dg.RunsFilter(
-                job_name=JOB,
                 tags={LOCATION_TAG: self.location},
                 created_after=_time(cursor),
                 created_before=self.before,
@@ -45,7 +44,8 @@ class RunRetention:
             order_by="create_timestamp",
             ascending=True,
         )
-        removed = [each.dagster_run for each in found if each.dagster_run.status not in UNFINISHED]
+        ended = [each.dagster_run for each in found if each.dagster_run.status not in UNFINISHED]
+        removed = [run for run in ended if report_of(run)]
         for run in removed:
             self._keep_materialization(run)
             remove_run(self.instance, run.run_id)
@@ -54,8 +54,8 @@ class RunRetention:
 
     def _keep_materialization(self, run: dg.DagsterRun) -> None:
         """Record a report's materialization again, without a run, if it is that of the run."""
-        name = run.tags.get(PARTITION_TAG, "")
-        if name not in self.partitions:
+        name = report_of(run)
+        if name is None or name not in self.partitions:
             return
         newest = self.instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=keys.ADHOC_REQUEST, asset_partitions=[name]), limit=1
