@@ -124,6 +124,11 @@ class Backfill:
         return max(run.ended for run in self.runs) - self.requested
 
     @property
+    def to_first_launch(self) -> float:
+        """Seconds from the request until the daemon has launched the first run."""
+        return min(run.launched for run in self.runs) - self.requested
+
+    @property
     def to_completion(self) -> float:
         """Seconds from the request until the daemon has marked the backfill complete."""
         return self.completed - self.requested

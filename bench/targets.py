@@ -23,9 +23,11 @@ def rows(measured: Measured, *, full: bool, standard: bool) -> Iterator[Row]:
 ROWS: tuple[tuple[str, Callable[[Measured], Iterator[Row]]], ...] = (
     ("ingest", loading.ingest),
     ("ingest_large", loading.large_months),
+    ("backfill", loading.backfill),
     ("usual", loading.usual),
     ("requests", waiting.requests),
     ("flood", waiting.flood),
+    ("click", waiting.click),
     ("portal", waiting.portal),
     ("lake", waiting.lake),
     ("weeks", waiting.weeks),

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.measurements import (
+    backfill,
+    click,
     engines,
     growth,
     ingest,
@@ -32,8 +34,10 @@ MEASUREMENTS: dict[str, Callable[[Bench], Result]] = {
     "engines": engines.measure_engines,
     "requests": requests.measure_requests,
     "flood": requests.measure_flood,
+    "click": click.measure_clicks,
     "portal": portal.measure_pages,
     "ingest": ingest.measure_ingest,
     "ingest_large": ingest.measure_large_months,
+    "backfill": backfill.measure_backfill,
     "usual": usual.measure_usual_setup,
 }

@@ -50,7 +50,7 @@ def measure_pages(bench: Bench) -> dict[str, Any]:
     """Time each page alone, then `/healthz` while four clients load pages; in milliseconds."""
     data = empty_folder(bench.work / "portal")
     _write_reports(data)
-    with _portal(data) as port:
+    with serve_portal(data) as port:
         # The first scan reads every file, which may take longer than a page waits.
         wait_until("the first scan", START_SECONDS, lambda: _answers(port, "/reports"))
         alone = {}
@@ -114,7 +114,7 @@ def _health(port: int) -> Iterator[list[float]]:
 
 
 @contextmanager
-def _portal(data: Path) -> Iterator[int]:
+def serve_portal(data: Path) -> Iterator[int]:
     """Run the portal on a data root, without Dagster; yields its port."""
     (reporting,) = (each for each in locations() if each.name == "adhoc_reports")
     port = free_port()

@@ -45,6 +45,19 @@ def _ratios(m: Measured, most: float) -> Iterator[Row]:
         )
 
 
+def backfill(measured: Measured) -> Iterator[Row]:
+    """Months by a backfill against the bare script; the daemon looks for backfills every 5 s."""
+    m = measured["backfill"]
+    ratio = median(m["from_launch"]) / median(m["bare"])
+    yield Row(
+        f"Ingest {m['months']} months by a backfill: from the launch of its run ÷ bare script",
+        "<= 1.3",
+        f"{ratio:.2f}",
+        f"{spread(m['from_launch'])} ÷ {spread(m['bare'])}; before it {spread(m['wait'])}",
+        ratio <= 1.3,
+    )
+
+
 def usual(measured: Measured) -> Iterator[Row]:
     """The usual set-up against the platform and the bare script."""
     m = measured["usual"]
