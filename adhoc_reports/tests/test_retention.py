@@ -27,7 +27,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 @dg.asset(key=keys.ADHOC_REQUEST, partitions_def=dg.DynamicPartitionsDefinition(name="reports"))
 def answer(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     context.log.info("answered")
-    return dg.MaterializeResult(metadata={"rows": 2})
+    return dg.MaterializeResult(metadata={"rows": 2, "chart": dg.MetadataValue.md("![]()")})
 
 
 def run(instance: dg.DagsterInstance, name: str) -> str:
@@ -60,6 +60,7 @@ def test_reports_outlive_their_runs(instance: dg.DagsterInstance, tmp_path: Path
     assert old
     assert event.tags == old.tags
     assert event.metadata["rows"] == old.metadata["rows"] == dg.IntMetadataValue(2)
+    assert "chart" not in event.metadata
     assert event.metadata["generated"].value == pytest.approx(before.timestamp)
     left = [str(path) for path in tmp_path.rglob("*")]
     assert not any(each in path for each in runs for path in left)

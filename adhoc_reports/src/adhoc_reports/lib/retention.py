@@ -61,13 +61,19 @@ class RunRetention:
             dg.AssetRecordsFilter(asset_key=keys.ADHOC_REQUEST, asset_partitions=[name]), limit=1
         ).records
         if newest and newest[0].run_id == run.run_id and (event := newest[0].asset_materialization):
+            # Without the picture and the numbers, most of an event: both stay as files.
+            metadata = {
+                label: value
+                for label, value in event.metadata.items()
+                if not isinstance(value, dg.MarkdownMetadataValue)
+            }
             generated = dg.MetadataValue.timestamp(newest[0].timestamp)
             self.instance.report_runless_asset_event(
                 dg.AssetMaterialization(
                     event.asset_key,
                     description="The run was removed after TAXI_KEEP_REQUEST_RUNS_DAYS.",
                     partition=event.partition,
-                    metadata={**event.metadata, "generated": generated},
+                    metadata={**metadata, "generated": generated},
                     tags=event.tags,
                 )
             )
