@@ -8,6 +8,7 @@ clients each lack one of these.
 import math
 import shlex
 import time
+import uuid
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +35,7 @@ class Job:
     """A job to start.
 
     name:      for people
-    token:     of this job alone: a service starts it once, although the request is repeated
+    token:     a UUID, of this job alone: a service starts it once, although the request is repeated
     script:    address of `spark_job.py`
     package:   address of dagster-pipes as a zip file
     arguments: of the script
@@ -102,7 +103,7 @@ class SparkService(SparkEngine):
         ):
             job = Job(
                 f"{name} {context.run.run_id}",
-                folder.path.name,
+                str(uuid.uuid4()),
                 folder.write(JOB.name, Path(self.script).read_bytes()),
                 folder.write("dagster_pipes.zip", zip_pipes()),
                 session.get_bootstrap_cli_arguments(),

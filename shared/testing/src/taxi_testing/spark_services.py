@@ -138,7 +138,16 @@ class SparkServices:
         return copy
 
 
+def _check_token(token: str, longest: int) -> None:
+    """Raise ValueError for a token that a service refuses by its documentation."""
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{longest}}}", token):
+        raise ValueError(
+            f"the token {token!r} is refused; expected at most {longest} letters, digits, _ and -"
+        )
+
+
 def _start_emr_serverless(services: SparkServices, body: Body) -> Body:
+    _check_token(body["clientToken"], 64)
     driver = body["jobDriver"]["sparkSubmit"]
     packages = driver["sparkSubmitParameters"].split()[1:2]
     job = services.start(driver["entryPoint"], packages, driver["entryPointArguments"])
@@ -203,6 +212,8 @@ def _stop_glue(services: SparkServices, body: Body) -> Body:
 
 
 def _start_dataproc(services: SparkServices, body: Body) -> Body:
+    _check_token(body["requestId"], 40)
+    _check_token(body["job"]["reference"]["jobId"], 100)
     given = body["job"]["pysparkJob"]
     job = services.start(given["mainPythonFileUri"], given["pythonFileUris"], given["args"])
     services.jobs[body["job"]["reference"]["jobId"]] = job
@@ -222,6 +233,7 @@ def _stop_dataproc(services: SparkServices, body: Body) -> Body:
 
 
 def _start_databricks(services: SparkServices, body: Body) -> Body:
+    _check_token(body["idempotency_token"], 64)
     (task,) = body["tasks"]
     given = task["spark_python_task"]
     job = services.start(given["python_file"], [], given["parameters"])  # PyPI's packages are here
