@@ -212,6 +212,19 @@ def test_containers_reach_each_other_without_the_proxy() -> None:
             assert f'"{variable}",' in run, variable
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_get_every_setting_of_their_location(name: str) -> None:
+    """And so does the daemon, from which the containers of runs take the values."""
+    location, daemon = (COMPOSE["services"][each]["environment"] for each in (name, "daemon"))
+    # No JSON before Compose has put in its values.
+    variables = location["DAGSTER_CONTAINER_CONTEXT"].partition('"container_kwargs"')[0]
+    of_runs = re.findall(r'"([A-Z0-9_]+)"', variables)
+    settings = [each for each in location if re.match("TAXI_|TLC_|DUCKDB_|AWS_|DAGSTER_P", each)]
+    assert "TAXI_SERVICES" in settings
+    assert [each for each in settings if each not in of_runs] == []
+    assert set(of_runs) <= set(daemon)
+
+
 @pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/production.yml"])
 def test_files_of_the_project_can_be_read_under_selinux(file: str) -> None:
     mounts = re.findall(r"\./deploy/[^\s\"\]]+", (ROOT / file).read_text())
