@@ -17,6 +17,7 @@ from taxi_shared.engines.external_tables import (
     SERVICES,
     add_partitions,
     main,
+    manifests_stayed,
     write_manifests,
 )
 from taxi_shared.lake import Lake
@@ -121,6 +122,32 @@ def test_manifests_leave_out_replaced_files(lake: Lake) -> None:
         assert con.execute(query, {"files": files}).fetchall() == [(170,)]
         pattern = f"{literal(lake.snapshot().folder(TRIPS))}/*/*.parquet"
         assert con.execute(query, {"files": [pattern]}).fetchall() == [(290,)]
+
+
+def test_manifests_of_other_partitions_are_removed(lake: Lake) -> None:
+    before = lake.snapshot()
+    assert len(before.files(TRIPS)) == 2
+    write_month(lake, "2023-03-01")
+    assert len(write_manifests(lake.snapshot(), TRIPS)) == 3
+    written = write_manifests(before, TRIPS)
+    assert len(read_manifests(lake, TRIPS)) == 2
+    assert manifests_stayed(before, TRIPS, written)
+    assert not manifests_stayed(lake.snapshot(), TRIPS, written)
+
+
+def test_right_manifests_are_not_written_again(lake: Lake) -> None:
+    written = write_manifests(lake.snapshot(), TRIPS)
+    assert write_manifests(lake.snapshot(), TRIPS) == written
+
+
+def test_manifests_replaced_and_put_back_have_not_stayed(lake: Lake) -> None:
+    before = lake.snapshot()
+    written = write_manifests(before, TRIPS)
+    write_month(lake, "2023-02-01", 50)
+    write_manifests(lake.snapshot(), TRIPS)
+    assert not manifests_stayed(before, TRIPS, written)
+    write_manifests(before, TRIPS)
+    assert not manifests_stayed(before, TRIPS, written)
 
 
 def test_vacuum_leaves_manifests(lake: Lake) -> None:

@@ -5,7 +5,7 @@ and Redshift are stand-ins over DuckDB: how the real ones behave was read in the
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -19,7 +19,7 @@ from google.cloud import bigquery
 
 from taxi_shared.database import LakeDatabase
 from taxi_shared.engines import Engine, NoAnswer, Question
-from taxi_shared.engines.external_tables import MANIFESTS
+from taxi_shared.engines.external_tables import MANIFESTS, write_manifests
 from taxi_shared.engines.local import DuckDB
 from taxi_shared.engines.warehouses import BigQuery, Redshift, Snowflake, in_pyformat
 from taxi_shared.lake import Lake, create_view
@@ -40,17 +40,20 @@ def number(lake: Lake, sql: str) -> Question[Number]:
 
 @dataclass
 class Driver:
-    """A driver's stand-in: what it was asked to do, and the error of its next query."""
+    """A driver's stand-in: what it was asked to do, and what happens before its next queries."""
 
     root: Path
     statements: list[str] = field(default_factory=list)
     error: BaseException | None = None
+    meanwhile: list[Callable[[], object]] = field(default_factory=list)
     con: duckdb.DuckDBPyConnection = field(default_factory=duckdb.connect)
 
     def run(self, sql: str, values: Sequence[object] | None = None) -> Any:
         """Run a query with the files that manifests name, or else with those of the lake."""
         if self.error:
             raise self.error
+        if self.meanwhile:
+            self.meanwhile.pop()()
         lake = Lake(DataRoot.at(str(self.root))).snapshot()
         for table in TABLES:
             manifests = sorted((self.root / "staging" / table.name / MANIFESTS).rglob("manifest"))
@@ -292,7 +295,50 @@ def test_redshift_gets_the_files_of_the_question(setting: Setting) -> None:
     assert setting.driver.statements[0] == "SET search_path TO taxi"
 
 
-@pytest.mark.parametrize("name", WAREHOUSES)
+def by_duckdb(setting: Setting, asked: Question[Any]) -> list[Any]:
+    return DuckDB(database=setting.database).ask(dg.build_asset_context(), asked).rows
+
+
+@pytest.mark.parametrize("month", ["2023-02-01", "2023-03-01"], ids=["replaced", "new"])
+def test_redshift_questions_do_not_read_the_files_of_others(setting: Setting, month: str) -> None:
+    earlier = question(setting.lake, "manhattan_stats")
+    expected = [by_duckdb(setting, earlier)]  # which reads the log
+    write_month(setting.lake, month, 20)
+    later = question(setting.lake, "manhattan_stats")
+    expected.append(by_duckdb(setting, later))
+    assert expected[0] != expected[1]
+    answers: list[list[Any]] = []
+    setting.driver.meanwhile = [lambda: answers.append(setting.ask("redshift", later))]
+    answers.insert(0, setting.ask("redshift", earlier))
+    assert answers == expected
+
+
+def test_redshift_gives_up_where_others_replace_its_files(setting: Setting) -> None:
+    earlier = question(setting.lake, "trips_by_week")
+    expected = by_duckdb(setting, earlier)
+    write_month(setting.lake, "2023-02-01", 20)
+    later = setting.lake.snapshot()
+    setting.driver.meanwhile = [lambda: write_manifests(later, TRIPS)] * 3
+    with pytest.raises(NoAnswer, match="manifests that Redshift reads 3 times"):
+        setting.ask("redshift", earlier)
+    assert setting.ask("redshift", earlier) == expected
+
+
+def test_redshift_questions_about_one_version_share_its_files(setting: Setting) -> None:
+    asked = question(setting.lake, "trips_by_week")
+    setting.driver.meanwhile = [lambda: setting.ask("redshift", asked)]
+    setting.ask("redshift", asked)
+    assert setting.driver.statements.count("SELECT pg_backend_pid()") == 2
+
+
+def test_redshift_answers_from_an_earlier_version(setting: Setting) -> None:
+    snapshot = setting.lake.snapshot((TRIPS, 1))
+    asked = replace(question(setting.lake, "trips_by_week"), lake=snapshot)
+    assert setting.ask("redshift", asked) == by_duckdb(setting, asked)
+    assert by_duckdb(setting, asked) != by_duckdb(setting, question(setting.lake, "trips_by_week"))
+
+
+@pytest.mark.parametrize("name", ["bigquery", "snowflake"])
 def test_earlier_version_of_trips_is_refused(setting: Setting, name: str) -> None:
     asked = replace(question(setting.lake, "trips_by_week"), lake=setting.lake.snapshot((TRIPS, 1)))
     with pytest.raises(NoAnswer, match="reads the current version of trips; expected version 1"):

@@ -13,13 +13,14 @@ Snowflake reads version 3; BigQuery names deletion vectors and column mapping of
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
+from upath import UPath
+
 from taxi_shared import storage
 from taxi_shared.lake import Snapshot
-from taxi_shared.table_log import LakeFile
 from taxi_shared.tables import TABLES, Column, Table
 
 MANIFESTS = "_symlink_format_manifest"
@@ -133,18 +134,47 @@ SERVICES: dict[str, Callable[[str], list[str]]] = {
 }
 
 
-def write_manifests(lake: Snapshot, table: Table) -> None:
+def write_manifests(lake: Snapshot, table: Table) -> dict[UPath, str]:
     """Write a manifest of each partition of a table: the address of its file. Raises StoreError.
 
-    Manifests are replaced one by one: a query meanwhile may see partitions of two versions.
+    All questions share them: right ones stay as they are, those of other partitions are removed.
+    Returns a version of each manifest that is there now, for `manifests_stayed`.
     """
+    manifests, folder = _manifests(lake, table), _manifests_folder(lake, table)
 
-    def write(file: LakeFile) -> None:
-        manifest = _manifest(lake, table, file.partition)
-        storage.write_text(storage.path_at(f"{manifest}/manifest"), f"{file.address}\n")
+    def correct(path: UPath) -> None:
+        if (text := manifests.get(path)) is None:
+            storage.remove(path)
+        elif _read_manifest(path) != text:
+            storage.write_text(path, text)
 
     with ThreadPoolExecutor(WRITERS) as pool:
-        list(pool.map(write, lake.files(table).values()))
+        list(pool.map(correct, manifests.keys() | storage.versions_below(folder).keys()))
+    return storage.versions_below(folder)
+
+
+def manifests_stayed(lake: Snapshot, table: Table, versions: Mapping[UPath, str]) -> bool:
+    """Whether the manifests of a table have been those of a snapshot since `versions` were read."""
+    manifests = _manifests(lake, table)
+    with ThreadPoolExecutor(WRITERS) as pool:
+        texts = dict(zip(versions, pool.map(_read_manifest, versions), strict=True))
+    # The versions are read last: equal ones say that the texts are those of the whole time.
+    return texts == manifests and storage.versions_below(_manifests_folder(lake, table)) == versions
+
+
+def _manifests(lake: Snapshot, table: Table) -> dict[UPath, str]:
+    """The text of each manifest of a table."""
+    return {
+        _manifest(lake, table, partition) / "manifest": f"{file.address}\n"
+        for partition, file in lake.files(table).items()
+    }
+
+
+def _read_manifest(path: UPath) -> str | None:
+    try:
+        return storage.read_text(path)
+    except FileNotFoundError:
+        return None
 
 
 def add_partitions(lake: Snapshot, table: Table) -> list[str]:
@@ -168,10 +198,14 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _manifest(lake: Snapshot, table: Table, partition: str) -> str:
+def _manifest(lake: Snapshot, table: Table, partition: str) -> UPath:
     """The folder of a partition's manifest."""
-    folder = f"{lake.folder(table)}/{MANIFESTS}"
-    return f"{folder}/{table.partition_by.name}={partition}" if table.partition_by else folder
+    folder = _manifests_folder(lake, table)
+    return folder / f"{table.partition_by.name}={partition}" if table.partition_by else folder
+
+
+def _manifests_folder(lake: Snapshot, table: Table) -> UPath:
+    return lake.folder(table) / MANIFESTS
 
 
 def _folder(address: str, table: Table) -> str:

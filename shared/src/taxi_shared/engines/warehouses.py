@@ -4,6 +4,8 @@ Each has a driver of its vendor that follows DB-API 2.0, in an extra of taxi-sha
 No setting holds a key or password: the drivers find credentials as their vendors document.
 """
 
+import random
+import time
 import uuid
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +16,17 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from taxi_shared.engines import MAX_ROWS, Answer, Question, Row, cancelled_on_error
+from taxi_shared.engines import MAX_ROWS, Answer, NoAnswer, Question, Row, cancelled_on_error
 from taxi_shared.engines.catalog import CatalogEngine
-from taxi_shared.engines.external_tables import DATABASE, add_partitions, write_manifests
+from taxi_shared.engines.external_tables import (
+    DATABASE,
+    add_partitions,
+    manifests_stayed,
+    write_manifests,
+)
+
+# How often Redshift is asked while other questions replace its manifests.
+TRIES = 3
 
 Rows = Sequence[Sequence[object]]
 Details = Mapping[str, dg.MetadataValue | str]
@@ -138,7 +148,10 @@ class BigQuery(Warehouse):
 
 
 class Redshift(Warehouse):
-    """Answers with tables of Redshift Spectrum. AWS's keys log in, and no password."""
+    """Answers with tables of Redshift Spectrum. AWS's keys log in, and no password.
+
+    Manifests name the files to read: those of the question's moment, as with DuckDB and Spark.
+    """
 
     stores = frozenset({"s3"})
     host: str = Field(description="endpoint of the cluster or the workgroup, without a port")
@@ -160,10 +173,33 @@ class Redshift(Warehouse):
         connection.autocommit = True
         return connection
 
+    def ask(self, context: dg.AssetExecutionContext, question: Question[Row]) -> Answer[Row]:
+        """Answer a question, from the files that the lake had at its moment.
+
+        Questions about other versions replace the manifests: then it is asked again. Raises
+        NoAnswer when they have done so TRIES times.
+        """
+        lake = question.lake
+        for _ in range(TRIES):
+            begin = time.monotonic()
+            versions = {table.name: write_manifests(lake, table) for table in question.tables}
+            answer = self.query(context, question)
+            if all(manifests_stayed(lake, each, versions[each.name]) for each in question.tables):
+                return answer
+            wait = random.uniform(0, time.monotonic() - begin)  # noqa: S311 - not both at once
+            context.log.info(
+                f"{question.name}: a question about another version of the lake has replaced the "
+                f"manifests that Redshift reads; asking again in {wait:.0f} seconds"
+            )
+            time.sleep(wait)
+        raise NoAnswer(
+            f"{question.name}: questions about other versions of the lake have replaced the "
+            f"manifests that Redshift reads {TRIES} times. Materialize it again when they have "
+            "ended"
+        )
+
     def refresh(self, question: Question[Row]) -> list[str]:
-        """Write the manifests of the question's tables; return SQL that adds new partitions."""
-        for table in question.tables:
-            write_manifests(question.lake, table)
+        """Return SQL that adds new partitions."""
         return [
             f"SET search_path TO {DATABASE}",
             "SET enable_result_cache_for_session TO off",
