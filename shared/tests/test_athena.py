@@ -190,16 +190,21 @@ def test_error_of_a_cancellation_hides_no_other(capsys: pytest.CaptureFixture[st
     assert "could not be cancelled (no network); it may still run" in capsys.readouterr().err
 
 
-def test_environment_configures_athena(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_configures_athena(
+    setting: Setting, s3_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = LakeDatabase(data_root=f"{s3_root}/data")
+    write_lake(database.lake)
+    monkeypatch.setenv("TAXI_DATA_ROOT", database.data_root)
     monkeypatch.setenv("TAXI_ATHENA_OUTPUT", setting.athena.output)
     monkeypatch.setenv("TAXI_ATHENA_WORKGROUP", "metrics")
     found: list[Any] = []
 
     @dg.asset
     def trips(context: dg.AssetExecutionContext, trips_engine: dg.ResourceParam[Engine]) -> None:
-        found.extend(trips_engine.ask(context, question(setting.lake, "trips_by_week")).rows)
+        found.extend(trips_engine.ask(context, question(database.lake, "trips_by_week")).rows)
 
-    chosen = engine("athena", setting.athena.database)
+    chosen = engine("athena", database)
     assert dg.materialize([trips], resources={"trips_engine": chosen}).success
     (query,) = setting.service.queries.values()
     assert query.request["WorkGroup"] == "metrics"

@@ -202,12 +202,22 @@ def test_missing_setting_of_an_engine_is_named(
     ("name", "root", "expected"),
     [
         *(
-            (name, "gs://b/p", "s3://bucket/prefix")
-            for name in ("athena", "emr", "glue", "redshift")
+            (name, root, "s3://bucket/prefix")
+            for name in ("athena", "emr", "emr-serverless", "glue", "redshift")
+            for root in ("gs://b/p", "data", "/srv/taxi")
         ),
         *(
-            (name, "az://c/p", "s3://bucket/prefix or gs://bucket/prefix")
+            (name, root, "s3://bucket/prefix or gs://bucket/prefix")
             for name in ("dataproc", "databricks")
+            for root in ("az://c/p", "data")
+        ),
+        *(
+            (
+                name,
+                "data",
+                "s3://bucket/prefix or gs://bucket/prefix or az://container/prefix or .*",
+            )
+            for name in ("bigquery", "snowflake")
         ),
     ],
 )
@@ -222,8 +232,19 @@ def test_engine_refuses_a_data_root_in_another_store(
         engine(name, database)
 
 
-@pytest.mark.parametrize("root", ["data", "gs://b/p", "abfss://c@a.dfs.core.windows.net/p"])
-@pytest.mark.parametrize("name", ["duckdb", "spark-submit", "bigquery", "snowflake"])
+@pytest.mark.parametrize(
+    ("name", "root"),
+    [
+        *(
+            (name, root)
+            for name in ("duckdb", "spark-submit", "bigquery", "snowflake")
+            for root in ("gs://b/p", "abfss://c@a.dfs.core.windows.net/p")
+        ),
+        ("duckdb", "data"),
+        ("spark-submit", "/srv/taxi"),
+        ("athena", "s3://b/p"),
+    ],
+)
 def test_engine_accepts_any_store_that_it_reads(
     database: LakeDatabase, monkeypatch: pytest.MonkeyPatch, name: str, root: str
 ) -> None:

@@ -275,6 +275,7 @@ def test_environment_configures_a_service(
     for field, value in SETTINGS["emr-serverless"].items():
         monkeypatch.setenv(variable("emr-serverless", field), value)
     monkeypatch.setenv("TAXI_EMR_SERVERLESS_OPTIONS", "--conf spark.driver.memory=2g")
+    monkeypatch.setenv("TAXI_DATA_ROOT", setting.database.data_root)
     chosen = engine("emr-serverless", setting.database)
 
     @dg.asset

@@ -142,7 +142,8 @@ class Answer(Generic[Row]):
 class Engine(SetByEnvironment, dg.ConfigurableResource[Any], ABC):
     """Answers questions about the lake."""
 
-    # The stores whose data roots it reads, by their modules. `engine` of `choice` refuses others.
+    # The stores whose data roots it reads, by their modules, and "" for a folder of this machine.
+    # `engine` of `choice` refuses others.
     stores: ClassVar[frozenset[str]] = frozenset({"s3", "gcs", "azure"})
     database: dg.ResourceDependency[LakeDatabase]
 

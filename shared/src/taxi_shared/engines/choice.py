@@ -52,7 +52,7 @@ def engine(name: str, database: LakeDatabase) -> Engine:
     """
     found = engine_class(name)
     root = settings.load().data_root
-    if (store := stores.module_of(root)) and store not in found.stores:
+    if stores.module_of(root) not in found.stores:
         read = " or ".join(text for each, text in stores.EXAMPLES.items() if each in found.stores)
         raise ValueError(
             f"TAXI_ENGINE is {name}, and TAXI_DATA_ROOT is {without_secrets(root)!r}, which it "

@@ -9,6 +9,8 @@ from taxi_shared.engines import Answer, Engine, Question, Row
 class DuckDB(Engine):
     """Answers with the `database` resource."""
 
+    stores = Engine.stores | {""}
+
     def ask(self, context: dg.AssetExecutionContext, question: Question[Row]) -> Answer[Row]:
         """Answer a question. Raises NoAnswer, DamagedLakeFile and duckdb.Error."""
         tables = [*question.days_tables, *question.tables]

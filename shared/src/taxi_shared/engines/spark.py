@@ -65,6 +65,7 @@ class SparkEngine(Engine):
 class SparkSubmit(SparkEngine):
     """Spark on this machine, or a cluster that `spark-submit` reaches from here."""
 
+    stores = Engine.stores | {""}
     command: str = Field(default="spark-submit", description="path of spark-submit")
     master: str = Field(
         default="local[*]", description="address of the cluster, as in spark://host:7077"
