@@ -12,7 +12,15 @@ from pydantic import Field
 
 from taxi_shared.database import LakeDatabase
 from taxi_shared.engines import MAX_ROWS, Engine, Hundredths, NoAnswer, Question, local
-from taxi_shared.engines.choice import ENGINES, engine, engines_of, settings_of, variable
+from taxi_shared.engines.choice import (
+    ASSETS,
+    ENGINES,
+    engine,
+    engines_of,
+    kind_of,
+    settings_of,
+    variable,
+)
 from taxi_shared.engines.local import DuckDB
 from taxi_shared.engines.spark import SparkSubmit, to_message
 from taxi_shared.lake import Lake, Rows
@@ -184,6 +192,32 @@ def test_duckdb_answers_unless_another_engine_is_chosen(
 def test_unknown_engine_is_refused(database: LakeDatabase) -> None:
     with pytest.raises(ValueError, match="TAXI_ENGINE names 'sparc'; expected one of duckdb, "):
         engine("sparc", database)
+
+
+@pytest.mark.parametrize("text", ["trips_by_weak=spark-submit", "spark-submit,c=duckdb"])
+def test_unknown_asset_is_refused(
+    database: LakeDatabase, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("TAXI_ENGINE", text)
+    reason = (
+        "TAXI_ENGINE names the asset '.*'; expected one of a, b, trips_by_week, manhattan_stats"
+    )
+    with pytest.raises(ValueError, match=reason):
+        engines_of(database, "a", "b")
+
+
+def test_asset_of_another_location_is_accepted(
+    database: LakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_ENGINE", "adhoc_request=athena,trips_by_week=spark-submit")
+    (chosen,) = engines_of(database, "trips_by_week").values()
+    assert isinstance(chosen, SparkSubmit)
+
+
+def test_kind_of_an_asset_is_that_of_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kind_of("trips_by_week") == "duckdb"
+    monkeypatch.setenv("TAXI_ENGINE", "glue, manhattan_stats=athena")
+    assert [kind_of(asset) for asset in ASSETS] == ["spark", "athena", "spark"]
 
 
 def test_missing_setting_of_an_engine_is_named(

@@ -22,6 +22,7 @@ from taxi_shared import keys, provenance
 from taxi_shared.as_of import AsOfConfig
 from taxi_shared.database import LakeDatabase
 from taxi_shared.engines import Engine
+from taxi_shared.engines.choice import kind_of
 from taxi_shared.tables import ZONES
 from taxi_shared.versions import code_version, source_of
 
@@ -87,7 +88,7 @@ class AdhocRequestConfig(AsOfConfig):
         report.QUERY,
     ),
     group_name=keys.REQUESTS,
-    kinds={"duckdb", "matplotlib"},
+    kinds={kind_of("adhoc_request"), "matplotlib"},
 )
 def adhoc_request(
     context: dg.AssetExecutionContext,

@@ -12,6 +12,7 @@ from taxi_shared import keys
 from taxi_shared.automation import eager_on_new_data, eager_on_new_months
 from taxi_shared.database import LakeDatabase
 from taxi_shared.engines import Engine, Question
+from taxi_shared.engines.choice import kind_of
 from taxi_shared.io_managers import Figure, GeoDataFrame
 from taxi_shared.lake import Snapshot
 from taxi_shared.lineage import column_lineage
@@ -57,7 +58,7 @@ LINEAGE = column_lineage(
     automation_condition=eager_on_new_months(),
     pool=POOL,
     group_name=keys.METRICS,
-    kinds={"duckdb", "geojson"},
+    kinds={kind_of("manhattan_stats"), "geojson"},
     metadata={"dagster/column_schema": SCHEMA, "dagster/column_lineage": LINEAGE},
 )
 def manhattan_stats(

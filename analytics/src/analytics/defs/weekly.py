@@ -14,6 +14,7 @@ from taxi_shared import keys
 from taxi_shared.as_of import AsOfConfig
 from taxi_shared.database import LakeDatabase
 from taxi_shared.engines import Engine, Question
+from taxi_shared.engines.choice import kind_of
 from taxi_shared.io_managers import DataFrame, split_by_partition
 from taxi_shared.lake import Snapshot
 from taxi_shared.lineage import column_lineage
@@ -79,7 +80,7 @@ LINEAGE = column_lineage(
         QUERY,
     ),
     group_name=keys.METRICS,
-    kinds={"duckdb", "csv"},
+    kinds={kind_of("trips_by_week"), "csv"},
     metadata={"dagster/column_schema": SCHEMA, "dagster/column_lineage": LINEAGE},
 )
 def trips_by_week(

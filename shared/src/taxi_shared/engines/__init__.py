@@ -147,6 +147,11 @@ class Engine(SetByEnvironment, dg.ConfigurableResource[Any], ABC):
     stores: ClassVar[frozenset[str]] = frozenset({"s3", "gcs", "azure"})
     database: dg.ResourceDependency[LakeDatabase]
 
+    @classmethod
+    def kind(cls) -> str:
+        """Return the kind of the assets that it answers, which the UI shows."""
+        return cls.__name__.lower()
+
     @abstractmethod
     def ask(self, context: dg.AssetExecutionContext, question: Question[Row]) -> Answer[Row]:
         """Answer a question.

@@ -1,7 +1,8 @@
 """Which engine answers the questions of an asset: `TAXI_ENGINE`, and settings of each engine.
 
 `TAXI_ENGINE=spark-submit` is for all assets, `trips_by_week=athena,adhoc_request=spark-submit` for
-some, while DuckDB answers the others. The settings of an engine are the fields of its class:
+some, while DuckDB answers the others. All locations have the same variable, so each accepts the
+names in `ASSETS`, also those of others. The settings of an engine are the fields of its class:
 `TAXI_SPARK_SUBMIT_MASTER` is the field `master` of `spark-submit`.
 """
 
@@ -15,6 +16,8 @@ from taxi_shared.addresses import without_secrets
 from taxi_shared.database import LakeDatabase
 from taxi_shared.engines import Engine
 
+# The assets that ask, of all locations. One of another repository is set for its location alone.
+ASSETS = ("trips_by_week", "manhattan_stats", "adhoc_request")
 DUCKDB = "duckdb"
 # The modules are imported when they are chosen: some need packages that no location has.
 ENGINES: dict[str, str] = {
@@ -35,13 +38,29 @@ ENGINES: dict[str, str] = {
 def engines_of(database: LakeDatabase, *assets: str) -> dict[str, Engine]:
     """Return the engine of each asset, as the resource `<asset>_engine`.
 
-    Raises ValueError for an engine that does not exist, and for one that lacks a setting.
+    Raises ValueError for an asset or engine that does not exist, and for an engine that lacks a
+    setting.
     """
-    chosen = _chosen(settings.load().engine)
-    return {
-        f"{asset}_engine": engine(chosen.get(asset) or chosen.get("") or DUCKDB, database)
-        for asset in assets
-    }
+    accepted = dict.fromkeys([*assets, *ASSETS])
+    if unknown := [each for each in _chosen() if each and each not in accepted]:
+        raise ValueError(
+            f"TAXI_ENGINE names the asset {unknown[0]!r}; expected one of {', '.join(accepted)}"
+        )
+    return {f"{asset}_engine": engine(name_of(asset), database) for asset in assets}
+
+
+def name_of(asset: str) -> str:
+    """Return the name of the engine that answers the questions of an asset."""
+    chosen = _chosen()
+    return chosen.get(asset) or chosen.get("") or DUCKDB
+
+
+def kind_of(asset: str) -> str:
+    """Return the kind of an asset that asks, for the UI: duckdb, spark, athena.
+
+    Raises ValueError for an engine that does not exist.
+    """
+    return engine_class(name_of(asset)).kind()
 
 
 def engine(name: str, database: LakeDatabase) -> Engine:
@@ -89,10 +108,10 @@ def variable(name: str, field: str) -> str:
     return f"TAXI_{name}_{field}".upper().replace("-", "_")
 
 
-def _chosen(text: str) -> dict[str, str]:
+def _chosen() -> dict[str, str]:
     """Engines by assets; that of "" is for all others."""
     chosen = {}
-    for part in filter(None, map(str.strip, text.split(","))):
+    for part in filter(None, map(str.strip, settings.load().engine.split(","))):
         asset, _, name = part.rpartition("=")
         chosen[asset.strip()] = name.strip()
     return chosen

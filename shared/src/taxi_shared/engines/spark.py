@@ -30,6 +30,11 @@ class SparkEngine(Engine):
     The job reads the files that the lake's log names, as they are when the question is asked.
     """
 
+    @classmethod
+    def kind(cls) -> str:
+        """Return the kind of the assets that it answers, whichever service runs the job."""
+        return "spark"
+
     @property
     def s3_scheme(self) -> str:
         """How this Spark names files on S3."""
