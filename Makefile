@@ -171,6 +171,8 @@ $(NEXT_DUCKDB)/.installed: shared/next-duckdb.lock $(STAMPS)
 	@touch $@
 
 $(SPARK:%=%/.installed): .tools/%/.installed: shared/%.lock | $(UV)
+	@"$${JAVA_HOME:+$$JAVA_HOME/bin/}java" -version > /dev/null 2>&1 || { echo "There is no Java here. Spark needs Java 17 \
+	or newer: install Debian's openjdk-17-jre-headless, or set JAVA_HOME" >&2; exit 1; }
 	@echo "environment of $*"
 	@uv venv --quiet --allow-existing --python ">=3.11,<3.12" .tools/$*
 	@uv pip sync --quiet --python .tools/$*/bin/python $<

@@ -3,6 +3,7 @@
 `make spark-environment` makes the environments; with Java, they are all that is needed.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -240,6 +241,14 @@ def test_job_that_ends_without_an_answer_fails(tmp_path: Path) -> None:
     silent = SparkSubmit(database=database, command=str(command))
     with pytest.raises(NoAnswer, match="trips_by_week: the job of Spark ended without an answer"):
         ask_in_a_run(silent, question(database.lake, "trips_by_week"))
+
+
+def test_answers_are_shown_without_shapes() -> None:
+    csv = "\n".join(["week,trips", *(f"{number},10" for number in range(5)), ""])
+    assert spark.shorten(csv.encode()) == "week,trips\n0,10\n1,10\n2,10\n… 2 more"
+    zone = {"type": "Feature", "properties": {"zone": "Inwood"}, "geometry": {"type": "Point"}}
+    stats = {"type": "FeatureCollection", "features": [zone]}
+    assert spark.shorten(json.dumps(stats).encode()) == '{"zone": "Inwood"}'
 
 
 def test_missing_java_is_named_with_how_to_install_it(

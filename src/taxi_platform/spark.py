@@ -1,5 +1,6 @@
 """A cluster of Spark on this machine, and its answers beside DuckDB's."""
 
+import json
 import os
 import re
 import signal
@@ -24,6 +25,7 @@ from taxi_platform.workspace import ROOT
 HOME = ROOT / ".tools" / "spark"
 WORKERS, WORKER_MEMORY = 2, "1g"
 START_SECONDS, STOP_SECONDS = 60, 10
+SHOWN = 4  # lines of each answer
 JAVA = (
     "Spark needs Java 17 or newer: install Debian's openjdk-17-jre-headless, or what your system "
     "calls it, or set JAVA_HOME"
@@ -128,8 +130,9 @@ def check_installed(home: Path) -> None:
 def compare(rows: int, console: Console) -> bool:
     """Ask DuckDB and a cluster for the weeks, the zones and a report of a sample.
 
-    rows: trips per month. Returns whether all answers are equal, to the byte.
+    rows: trips per month. Returns whether all answers are equal, to the byte. Raises SparkError.
     """
+    check_installed(HOME)  # before the sample takes its time
     with tempfile.TemporaryDirectory(prefix="taxi-spark-") as folder:
         root = Path(folder)
         demo.make_sample(root, rows, console)
@@ -141,14 +144,27 @@ def compare(rows: int, console: Console) -> bool:
                 for name, environment in (("DuckDB", {}), (installed, spark.environment))
             }
     duckdb, other = answers.values()
-    console.print(other.files["trips_by_week"].decode(), highlight=False)
     table = Table("asset", *(f"{name}, s" for name in answers), "bytes", "answers")
     for asset, content in duckdb.files.items():
         times = [f"{each.seconds[asset]:.1f}" for each in answers.values()]
         equal = "equal" if content == other.files[asset] else "[red]different[/]"
+        for name, each in answers.items():
+            text = shorten(each.files[asset])
+            console.print(f"{asset} by {name}\n{text}\n", highlight=False, markup=False)
         table.add_row(asset, *times, f"{len(content):,}", equal)
     console.print(table)
     return duckdb.files == other.files
+
+
+def shorten(content: bytes) -> str:
+    """The first lines of a CSV, or the first features of a GeoJSON without their shapes."""
+    text = content.decode()
+    if text.startswith("{"):
+        lines = [json.dumps(each["properties"]) for each in json.loads(text)["features"]]
+    else:
+        lines = text.splitlines()
+    more = len(lines) - SHOWN
+    return "\n".join([*lines[:SHOWN], *([f"… {more} more"] if more > 0 else [])])
 
 
 def _materialize(root: Path, engine: dict[str, str], console: Console) -> Results:
