@@ -129,6 +129,7 @@ spark-environment: $(SPARK:%=%/.installed) ## Environments with Spark 4 and 3.5,
 
 test-spark: setup spark-environment ## Tests of the engines that run jobs of Spark
 	@$(PYTEST) -m spark tests shared/tests
+	@cd adhoc_reports && $(PYTEST) -m spark
 
 bench: setup ## Speed and memory beside two rivals; FULL=1 for 36 months, ROWS=20000 to try it out
 	@.venv/bin/python -m bench $(if $(FULL),--full) $(if $(ROWS),--rows $(ROWS))

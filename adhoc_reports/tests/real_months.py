@@ -35,7 +35,8 @@ def write(lake: Lake) -> None:
     with duckdb.connect() as con:
         zones = str(SOURCE / "misc" / "taxi_zones.csv")
         query = (
-            "SELECT LocationID AS zone_id, zone, borough, the_geom AS geometry FROM read_csv($f)"
+            "SELECT CAST(LocationID AS INTEGER) AS zone_id, zone, borough, the_geom AS geometry "
+            "FROM read_csv($f)"
         )
         lake.write(con, ZONES, Rows(query, {"f": zones}))
         for service, months in MONTHS.items():
@@ -59,13 +60,11 @@ def _load(con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, file: Path, 
         return f"CAST({value} AS {column.type}) AS {column.name}"
 
     plain = ", ".join(source(column) for column in table.columns if not column.expression)
-    computed = ", ".join(
-        f"CAST({column.expression} AS {column.type}) AS {column.name}"
-        for column in table.columns
-        if column.expression
-    )
     assert table.days
-    days = ", ".join(f"{c.expression} AS {c.name}" for c in table.days.columns if c.expression)
+    computed, days = (
+        ", ".join(f"CAST({c.expression} AS {c.type}) AS {c.name}" for c in columns if c.expression)
+        for columns in (table.columns, table.days.columns)
+    )
     rows = Rows(
         f"SELECT *, {computed} FROM (SELECT {plain} FROM read_parquet($f))", {"f": str(file)}
     )

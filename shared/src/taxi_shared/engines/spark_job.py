@@ -98,17 +98,22 @@ def reader_and_writer(store: str) -> tuple[PipesContextLoader, PipesMessageWrite
     return PipesDefaultContextLoader(), PipesDefaultMessageWriter()
 
 
+def open_session(name: str) -> SparkSession:
+    """Return a session of Spark that computes as other engines do, with the name of its job."""
+    return (
+        SparkSession.builder.appName(name)
+        # An overflow is an error, as with other engines, in Spark 3 too.
+        .config("spark.sql.ansi.enabled", "true")
+        .config("spark.sql.session.timeZone", "UTC")
+        .getOrCreate()
+    )
+
+
 def main() -> None:
     """Answer the question of the run that launched this."""
     with open_pipes() as pipes:
         question = pipes.get_extra("question")
-        spark = (
-            SparkSession.builder.appName(f"{question['name']} {pipes.run_id}")
-            # An overflow is an error, as with other engines, in Spark 3 too.
-            .config("spark.sql.ansi.enabled", "true")
-            .config("spark.sql.session.timeZone", "UTC")
-            .getOrCreate()
-        )
+        spark = open_session(f"{question['name']} {pipes.run_id}")
         pipes.log.info(
             f"Spark {spark.version} at {spark.sparkContext.master} has the job "
             f"{spark.sparkContext.applicationId}"
