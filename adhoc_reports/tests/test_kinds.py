@@ -8,9 +8,11 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.dates import date2num
 from pydantic import ValidationError
 
-from adhoc_reports.lib import chart, export
+from adhoc_reports.lib import canvas, chart, export
 from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.measures import MEASURES
 from adhoc_reports.lib.outcome import Outcome, Report, Status
@@ -191,16 +193,30 @@ def test_trend_is_that_of_pandas(
         assert same(value, len(group) / number if measure == "trips" else VALUES[measure](group))
 
 
-def test_month_that_is_not_loaded_is_a_gap_in_a_trend(
-    database: LakeDatabase, tmp_path: Path
-) -> None:
-    lake = Lake(DataRoot.at(str(tmp_path)))
-    real_months.write(lake)
-    (lake.root.base / "staging").exists()
+def test_trend_is_cut_to_the_loaded_months(database: LakeDatabase) -> None:
     question = ask(kind="trend", interval="month", start_date="2018-12-01", end_date="2019-06-01")
     report = answer(database, question)
     assert column(question, report, "month") == ["2019-01-01", "2019-02-01", "2019-03-01"]
     assert "2018-12, 2019-04" in report.remark
+
+
+def test_month_that_is_not_loaded_is_a_gap_in_a_trend(yellow: pd.DataFrame, tmp_path: Path) -> None:
+    real_months.write(Lake(DataRoot.at(str(tmp_path))), without=["2019-02"])
+    database = LakeDatabase(data_root=str(tmp_path))
+    question = ask(kind="trend", interval="month")
+    report = answer(database, question)
+    counted = within(yellow, question).groupby("month").size()
+    trips = [counted["2019-01"], None, counted["2019-03"]]
+    assert column(question, report, "month") == ["2019-01-05", "2019-02-01", "2019-03-01"]
+    assert column(question, report, "trips") == trips
+    assert column(question, report, "days") == [27, 0, 19]
+    assert "Not loaded, so not counted: 2019-02." in report.remark
+    axes = chart.draw(question, report).axes[0]
+    (gap,) = (each for each in axes.patches if each.get_facecolor() == to_rgba(canvas.MISSING))
+    first, last = (date2num(date(2019, month, 1)) for month in (2, 3))
+    assert gap.get_extents().transformed(axes.transData.inverted()).intervalx == pytest.approx(
+        [first, last]
+    )
 
 
 @pytest.mark.parametrize("measure", ["trips", "distance"])

@@ -106,6 +106,16 @@ def test_month_that_is_not_loaded_is_named_and_refused(local: Portal) -> None:
     assert "Not loaded: February 2023. Choose other days." in text(refused)
 
 
+def test_trend_may_have_a_missing_month_inside(local: Portal) -> None:
+    local.offer(months=CATALOG.months[::2])
+    trend = {**FORM, "kind": "trend"}
+    for last_day in ("2023-02-10", "2023-02-28"):
+        refused = local.client.post("/", data={**trend, "last_day": last_day})
+        assert "Not loaded: February 2023. Choose other days." in text(refused)
+    assert "data-shows-gaps" in refused.text
+    assert local.client.post("/", data={**trend, "last_day": "2023-03-01"}).status_code == 303
+
+
 @pytest.mark.parametrize(
     ("state", "sentence"),
     [

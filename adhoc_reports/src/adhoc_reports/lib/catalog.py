@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from upath import UPath
 
+from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.outcome import LoadedMonth, to_second, utc_now
 from adhoc_reports.lib.pickups import missing_months
 from adhoc_reports.lib.request import DEFAULT_SERVICE, WHOLE_CITY, Problem, Question
@@ -113,7 +114,11 @@ class Catalog(BaseModel):
             found.append(Problem("start_date", "", choose))
         if not self.first_day < end <= self.last_day + timedelta(days=1):
             found.append(Problem("end_date", "", f"{period} Choose a last day in that range."))
-        if not found and (missing := missing_months(question.dates, self._loaded)):
+        missing = missing_months(question.dates, self._loaded)
+        if KINDS[question.kind].shows_gaps:
+            ends = {day.replace(day=1) for day in (start, end - timedelta(days=1))}
+            missing = [month for month in missing if month in ends]
+        if not found and missing:
             named = ", ".join(f"{month:%B %Y}" for month in missing)
             found.append(Problem("start_date", "", f"Not loaded: {named}. Choose other days."))
         return found + self._problems_of_area(question)

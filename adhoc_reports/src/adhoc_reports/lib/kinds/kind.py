@@ -46,6 +46,7 @@ class Kind(ABC):
     description: a sentence for people who choose one
     fields:      of a request that only some kinds have, and this one needs or takes
     takes_zone:  whether its area can be one taxi zone
+    shows_gaps:  whether it shows which months within the period are not loaded
     """
 
     name: ClassVar[str]
@@ -53,6 +54,7 @@ class Kind(ABC):
     description: ClassVar[str]
     fields: ClassVar[tuple[str, ...]] = ()
     takes_zone: ClassVar[bool] = True
+    shows_gaps: ClassVar[bool] = False
 
     def heading(self, question: "Question") -> str:
         """The title of a report: `Average fare, yellow taxi pickups in Manhattan`."""

@@ -57,6 +57,7 @@ class Trend(Kind):
     title = "Trend by day, week or month"
     description = "How a measure changes over time. Trips are per day, so that weeks compare."
     fields = ("interval",)
+    shows_gaps = True
 
     def ask(self, lake: "Snapshot", question: "Question") -> "list[engines.Question[Any]]":
         """The sums of every day."""

@@ -61,10 +61,13 @@ function validateDays() {
   if (!first) return;
   const earliest = first.min;
   const gaps = first.form.dataset.gaps.split(" ").filter(Boolean);
+  const showsGaps = "showsGaps" in first.form.dataset;
   const setMinimum = () => { last.min = first.value > earliest ? first.value : earliest; };
   const check = () => {
     const [from, to] = [first.value.slice(0, 7), last.value.slice(0, 7)];
-    const missing = from && to ? gaps.filter((month) => from <= month && month <= to) : [];
+    // A kind that shows gaps needs data of the first and the last day only.
+    const isMissing = showsGaps ? (month) => month === from || month === to : (month) => from <= month && month <= to;
+    const missing = from && to ? gaps.filter(isMissing) : [];
     last.setCustomValidity(missing.length ? `Not loaded: ${missing.join(", ")}. Choose other days.` : "");
   };
   // Not on input of the last day: Chromium would clear the part that has been typed.
