@@ -104,6 +104,30 @@ def test_form_says_what_to_change(local: Portal, fields: dict[str, str], words: 
     assert not local.root.requests.exists()
 
 
+def test_form_offers_the_services_that_are_loaded(local: Portal) -> None:
+    green = tuple(LoadedMonth(month=date(2024, m, 1), loaded=LOADED, trips=9) for m in (1, 3))
+    local.offer(services={"green": green})
+    page = local.client.get("/")
+    assert re.findall(r'<option value="(yellow|green|fhvhv|fhv)"', page.text) == ["yellow", "green"]
+    assert page.text.count('min="2023-01-01" max="2024-03-31"') == 2
+    words = text(page)
+    assert "Yellow taxi data covers 1 January 2023 to 31 March 2023 ." in words
+    assert "31 March 2024 , without February 2024." in words
+    days = {"first_day": "2024-01-03", "last_day": "2024-01-20"}
+    assert sent(local, service="green", **days)["service"] == "green"
+    assert "High-volume for-hire (not loaded)" in local.client.get("/?service=fhvhv").text
+
+
+def test_form_begins_with_a_service_that_is_loaded(local: Portal) -> None:
+    green = (LoadedMonth(month=date(2024, 1, 1), loaded=LOADED, trips=9),)
+    local.offer(months=(), services={"green": green})
+    page = local.client.get("/").text
+    assert '<option value="green" selected>' in page
+    assert 'value="2024-01-31"' in page
+    refused = text(local.client.post("/", data=FORM))
+    assert "No month of Yellow taxi is loaded. Choose green." in refused
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_form_of_a_kind_has_its_fields_alone(local: Portal, kind: str) -> None:
     page = local.client.get("/", params={"kind": kind, "area": "Queens"}).text

@@ -57,6 +57,12 @@ class Catalog(BaseModel):
         return self.model_copy(update={"months": self.services.get(name, ())})
 
     @property
+    def by_service(self) -> "dict[str, Catalog]":
+        """The same, with the months of each service that has any, in the order of `SERVICES`."""
+        found = {name: self.of_service(name) for name in SERVICES}
+        return {name: catalog for name, catalog in found.items() if catalog.months}
+
+    @property
     def all_months(self) -> tuple[LoadedMonth, ...]:
         """The months of all services."""
         return (*self.months, *(month for each in self.services.values() for month in each))
@@ -87,11 +93,10 @@ class Catalog(BaseModel):
     def problems(self, question: Question) -> list[Problem]:
         """Why a question that is valid in itself cannot be answered from these data."""
         months = self.of_service(question.service)
-        if question.service != DEFAULT_SERVICE and not months.months:
-            loaded = [DEFAULT_SERVICE, *self.services] if self.months else [*self.services]
-            title = SERVICES[question.service].title
-            choose = f" Choose {' or '.join(loaded)}." if loaded else ""
-            return [Problem("service", "", f"No month of {title} is loaded.{choose}")]
+        loaded = self.by_service
+        if loaded and question.service not in loaded:
+            title, choose = SERVICES[question.service].title, " or ".join(loaded)
+            return [Problem("service", "", f"No month of {title} is loaded. Choose {choose}.")]
         first, *others = question.parts
         found = months._problems_of_part(first)
         for other in others:

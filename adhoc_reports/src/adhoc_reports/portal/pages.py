@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field, ValidationError
 
+from adhoc_reports.lib.catalog import Catalog
 from adhoc_reports.lib.export import as_text
 from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.kinds.compare import Compare
@@ -14,7 +15,14 @@ from adhoc_reports.lib.kinds.trend import INTERVALS
 from adhoc_reports.lib.measures import MEASURES
 from adhoc_reports.lib.outcome import Report, Status
 from adhoc_reports.lib.pickups import HOURS
-from adhoc_reports.lib.request import DEFAULT_KIND, MAX_NAME_CHARACTERS, Problem, Question, problems
+from adhoc_reports.lib.request import (
+    DEFAULT_KIND,
+    DEFAULT_SERVICE,
+    MAX_NAME_CHARACTERS,
+    Problem,
+    Question,
+    problems,
+)
 from adhoc_reports.lib.services import SERVICES
 from adhoc_reports.portal import heatmap
 from adhoc_reports.portal.api import Service, run_link
@@ -188,17 +196,20 @@ def _form_page(
     form: ReportForm, overview: Overview, pages: Templates, refused: RequestRefused | None = None
 ) -> Response:
     kind = KINDS.get(form.kind, KINDS[DEFAULT_KIND])
-    catalog = overview.catalog.of_service(form.service)
+    loaded = overview.catalog.by_service
+    if form.service == DEFAULT_SERVICE and loaded and not refused:
+        form = form.model_copy(update={"service": next(iter(loaded))})
+    catalog = loaded.get(form.service, Catalog())
     form = form.model_copy(update={"kind": kind.name}).with_period(catalog)
     page = pages.render(
         "create.html",
         _publishers(overview),
         overview=overview,
-        catalog=catalog if catalog.months else overview.catalog,
+        loaded=loaded,
         kinds=list(KINDS.values()),
         kind=kind,
         measures=choices(MEASURES),
-        services=choices(SERVICES),
+        titles=dict(choices(SERVICES)),
         intervals=INTERVALS,
         areas=areas(overview.catalog),
         presets=presets(form, catalog),

@@ -54,14 +54,17 @@ function announce(words, isVisible = false) {
   live.className = isVisible ? "notice" : "visually-hidden";
 }
 
-// The browser refuses a last day before the first, and days of a month that is not loaded.
+// The browser refuses a last day before the first, and days that the chosen service has no data of.
 function validateDays() {
   const first = document.getElementById("first_day");
   const last = document.getElementById("last_day");
   if (!first) return;
-  const earliest = first.min;
-  const gaps = first.form.dataset.gaps.split(" ").filter(Boolean);
-  const showsGaps = "showsGaps" in first.form.dataset;
+  const { form } = first;
+  const service = document.getElementById("service");
+  const services = [...form.querySelectorAll("[data-service]")];
+  const showsGaps = "showsGaps" in form.dataset;
+  let earliest = first.min;
+  let gaps = [];
   const setMinimum = () => { last.min = first.value > earliest ? first.value : earliest; };
   const check = () => {
     const [from, to] = [first.value.slice(0, 7), last.value.slice(0, 7)];
@@ -70,11 +73,21 @@ function validateDays() {
     const missing = from && to ? gaps.filter(isMissing) : [];
     last.setCustomValidity(missing.length ? `Not loaded: ${missing.join(", ")}. Choose other days.` : "");
   };
+  const setService = () => {
+    const chosen = services.find((each) => each.dataset.service === service.value);
+    if (!chosen) return; // no month of it is loaded, which the server says
+    for (const each of services) each.hidden = each !== chosen;
+    earliest = chosen.dataset.first;
+    gaps = chosen.dataset.gaps.split(" ").filter(Boolean);
+    for (const field of form.querySelectorAll("[type=date]")) [field.min, field.max] = [earliest, chosen.dataset.last];
+    setMinimum();
+    check();
+  };
   // Not on input of the last day: Chromium would clear the part that has been typed.
   first.addEventListener("input", setMinimum);
   for (const field of [first, last]) field.addEventListener("input", check);
-  setMinimum();
-  check();
+  service.addEventListener("change", setService);
+  setService();
 }
 
 // The page holds averages and totals, and shows one of them.
