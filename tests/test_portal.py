@@ -556,10 +556,10 @@ def test_report_of_each_kind_fits_a_phone_and_is_accessible(
 
 def test_a_question_takes_four_clicks_to_its_chart(site: Site, page: Page) -> None:
     page.goto(site.url)
-    page.get_by_role("link", name="Trend by day, week or month").click()
+    page.get_by_role("button", name="Trend by day, week or month").click()
     page.get_by_label("Area").click()
     page.keyboard.type("JFK Airport, Queens")
-    page.get_by_role("link", name="Last 3 months").click()
+    page.get_by_role("button", name="Last 3 months").click()
     page.get_by_role("button", name="Create report").click()
     chart = page.get_by_role("img", name="Yellow taxi pickups in JFK Airport, Queens")
     expect(chart).to_be_visible(timeout=ANSWERED)

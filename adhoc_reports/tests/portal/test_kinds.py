@@ -131,13 +131,25 @@ def test_form_begins_with_a_service_that_is_loaded(local: Portal) -> None:
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_form_of_a_kind_has_its_fields_alone(local: Portal, kind: str) -> None:
     page = local.client.get("/", params={"kind": kind, "area": "Queens"}).text
-    assert f'<input type="hidden" name="kind" value="{kind}">' in page
+    assert f'<input type="hidden" form="create" name="kind" value="{kind}">' in page
     assert ('name="interval"' in page) == (kind == "trend")
     assert ('name="other_area"' in page) == (kind == "compare")
-    links = [html.unescape(each) for each in re.findall(r'href="(/\?[^"]*)"', page)]
-    shown = [dict(parse_qsl(urlsplit(each).query)) for each in links]
-    assert {each.get("kind", "hours") for each in shown} == set(KINDS)
-    assert all(each["area"] == "Queens" for each in shown)
+    assert re.findall(r'name="kind" value="(\w+)" (?:aria-current="true")?>[A-Z]', page) == [*KINDS]
+    assert page.count('aria-current="true"') == 1
+
+
+def test_other_kind_keeps_what_is_filled_in(local: Portal) -> None:
+    form = {**FORM, "kind": "compare", "other_area": "Queens", "name": "mine"}
+    # As a browser sends it: the form's own kind, then that of the button.
+    query = {**form, "kind": ["compare", "trend"], "last_day": ""}
+    page = local.client.get("/", params=query).text
+    assert 'value="trend" aria-current="true"' in page
+    assert 'value="2023-01-10"' in page
+    assert '<input type="hidden" name="other_area" value="Queens">' in page
+    assert 'value="mine"' in page
+    assert "formnovalidate" in page
+    first, *_ = re.findall(r'<button[^>]* form="create"[^>]*>', page)
+    assert "formmethod" not in first  # which Enter presses
 
 
 def test_first_page_is_light(local: Portal) -> None:
@@ -155,15 +167,22 @@ def test_presets_fill_in_days_without_script(local: Portal) -> None:
     local.offer(months=tuple(months))
     page = local.client.get("/?kind=compare&area=Queens").text
     assert 'name="first_day" required min="2022-03-01" max="2023-03-31" value="2023-03-01"' in page
-    found = {
-        html.unescape(label): dict(parse_qsl(html.unescape(query)))
-        for query, label in re.findall(r'href="/\?([^"]*)" data-days="[^"]*">([^<]+)<', page)
-    }
-    assert found["Last Monday to Sunday"]["first_day"] == "2023-03-20"
-    assert found["Last Monday to Sunday"]["last_day"] == "2023-03-26"
-    before = found["Same weeks last year"]
-    assert (before["other_first_day"], before["other_last_day"]) == ("2022-03-02", "2022-04-01")
-    assert all(each["area"] == "Queens" for each in found.values())
+    found = re.findall(r'name="preset" value="(\w+)">([^<]+)<', page)
+    assert ("week", "Last Monday to Sunday") in found
+    assert ("year_before", "Same weeks last year") in found
+    days = {"first_day": "2023-03-13", "last_day": "2023-03-19"}
+    form = {"kind": "compare", "area": "Queens", **days}
+
+    def fill_in(preset: str) -> dict[str, str]:
+        answer = local.client.get("/", params={**form, "preset": preset})
+        assert answer.status_code == 303
+        return dict(parse_qsl(urlsplit(answer.headers["location"]).query))
+
+    last = {"first_day": "2023-03-20", "last_day": "2023-03-26"}
+    assert fill_in("week") == {**form, **last}
+    before = {"other_first_day": "2022-03-14", "other_last_day": "2022-03-20"}
+    assert fill_in("year_before") == {**form, **before}
+    assert fill_in("nonsense") == form
 
 
 def test_page_of_a_table_shows_chart_words_and_numbers(local: Portal) -> None:

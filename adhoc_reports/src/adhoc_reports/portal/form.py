@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from adhoc_reports.lib.catalog import Catalog
 from adhoc_reports.lib.kinds import KINDS
@@ -33,7 +33,10 @@ WEEKS_OF_A_YEAR = timedelta(weeks=52)
 
 
 class ReportForm(BaseModel):
-    """The values of the form, as typed. `area` is a borough, or a zone and its borough."""
+    """The values of the form, as typed. `area` is a borough, or a zone and its borough.
+
+    `preset` is the key of the preset whose button was pressed; empty for none.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,6 +52,7 @@ class ReportForm(BaseModel):
     other_first_day: str = ""
     other_last_day: str = ""
     name: str = ""
+    preset: str = Field(default="", exclude=True)
 
     @classmethod
     def of(cls, question: Question) -> "ReportForm":
@@ -75,6 +79,19 @@ class ReportForm(BaseModel):
             return self
         first, last = months[-1].month, catalog.last_day
         return self.model_copy(update={"first_day": str(first), "last_day": str(last)})
+
+    def with_preset(self, catalog: Catalog) -> "ReportForm":
+        """The same, with the days of the preset."""
+        found = [each.values for each in presets(self, catalog) if each.key == self.preset]
+        return self.model_copy(update={"preset": "", **(found[0] if found else {})})
+
+    @property
+    def of_other_kinds(self) -> dict[str, str]:
+        """The values of fields that the form of this kind does not show."""
+        fields = KINDS[self.kind].fields if self.kind in KINDS else ()
+        shown = {FORM_FIELDS[field] for field in fields}
+        hidden = {FORM_FIELDS[field] for kind in KINDS.values() for field in kind.fields} - shown
+        return {name: value for name, value in self.changed.items() if name in hidden}
 
     def to_report(self, catalog: Catalog) -> NewReport:
         """The request. Raises ValidationError."""
@@ -142,6 +159,7 @@ def areas(catalog: Catalog) -> list[tuple[str, str]]:
 class Preset:
     """Days that one click fills in: into `first_day` and `last_day`, or the other ones."""
 
+    key: str
     label: str
     fields: tuple[str, str]
     days: tuple[date, date]
@@ -158,20 +176,23 @@ def presets(form: ReportForm, catalog: Catalog) -> list[Preset]:
     if not months or last is None:
         return []
     own = ("first_day", "last_day")
-    found = [Preset("Last loaded month", own, (months[-1].month, last))]
+    found = [Preset("month", "Last loaded month", own, (months[-1].month, last))]
     quarter = [m for m in months[-3:] if (last - m.month).days < 93]  # noqa: PLR2004 - three months
     if len(quarter) > 1:
-        found.append(Preset(f"Last {len(quarter)} months", own, (quarter[0].month, last)))
-    found.append(Preset("Last Monday to Sunday", own, _last_week(last)))
+        found.append(
+            Preset("quarter", f"Last {len(quarter)} months", own, (quarter[0].month, last))
+        )
+    found.append(Preset("week", "Last Monday to Sunday", own, _last_week(last)))
     try:
         days = date.fromisoformat(form.first_day), date.fromisoformat(form.last_day)
         before = days[0] - WEEKS_OF_A_YEAR, days[1] - WEEKS_OF_A_YEAR
     except (ValueError, OverflowError):
         return found
-    if catalog.first_day and before[0] >= catalog.first_day:
-        is_comparison = "other_borough" in KINDS[form.kind].fields
+    # Offered for data of more than a year, even if not of the days that are filled in: they change.
+    if catalog.first_day and last - WEEKS_OF_A_YEAR >= catalog.first_day:
+        is_comparison = form.kind in KINDS and "other_borough" in KINDS[form.kind].fields
         fields = ("other_first_day", "other_last_day") if is_comparison else own
-        found.append(Preset("Same weeks last year", fields, before))
+        found.append(Preset("year_before", "Same weeks last year", fields, before))
     return found
 
 

@@ -1,7 +1,7 @@
 """The pages: create, follow, read and find reports. They work without script."""
 
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
@@ -71,10 +71,15 @@ async def health() -> Response:
 
 @router.get("/")
 async def show_form(
-    form: Annotated[ReportForm, Query()], service: Service, pages: Pages
+    form: Annotated[ReportForm, Query()], request: Request, service: Service, pages: Pages
 ) -> Response:
-    """The form, filled in by the address, and the newest reports."""
-    return _form_page(form, await service.overview(), pages)
+    """The form, filled in by the address or a preset, and the newest reports."""
+    overview = await service.overview()
+    if form.preset:
+        form = form.with_preset(overview.catalog.of_service(form.service))
+        address = f"{request.scope['root_path']}/?{urlencode(form.changed)}"
+        return RedirectResponse(address, SEE_OTHER)
+    return _form_page(form, overview, pages)
 
 
 @router.post("/")

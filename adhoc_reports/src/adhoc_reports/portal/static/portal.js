@@ -191,17 +191,27 @@ function drawHeatmap(map) {
   });
 }
 
-// A preset fills in its days; without script its link does the same.
+// A preset fills in its days, which the server computes from the whole form. Without script the
+// same button loads the page with them.
 function setUpPresets() {
-  for (const preset of document.querySelectorAll("[data-days]")) {
-    preset.addEventListener("click", (event) => {
+  for (const preset of document.querySelectorAll("[name=preset]")) {
+    preset.addEventListener("click", async (event) => {
       event.preventDefault();
-      for (const [name, day] of Object.entries(JSON.parse(preset.dataset.days))) {
-        const field = document.getElementById(name);
-        field.value = day;
-        field.dispatchEvent(new Event("input"));
+      const { form } = preset;
+      const query = new URLSearchParams(new FormData(form));
+      query.set(preset.name, preset.value);
+      try {
+        const answer = await fetch(`${form.action}?${query}`);
+        if (!answer.ok) throw new Error(answer.statusText);
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        for (const field of form.querySelectorAll("[type=date]")) {
+          field.value = page.getElementById(field.id).value;
+          field.dispatchEvent(new Event("input"));
+        }
+        announce(`${preset.textContent} is filled in.`);
+      } catch {
+        announce("The portal cannot be reached. Fill in the days, or try again.", true);
       }
-      announce(`${preset.textContent} is filled in.`);
     });
   }
 }
