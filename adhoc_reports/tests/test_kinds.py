@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from adhoc_reports.lib import canvas, chart, export
 from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.measures import MEASURES
-from adhoc_reports.lib.outcome import Outcome, Report, Status
+from adhoc_reports.lib.outcome import Coverage, Outcome, Report, Status, Table, utc_now
 from adhoc_reports.lib.report import generate_report
 from adhoc_reports.lib.request import Question
 from adhoc_reports.lib.services import SERVICES
@@ -291,6 +291,31 @@ def test_map_has_every_zone_of_a_borough(
         column(question, report, "zone_id"), column(question, report, "duration"), strict=True
     ):
         assert same(found, VALUES["duration"](trips[trips.dropoff_zone == zone]))
+
+
+@pytest.mark.parametrize("measure", ["tip_share", "trips"])
+def test_zone_with_an_average_of_zero_is_coloured(measure: str) -> None:
+    question = ask(kind="map", measure=measure)
+    averages = [(20.0,), (0.0,), (None,)] if measure != "trips" else [()] * 3
+    rows = [
+        (zone, f"Zone {zone}", "Manhattan", trips, *average)
+        for zone, trips, average in zip((1, 2, 3), (9, 5, 0), averages, strict=True)
+    ]
+    table = Table(columns=("zone_id",), headings=("Zone id",), rows=tuple(rows))
+    report = Report(
+        generated=utc_now(),
+        remark="",
+        coverage=Coverage(months=(), exclusions=()),
+        table=table,
+        shapes=dict.fromkeys("123", "M0,0 10,0 10,10Z"),
+        counted=14,
+    )
+    figure = chart.draw(question, report)
+    coloured, hatched = figure.axes[0].collections
+    assert (coloured.get_hatch(), len(coloured.get_paths())) == (None, 2)
+    assert (hatched.get_hatch(), len(hatched.get_paths())) == ("////", 1)
+    words = [text.get_text() for text in figure.texts]
+    assert ("Zone 2" in words, "Zone 3" in words) == (True, False)
 
 
 def test_trips_without_a_usable_value_are_named(

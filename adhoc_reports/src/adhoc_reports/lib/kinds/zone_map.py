@@ -114,17 +114,21 @@ class ZoneMap(Kind):
         from matplotlib.colors import LinearSegmentedColormap, Normalize
 
         axes = figure.add_axes((canvas.MARGIN, 0.14, _LIST_LEFT - 0.06, canvas.TOP - 0.14))
-        values = {str(row[0]): row[-1] for row in report.rows}
-        known = [value for value in values.values() if value]
-        lowest = 0 if measure_of(question).is_count else min(known, default=0)
+        # No trips are no value, an average of zero is one.
+        is_count = measure_of(question).is_count
+        values = {
+            str(row[0]): row[-1]
+            for row in report.rows
+            if row[-1] or (row[-1] == 0 and not is_count)
+        }
+        known = list(values.values())
+        lowest = 0 if is_count else min(known, default=0)
         colours = ScalarMappable(
             Normalize(lowest, max(known, default=1) or 1),
             LinearSegmentedColormap.from_list("blues", canvas.BLUES),
         )
         for is_known, hatch in ((True, None), (False, "////")):
-            drawn = [
-                z for z in report.shapes if report.shapes[z] and bool(values.get(z)) is is_known
-            ]
+            drawn = [z for z in report.shapes if report.shapes[z] and (z in values) is is_known]
             patches = [shapes.patch(report.shapes[zone]) for zone in drawn]
             faces = [colours.to_rgba(values[z]) if is_known else "white" for z in drawn]
             axes.add_collection(
@@ -138,8 +142,9 @@ class ZoneMap(Kind):
         axes.set_axis_off()
         if known:
             draw_colour_bar(axes, colours, measure_of(question).unit or "trips")
-        as_text = number_format(values.values())
-        for place, row in enumerate([row for row in report.rows if row[-1]][:NAMED]):
+        as_text = number_format(known)
+        named = [row for row in report.rows if str(row[0]) in values][:NAMED]
+        for place, row in enumerate(named):
             height = canvas.TOP - 0.03 - place * 0.04
             style: Any = {"color": canvas.INK, "fontsize": 10, "parse_math": False}
             figure.text(_LIST_LEFT + 0.08, height, format(row[-1], as_text), ha="right", **style)
