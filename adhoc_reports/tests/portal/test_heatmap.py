@@ -2,7 +2,7 @@
 
 from adhoc_reports.lib.pickups import HOURS, Pickups, color_levels
 from adhoc_reports.lib.request import Question
-from adhoc_reports.portal.heatmap import bars, thumbnail, views
+from adhoc_reports.portal.heatmap import Bar, bars, thumbnail, views
 
 from .support import QUESTION
 
@@ -50,8 +50,18 @@ def test_thumbnail_of_more_days_has_a_cell_per_hour() -> None:
 
 def test_bars_are_parts_of_the_largest() -> None:
     pickups = Pickups.of([(3, 2, 50), (4, 2, 200)], ONE_TUESDAY)
-    found = bars(pickups)
+    question = Question.model_validate(QUESTION)
+    found = bars(pickups, question)
     assert [bar.height for bar in found][2:6] == [0, 25, 100, 0]
     assert [bar.is_busiest for bar in found].index(True) == 4
     assert found[3].sentence == "Tuesday, 3 to 4 h: 50"
-    assert bars(Pickups.of([], THREE_TUESDAYS)) == []
+    assert bars(Pickups.of([], THREE_TUESDAYS), question) == []
+
+
+def test_bar_without_a_value_says_so_and_others_have_a_unit() -> None:
+    values = tuple((None,) * 2 + (float(hour) if hour else None,) + (None,) * 4 for hour in HOURS)
+    pickups = Pickups(Pickups.of([], ONE_TUESDAY).by_hour, ONE_TUESDAY, values)
+    for measure, unit in (("speed", " miles per hour"), ("tip_share", "%")):
+        found = bars(pickups, Question.model_validate({**QUESTION, "measure": measure}))
+        assert found[0] == Bar(0, "Tuesday, 0 to 1 h: no value", is_busiest=False)
+        assert found[23] == Bar(100, f"Tuesday, 23 to 24 h: 23{unit}", is_busiest=True)

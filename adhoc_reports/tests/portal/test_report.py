@@ -66,6 +66,24 @@ def test_report_of_one_day_has_bars(local: Portal) -> None:
     assert re.findall(r"M(\d+) (\d)", thumbnail)[::23] == [("0", "6"), ("23", "0")]
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "Bars: Pickups per hour, in each hour."),
+        ({"side": "dropoff"}, "Bars: Drop-offs per hour, in each hour."),
+        ({"measure": "fare"}, "Bars: Average fare, US dollars, in each hour."),
+    ],
+)
+def test_bars_and_files_say_what_they_are(
+    local: Portal, fields: dict[str, str], words: str
+) -> None:
+    values = ((None, None, 9.5, None, None, None, None),) * 24 if "measure" in fields else None
+    local.answer("day", {**QUESTION, "end_date": "2023-01-11", **fields}, values=values)
+    page = local.client.get("/reports/day").text
+    assert f'role="img" aria-label="{words}' in page
+    assert ("a column per weekday" in page) == ("measure" not in fields)
+
+
 def test_report_of_one_day_per_weekday_has_one_view(local: Portal) -> None:
     local.answer("week", {**QUESTION, "end_date": "2023-01-17"})
     page = local.client.get("/reports/week").text

@@ -17,7 +17,7 @@ def to_csv(question: Question, report: Report) -> str:
     Totals of trips by hour and weekday have a column for each weekday, as they always had; all
     others are as `to_tidy_csv`.
     """
-    return report.pickups.to_csv() if _is_grid(question) else to_tidy_csv(question, report)
+    return report.pickups.to_csv() if has_totals(question) else to_tidy_csv(question, report)
 
 
 def to_tidy_csv(question: Question, report: Report) -> str:
@@ -31,7 +31,7 @@ def to_tidy_csv(question: Question, report: Report) -> str:
 
 def to_markdown(question: Question, report: Report) -> str:
     """The numbers as a table for people, the first rows of it."""
-    if _is_grid(question):
+    if has_totals(question):
         return report.pickups.to_markdown()
     table = KINDS[question.kind].table(question, report)
     header = f"| {' | '.join(table.headings)} |\n|{' --- |' * len(table.headings)}"
@@ -56,5 +56,6 @@ def _as_text(cell: Cell, column: str) -> str:
     return str(cell) if is_name else f"{cell:,}"
 
 
-def _is_grid(question: Question) -> bool:
+def has_totals(question: Question) -> bool:
+    """Whether the kept numbers are totals, a row for each hour and a column for each weekday."""
     return (question.kind, question.measure) == (DEFAULT_KIND, DEFAULT_MEASURE)

@@ -79,7 +79,7 @@ def views(pickups: Pickups, question: Question) -> list[NumbersView]:
         return []
     if pickups.values is not None:
         measure = MEASURES[question.measure]
-        kind = _Kind("averages", f"{measure.title}, {measure.unit}", f" {measure.unit}")
+        kind = _Kind("averages", f"{measure.title}, {measure.unit}", _suffix(pickups, question))
         return [_view(kind, pickups, pickups.averages)]
     if question.side != SIDES[0] and max(pickups.weekdays) == 1:
         return [_view(_PER_DAY._replace(name="Drop-offs per hour"), pickups, pickups.averages)]
@@ -92,17 +92,17 @@ def views(pickups: Pickups, question: Question) -> list[NumbersView]:
     return [_view(_AVERAGES, pickups, pickups.averages), _view(_TOTALS, pickups, totals)]
 
 
-def bars(pickups: Pickups) -> list[Bar]:
+def bars(pickups: Pickups, question: Question) -> list[Bar]:
     """One bar per hour of a report on a single weekday; none for other reports."""
     if len(pickups.counted) != 1:
         return []
     (weekday,) = pickups.counted
-    numbers = [hour[weekday] or 0 for hour in pickups.averages]
-    most = max(numbers) or 1
-    sentence = _sentences(numbers, "")
+    numbers = [hour[weekday] for hour in pickups.averages]
+    most = max(number or 0 for number in numbers) or 1
+    sentence = _sentences(numbers, _suffix(pickups, question))
     busiest = pickups.busiest[1] if pickups.busiest else None
     return [
-        Bar(round(100 * number / most, 1), sentence(weekday, hour, number), hour == busiest)
+        Bar(round(100 * (number or 0) / most, 1), sentence(weekday, hour, number), hour == busiest)
         for hour, number in enumerate(numbers)
     ]
 
@@ -151,7 +151,15 @@ def _view(kind: _Kind, pickups: Pickups, numbers: Numbers) -> NumbersView:
     return NumbersView(kind.key, kind.name, rows, table, _legend(shown, as_text))
 
 
-def _sentences(numbers: Iterable[float], suffix: str) -> Callable[[int, int, float | None], str]:
+def _suffix(pickups: Pickups, question: Question) -> str:
+    """The unit of a measure, as it follows a number; empty where trips are counted."""
+    unit = MEASURES[question.measure].unit if pickups.values is not None else ""
+    return unit if unit in ("", "%") else f" {unit}"
+
+
+def _sentences(
+    numbers: Iterable[float | None], suffix: str
+) -> Callable[[int, int, float | None], str]:
     as_text = number_format(numbers)
 
     def describe(weekday: int, hour: int, number: float | None) -> str:

@@ -8,7 +8,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field, ValidationError
 
 from adhoc_reports.lib.catalog import Catalog
-from adhoc_reports.lib.export import as_text
+from adhoc_reports.lib.export import as_text, has_totals
 from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.kinds.compare import Compare
 from adhoc_reports.lib.kinds.trend import INTERVALS
@@ -182,7 +182,14 @@ async def show_api(request: Request, service: Service, pages: Pages) -> Response
 def _shown(question: Question | None, report: Report | None) -> dict[str, object]:
     """What the page of a report shows of its numbers: heat maps or bars, or a table."""
     if question is None or report is None:
-        return {"views": [], "bars": [], "finding": "", "shown": "", "table": None}
+        return {
+            "views": [],
+            "bars": [],
+            "finding": "",
+            "shown": "",
+            "table": None,
+            "has_totals": False,
+        }
     kind = KINDS[question.kind]
     is_grid = question.kind == DEFAULT_KIND
     table = kind.table(question, report)
@@ -190,9 +197,10 @@ def _shown(question: Question | None, report: Report | None) -> dict[str, object
         table = kind.side_by_side(question, report)
     return {
         "views": heatmap.views(report.pickups, question) if is_grid else [],
-        "bars": heatmap.bars(report.pickups) if is_grid else [],
+        "bars": heatmap.bars(report.pickups, question) if is_grid else [],
         "finding": kind.finding(question, report),
         "shown": kind.shown(question, report),
+        "has_totals": has_totals(question),
         "table": None if is_grid else {"headings": table.headings, "rows": as_text(table)},
     }
 
