@@ -105,7 +105,7 @@ def test_report_says_how_many_of_each_weekday_were_counted(loaded: Intake) -> No
     assert report_of(loaded).weekdays == (2, 2, 3, 2, 2, 2, 2)  # 10 to 24 January 2023
     run(loaded, start_date="2023-01-25", end_date="2023-02-08")  # February is not loaded
     assert report_of(loaded).weekdays == (1, 1, 1, 1, 1, 1, 1)
-    assert report_of(loaded).remark == "Not loaded, so not counted: 2023-02."
+    assert report_of(loaded).remark == "Not loaded, so not counted: February 2023."
 
 
 def test_report_names_the_publishers_of_its_months(loaded: Intake, lake: Lake) -> None:
@@ -331,7 +331,7 @@ def test_run_without_a_partition_says_to_choose_one(loaded: Intake) -> None:
 def test_dates_outside_the_data_give_zeros_and_a_warning(loaded: Intake) -> None:
     shown = metadata(run(loaded, start_date="2031-01-01", end_date="2031-01-02"))
     assert shown["num_trips"] == 0
-    assert shown["remark"] == "Not loaded, so not counted: 2031-01."
+    assert shown["remark"] == "Not loaded, so not counted: January 2031."
     assert read_csv(loaded).count("\n") == 25
     assert (loaded.root.outputs / "jan.png").exists()
 
@@ -349,7 +349,7 @@ def test_empty_lake_gives_zeros_and_a_warning(
 
 def test_zones_without_trips_give_zeros(intake: Intake, lake: Lake) -> None:
     write_zones(lake)
-    assert metadata(run(intake))["remark"] == "Not loaded, so not counted: 2023-01."
+    assert metadata(run(intake))["remark"] == "Not loaded, so not counted: January 2023."
 
 
 def test_launchpad_explains_every_field() -> None:

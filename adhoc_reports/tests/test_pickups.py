@@ -115,7 +115,7 @@ def test_dates_outside_the_data_have_no_trips(two_months: LakeDatabase) -> None:
     question = ask(start="2031-01-01", end="2031-02-01")
     assert count_pickups(two_months, question) == Pickups.of([], NO_DAYS)
     with two_months.get_connection() as con:
-        assert remark(con, question) == "Not loaded, so not counted: 2031-01."
+        assert remark(con, question) == "Not loaded, so not counted: January 2031."
 
 
 def test_zone_listed_twice_counts_a_trip_once(intake: Intake, lake: Lake) -> None:
@@ -133,7 +133,7 @@ def test_lake_without_trips_gives_zeros_and_a_remark(intake: Intake, lake: Lake)
     write_zones(lake)
     assert count_pickups(intake.database, ask()) == Pickups.of([], NO_DAYS)
     with intake.database.get_connection() as con:
-        assert remark(con, ask()) == "Not loaded, so not counted: 2023-01."
+        assert remark(con, ask()) == "Not loaded, so not counted: January 2023."
 
 
 def test_loaded_period_needs_no_remark(two_months: LakeDatabase) -> None:
@@ -144,7 +144,8 @@ def test_loaded_period_needs_no_remark(two_months: LakeDatabase) -> None:
 def test_long_remark_names_three_months(two_months: LakeDatabase) -> None:
     with two_months.get_connection() as con:
         assert remark(con, ask(start="2022-11-05", end="2023-12-31")) == (
-            "Not loaded, so not counted: 2022-11, 2022-12, 2023-03 and 9 more months."
+            "Not loaded, so not counted: November 2022, December 2022, March 2023 "
+            "and 9 more months."
         )
 
 
@@ -219,7 +220,7 @@ def test_trips_of_a_missing_month_are_not_counted(intake: Intake, lake: Lake) ->
     question = ask(start="2023-01-25", end="2023-02-08")
     pickups = count_pickups(intake.database, question)
     with intake.database.get_connection() as con:
-        assert remark(con, question) == "Not loaded, so not counted: 2023-01."
+        assert remark(con, question) == "Not loaded, so not counted: January 2023."
     assert pickups == Pickups.of([(23, 2, 2)], ONE_WEEK)
     assert pickups.averages[23][2] == 2
 

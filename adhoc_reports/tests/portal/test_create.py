@@ -244,7 +244,7 @@ def test_report_is_updated_when_newer_data_is_loaded(local: Portal) -> None:
     newer = january.model_copy(update={"loaded": LOADED + timedelta(seconds=1)})
     local.offer(months=(newer, *others))
     page = local.client.get(f"/reports/{NAME}")
-    assert "Loaded after this report was generated: 2023-01." in text(page)
+    assert "Loaded after this report was generated: January 2023." in text(page)
     local.client.post(f"/reports/{NAME}/again")
     assert local.content(NAME) != before
     for _ in ("as sent", "as read from its file"):

@@ -15,7 +15,7 @@ from adhoc_reports.lib.outcome import LoadedMonth, to_second, utc_now
 from adhoc_reports.lib.pickups import missing_months
 from adhoc_reports.lib.request import DEFAULT_SERVICE, WHOLE_CITY, Problem, Question
 from adhoc_reports.lib.services import SERVICES, Service
-from adhoc_reports.lib.words import in_words
+from adhoc_reports.lib.words import in_words, month_in_words
 from taxi_shared import storage
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import BOROUGHS, ZONES
@@ -124,7 +124,7 @@ class Catalog(BaseModel):
             ends = {day.replace(day=1) for day in (start, end - timedelta(days=1))}
             missing = [month for month in missing if month in ends]
         if not found and missing:
-            named = ", ".join(f"{month:%B %Y}" for month in missing)
+            named = ", ".join(month_in_words(month) for month in missing)
             found.append(Problem("start_date", "", f"Not loaded: {named}. Choose other days."))
         return found + self._problems_of_area(question)
 

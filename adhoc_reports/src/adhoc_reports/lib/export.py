@@ -1,12 +1,19 @@
 """The numbers of a report as CSV, as a workbook of Excel, and as a table in Markdown."""
 
 import csv
+from datetime import date
 from io import StringIO
 
 from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.outcome import Cell, Report, Table
 from adhoc_reports.lib.request import DEFAULT_KIND, DEFAULT_MEASURE, Question
+from adhoc_reports.lib.words import in_words, month_in_words
 
+# Columns of dates, as `2023-01-10`.
+_DAYS = {
+    **dict.fromkeys(("day", "week", "first_day", "last_day"), in_words),
+    "month": month_in_words,
+}
 MARKDOWN_ROWS = 200
 """Of the preview that Dagster keeps with the events of a run."""
 
@@ -40,7 +47,7 @@ def to_markdown(question: Question, report: Report) -> str:
 
 
 def as_text(table: Table) -> list[list[str]]:
-    """The rows of a table for people: whole numbers with commas, others with two decimals."""
+    """The rows of a table for people: days in words, numbers with commas and two decimals."""
     return [
         [_as_text(cell, name) for cell, name in zip(row, table.columns, strict=True)]
         for row in table.rows
@@ -50,6 +57,8 @@ def as_text(table: Table) -> list[list[str]]:
 def _as_text(cell: Cell, column: str) -> str:
     if cell is None:
         return "–"
+    if column in _DAYS:
+        return _DAYS[column](date.fromisoformat(str(cell)))
     if isinstance(cell, float):
         return f"{cell:,.2f}"
     is_name = column.endswith("zone_id") or isinstance(cell, str)

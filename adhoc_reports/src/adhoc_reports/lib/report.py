@@ -19,6 +19,7 @@ from adhoc_reports.lib.outcome import (
 from adhoc_reports.lib.pickups import loaded_months, missing_months
 from adhoc_reports.lib.request import InvalidRequest, Question
 from adhoc_reports.lib.services import SERVICES
+from adhoc_reports.lib.words import month_in_words
 
 if TYPE_CHECKING:
     import duckdb
@@ -163,7 +164,7 @@ def remark(con: "duckdb.DuckDBPyConnection", question: Question) -> str:
     missing = sorted({m for part in parts for m in missing_months(part.dates, loaded)})
     if not missing:
         return ""
-    named = ", ".join(month.isoformat()[:7] for month in missing[:_NAMED_MONTHS])
+    named = ", ".join(month_in_words(month) for month in missing[:_NAMED_MONTHS])
     more = len(missing) - _NAMED_MONTHS
     others = f" and {more:,} more months" if more > 0 else ""
     return f"Not loaded, so not counted: {named}{others}."

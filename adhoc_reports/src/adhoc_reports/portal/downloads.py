@@ -11,6 +11,7 @@ from adhoc_reports.lib.export import to_tidy_csv
 from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.outcome import Report
 from adhoc_reports.lib.request import SUFFIX, Question, is_stored_name
+from adhoc_reports.lib.words import in_words
 from adhoc_reports.portal.service import ReportNotFound, ReportService
 from taxi_shared import provenance, storage
 
@@ -59,7 +60,7 @@ def _workbook(question: Question, report: Report) -> bytes:
             ("Shown", KINDS[question.kind].shown(question, report)),
             ("Hours and days", "Wall-clock time of the pickup, in New York"),
             ("Source", provenance.source_line(report.publishers).removeprefix("Source: ")),
-            ("Computed", f"{report.generated:%Y-%m-%d %H:%M} UTC"),
+            ("Computed", f"{in_words(report.generated)}, {report.generated:%H:%M} UTC"),
             ("Note", report.remark),
             *(
                 ("Left out", f"{each.trips:,}: {each.reason}")

@@ -28,6 +28,7 @@ from adhoc_reports.lib.request import (
 )
 from adhoc_reports.lib.request_files import Content, RequestFile
 from adhoc_reports.lib.store import ReportStore, Submission
+from adhoc_reports.lib.words import month_in_words
 from adhoc_reports.portal.cache import CachedValue, StaleCache
 from taxi_shared import source_status
 from taxi_shared.source_status import SourceStatus, format_time
@@ -374,7 +375,7 @@ def _slug(text: str) -> str:
 
 
 def newer_months(outcome: Outcome, catalog: Catalog) -> list[str]:
-    """The months, as 2023-01, loaded after a report counted them.
+    """The months, in words, loaded after a report counted them.
 
     They are months that it covers, and months of its period that had no trips of it.
     """
@@ -384,7 +385,7 @@ def newer_months(outcome: Outcome, catalog: Catalog) -> list[str]:
     periods = [part.dates for part in question.parts]
     counted = {each.month: each.loaded for each in report.coverage.months}
     return [
-        f"{each.month:%Y-%m}"
+        month_in_words(each.month)
         for each in catalog.of_service(question.service).months
         if each.loaded > counted.get(each.month, report.generated)
         and (

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from adhoc_reports.lib.outcome import Status, to_datetime
-from adhoc_reports.lib.words import in_words
+from adhoc_reports.lib.words import in_words, month_in_words
 from adhoc_reports.portal import heatmap
 from taxi_shared import provenance
 from taxi_shared.source_status import SourceStatus
@@ -37,6 +37,7 @@ class Templates:
         self._environment.filters |= {
             "thousands": lambda number: f"{number:,}",
             "day": in_words,
+            "month": month_in_words,
             "time": _time,
             "path": lambda name: quote(name, safe=""),
         }

@@ -145,8 +145,11 @@ class Flows(Kind):
         axes.set_xlim(0, max(trips, default=1) * 1.3)
         axes.set_ylim(PAIRS - 0.4, -0.6)
         axes.spines[:].set_visible(False)
+        words = "Days of the pickup, in New York."
         if report.shapes:
             _draw_map(figure, report)
+            words = f"Dot: trips within a zone. {words}"
+        figure.text(0.65, 0.125, words, color=canvas.GREY, fontsize=9)
         return axes
 
     def count_drawn(self, figure: "Figure", report: "Report") -> int:
@@ -203,4 +206,3 @@ def _draw_map(figure: "Figure", report: "Report") -> None:
     axes.set_aspect("equal")
     axes.invert_yaxis()
     axes.set_axis_off()
-    figure.text(0.65, 0.125, "Dot: trips within a zone.", color=canvas.GREY, fontsize=9)

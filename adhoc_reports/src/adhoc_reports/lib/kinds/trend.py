@@ -19,7 +19,7 @@ from adhoc_reports.lib.kinds.kind import (
     with_unit,
 )
 from adhoc_reports.lib.measures import number_format
-from adhoc_reports.lib.words import in_words, many
+from adhoc_reports.lib.words import in_words, many, month_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -201,7 +201,7 @@ def _column(question: "Question") -> str:
 
 def _in_words(first: date, interval: str) -> str:
     if interval == "month":
-        return f"{first:%B %Y}"
+        return month_in_words(first)
     return f"week from {in_words(first)}" if interval == "week" else in_words(first)
 
 

@@ -149,7 +149,7 @@ class ZoneMap(Kind):
             style: Any = {"color": canvas.INK, "fontsize": 10, "parse_math": False}
             figure.text(_LIST_LEFT + 0.08, height, format(row[-1], as_text), ha="right", **style)
             figure.text(_LIST_LEFT + 0.095, height, str(row[1]), **style)
-        hatched = "Hatched: no trip with a value."
+        hatched = "Hatched: no trip with a value. Days of the pickup, in New York."
         figure.text(_LIST_LEFT, 0.16, hatched, color=canvas.GREY, fontsize=9)
         return axes
 

@@ -54,6 +54,11 @@ function announce(words, isVisible = false) {
   live.className = isVisible ? "notice" : "visually-hidden";
 }
 
+// 2023-01 for people, as the server writes it: January 2023.
+function monthInWords(month) {
+  return new Date(`${month}-01`).toLocaleDateString("en-GB", { month: "long", year: "numeric", timeZone: "UTC" });
+}
+
 // The browser refuses a last day before the first, and days that the chosen service has no data of.
 function validateDays() {
   const first = document.getElementById("first_day");
@@ -71,7 +76,7 @@ function validateDays() {
     // A kind that shows gaps needs data of the first and the last day only.
     const isMissing = showsGaps ? (month) => month === from || month === to : (month) => from <= month && month <= to;
     const missing = from && to ? gaps.filter(isMissing) : [];
-    last.setCustomValidity(missing.length ? `Not loaded: ${missing.join(", ")}. Choose other days.` : "");
+    last.setCustomValidity(missing.length ? `Not loaded: ${missing.map(monthInWords).join(", ")}. Choose other days.` : "");
   };
   const setService = () => {
     const chosen = services.find((each) => each.dataset.service === service.value);
