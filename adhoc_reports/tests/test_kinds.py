@@ -238,7 +238,7 @@ def test_comparison_is_that_of_pandas(
 ) -> None:
     question = ask(kind="compare", measure=measure, **other)
     report = answer(database, question)
-    table = KINDS["compare"].side_by_side(question, report)  # type: ignore[attr-defined]
+    table = KINDS["compare"].page_table(question, report)
     sides, totals = [], []
     for part in question.parts:
         trips, days = within(yellow, part), (part.dates[1] - part.dates[0]).days

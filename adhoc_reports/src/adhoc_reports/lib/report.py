@@ -54,10 +54,11 @@ def generate_report(
     ]
     used = {month.month for each in covered for month in each.months}
     publishers = lake.publishers(con, service.trips, sorted(map(str, used)))
-    facts = Facts(months, _zones(con) if question.kind in ("flows", "map") else {})
+    kind = KINDS[question.kind]
+    facts = Facts(months, _zones(con) if kind.needs_zones else {})
     return Report(
         generated=generated,
-        **KINDS[question.kind].content(question, answers, facts),
+        **kind.content(question, answers, facts),
         counted=sum(
             row.num_trips for _, rows in zip(question.parts, answers, strict=False) for row in rows
         ),
@@ -103,14 +104,12 @@ def _joined(question: Question, covered: Sequence[Coverage]) -> Coverage:
     """The coverage of all parts; where there are two, an exclusion names its part."""
     if len(covered) == 1:
         return covered[0]
-    from adhoc_reports.lib.kinds.compare import names
-
     months = {month.month: month for each in covered for month in each.months}
     return Coverage(
         months=tuple(months[month] for month in sorted(months)),
         exclusions=tuple(
             each.model_copy(update={"reason": f"{each.reason.rstrip('.')} ({name})."})
-            for name, part in zip(names(question), covered, strict=True)
+            for name, part in zip(KINDS[question.kind].part_names(question), covered, strict=True)
             for each in part.exclusions
         ),
     )

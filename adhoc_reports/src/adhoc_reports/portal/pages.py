@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field, ValidationError
 from adhoc_reports.lib.catalog import Catalog
 from adhoc_reports.lib.export import as_text, has_totals
 from adhoc_reports.lib.kinds import KINDS
-from adhoc_reports.lib.kinds.compare import Compare
 from adhoc_reports.lib.kinds.trend import INTERVALS
 from adhoc_reports.lib.measures import MEASURES
 from adhoc_reports.lib.outcome import Report, Status
@@ -192,9 +191,7 @@ def _shown(question: Question | None, report: Report | None) -> dict[str, object
         }
     kind = KINDS[question.kind]
     is_grid = question.kind == DEFAULT_KIND
-    table = kind.table(question, report)
-    if isinstance(kind, Compare):
-        table = kind.side_by_side(question, report)
+    table = kind.page_table(question, report)
     return {
         "views": heatmap.views(report.pickups, question) if is_grid else [],
         "bars": heatmap.bars(report.pickups, question) if is_grid else [],

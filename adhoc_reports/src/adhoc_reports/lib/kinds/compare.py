@@ -97,14 +97,23 @@ class Compare(Kind):
             ),
         }
 
-    def side_by_side(self, question: "Question", report: "Report") -> "Table":
-        """A row for each hour: both values and the difference, for people."""
+    def part_names(self, question: "Question") -> tuple[str, ...]:
+        """What differs between the two parts: their areas, or else their days."""
+        first, second = question.parts
+        if first.area == second.area:
+            return first.days, second.days
+        if first.dates == second.dates:
+            return first.area, second.area
+        return f"{first.area}, {first.days}", f"{second.area}, {second.days}"
+
+    def page_table(self, question: "Question", report: "Report") -> "Table":
+        """A row for each hour: both values and the difference."""
         from adhoc_reports.lib.outcome import Table
 
         first, second = _values(report)
         return Table(
             columns=("hour_of_day", "first", "second", "difference", "difference_percent"),
-            headings=("Hour", *names(question), "Difference", "Difference, %"),
+            headings=("Hour", *self.part_names(question), "Difference", "Difference, %"),
             rows=tuple(
                 (hour, a, b, _difference(a, b), _percent(a, b))
                 for hour, a, b in zip(HOURS, first, second, strict=True)
@@ -126,7 +135,7 @@ class Compare(Kind):
         numbers = [with_unit(question, format(number, as_text), unit) for number in (a, b)]
         percent = _percent(a, b)
         change = "" if percent is None else f" ({percent:+.1f}%)"
-        first, second = names(question)
+        first, second = self.part_names(question)
         return f"{first}: {numbers[0]}. {second}: {numbers[1]}{change}"
 
     def draw(self, figure: "Figure", question: "Question", report: "Report") -> "Axes":
@@ -136,7 +145,7 @@ class Compare(Kind):
         axes = figure.add_axes((left, bottom + lower + _GAP, width, height - lower - _GAP))
         values = _values(report)
         for numbers, name, colour, mark in zip(
-            values, names(question), canvas.LINES, canvas.MARKS, strict=True
+            values, self.part_names(question), canvas.LINES, canvas.MARKS, strict=True
         ):
             shown = [float("nan") if number is None else number for number in numbers]
             axes.plot(list(HOURS), shown, color=colour, marker=mark, markersize=5, label=name)
@@ -163,16 +172,6 @@ class Compare(Kind):
         lines: Any = figure.axes[0].lines
         drawn = sum(len(line.get_xdata()) for line in lines)
         return report.trips if drawn == len(report.rows) else 0
-
-
-def names(question: "Question") -> tuple[str, str]:
-    """What differs between the two parts: their areas, or else their days."""
-    first, second = question.parts
-    if first.area == second.area:
-        return first.days, second.days
-    if first.dates == second.dates:
-        return first.area, second.area
-    return f"{first.area}, {first.days}", f"{second.area}, {second.days}"
 
 
 def _values(report: "Report") -> tuple[list[float | None], list[float | None]]:

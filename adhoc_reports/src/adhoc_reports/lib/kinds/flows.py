@@ -61,6 +61,7 @@ class Flows(Kind):
     description = (
         f"The {PAIRS} strongest pairs of zones from an area (pickups) or to it (drop-offs)."
     )
+    needs_zones = True
 
     def heading(self, question: "Question") -> str:
         """From or to an area."""

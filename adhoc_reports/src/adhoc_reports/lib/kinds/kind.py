@@ -29,7 +29,8 @@ class Facts:
     """What a kind may need besides the rows of its queries.
 
     months: the first days of the loaded months of the service
-    zones:  zone, borough and shape as WKT (None without one) by the zone's id
+    zones:  zone, borough and shape as WKT (None without one) by the zone's id; empty for a kind
+            that does not need them
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Kind(ABC):
     description: a sentence for people who choose one
     fields:      of a request that only some kinds have, and this one needs or takes
     takes_zone:  whether its area can be one taxi zone
+    needs_zones: whether its content needs the zones of `Facts`
     shows_gaps:  whether it shows which months within the period are not loaded
     """
 
@@ -54,6 +56,7 @@ class Kind(ABC):
     description: ClassVar[str]
     fields: ClassVar[tuple[str, ...]] = ()
     takes_zone: ClassVar[bool] = True
+    needs_zones: ClassVar[bool] = False
     shows_gaps: ClassVar[bool] = False
 
     def heading(self, question: "Question") -> str:
@@ -88,6 +91,14 @@ class Kind(ABC):
     def table(self, question: "Question", report: "Report") -> "Table":
         """The numbers of a report: a row for each observation."""
         return report.table
+
+    def page_table(self, question: "Question", report: "Report") -> "Table":
+        """The numbers as the page shows them."""
+        return self.table(question, report)
+
+    def part_names(self, question: "Question") -> tuple[str, ...]:
+        """What the parts of a question are called, in their order."""
+        return tuple(part.area for part in question.parts)
 
     def count_drawn(self, figure: "Figure", report: "Report") -> int:
         """How many trips the marks of a chart stand for, as far as the figure itself says so."""

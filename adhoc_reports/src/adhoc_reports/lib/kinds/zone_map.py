@@ -53,6 +53,7 @@ class ZoneMap(Kind):
     title = "Map of zones"
     description = "A map of a borough, or of the city, coloured by a measure in each taxi zone."
     takes_zone = False
+    needs_zones = True
 
     def heading(self, question: "Question") -> str:
         """The measure by zone of a borough."""
