@@ -199,6 +199,16 @@ def test_page_of_a_table_shows_chart_words_and_numbers(local: Portal) -> None:
     assert "Yellow taxi pickups in Manhattan" in text(local.client.get("/reports"))
 
 
+def test_card_names_and_draws_its_kind(local: Portal) -> None:
+    answer_trend(local)
+    local.answer("hours")
+    page = local.client.get("/reports")
+    symbols = re.findall(r'<svg class="thumbnail symbol"[^>]*><path d="([^"]+)"', page.text)
+    assert symbols == [KINDS["trend"].symbol]
+    assert text(page).count(KINDS["trend"].title) == 1
+    assert len({kind.symbol for kind in KINDS.values()}) == len(KINDS)
+
+
 def test_similar_report_opens_the_form_filled_in(local: Portal) -> None:
     answer_trend(local)
     page = local.client.get("/reports/weeks").text

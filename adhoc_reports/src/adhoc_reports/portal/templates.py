@@ -9,6 +9,7 @@ from urllib.parse import quote
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from adhoc_reports.lib.kinds import KINDS
 from adhoc_reports.lib.outcome import Status, to_datetime
 from adhoc_reports.lib.words import in_words, month_in_words
 from adhoc_reports.portal import heatmap
@@ -45,6 +46,7 @@ class Templates:
             "root": base_path,
             "version": _version(STATIC),
             "thumbnail": heatmap.thumbnail,
+            "all_kinds": KINDS,
             "Status": Status,
             "steps": STEPS,
         }

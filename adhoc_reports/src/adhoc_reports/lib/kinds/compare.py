@@ -50,6 +50,7 @@ class Compare(Kind):
     name = "compare"
     title = "Compare two areas or periods"
     description = "Two lines by hour of day, and how much the second is above the first."
+    symbol = "M4 6 9 3 15 4 20 1M4 4 9 5 15 2 20 5"
     fields = ("other_borough", "other_zone", "other_start_date", "other_end_date")
 
     def heading(self, question: "Question") -> str:

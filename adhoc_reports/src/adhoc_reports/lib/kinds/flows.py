@@ -61,6 +61,7 @@ class Flows(Kind):
     description = (
         f"The {PAIRS} strongest pairs of zones from an area (pickups) or to it (drop-offs)."
     )
+    symbol = "M5 2H18M16 1 18 2 16 3M5 5H14M12 4 14 5 12 6"
     needs_zones = True
 
     def heading(self, question: "Question") -> str:

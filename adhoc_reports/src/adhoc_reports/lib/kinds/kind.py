@@ -44,6 +44,7 @@ class Kind(ABC):
 
     name:        in requests
     title:       in the form
+    symbol:      path of an SVG of 24 by 7, for lists; empty where they show the numbers
     description: a sentence for people who choose one
     fields:      of a request that only some kinds have, and this one needs or takes
     takes_zone:  whether its area can be one taxi zone
@@ -54,6 +55,7 @@ class Kind(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     description: ClassVar[str]
+    symbol: ClassVar[str] = ""
     fields: ClassVar[tuple[str, ...]] = ()
     takes_zone: ClassVar[bool] = True
     needs_zones: ClassVar[bool] = False

@@ -56,6 +56,7 @@ class Trend(Kind):
     name = "trend"
     title = "Trend by day, week or month"
     description = "How a measure changes over time. Trips are per day, so that weeks compare."
+    symbol = "M4 6 7 4 10 5 13 2 16 3 20 1"
     fields = ("interval",)
     shows_gaps = True
 

@@ -53,6 +53,7 @@ class ZoneMap(Kind):
     title = "Map of zones"
     description = "A map of a borough, or of the city, coloured by a measure in each taxi zone."
     takes_zone = False
+    symbol = "M7 1H12V4H7ZM12 1 17 2V4H12M7 4V6H14L12 4"
     needs_zones = True
 
     def heading(self, question: "Question") -> str:
