@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import dagster as dg
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
-from matplotlib.dates import date2num
 from pydantic import ValidationError
 
 from adhoc_reports.lib import canvas, chart, export
 from adhoc_reports.lib.kinds import KINDS
+from adhoc_reports.lib.kinds.trend import SHORT_DAYS
 from adhoc_reports.lib.measures import MEASURES
 from adhoc_reports.lib.outcome import Coverage, Outcome, Report, Status, Table, utc_now
 from adhoc_reports.lib.report import generate_report
@@ -30,6 +31,9 @@ from . import real_months
 
 PERIOD = {"start_date": "2019-01-05", "end_date": "2019-03-20"}
 CITY = ("Bronx", "Brooklyn", "Manhattan", "Queens", "Staten Island")
+
+# Its functions have no types.
+dates: Any = import_module("matplotlib.dates")
 
 Values = Callable[[pd.DataFrame], float]
 
@@ -214,7 +218,7 @@ def test_month_that_is_not_loaded_is_a_gap_in_a_trend(yellow: pd.DataFrame, tmp_
     assert "Not loaded, so not counted: February 2019." in report.remark
     axes = chart.draw(question, report).axes[0]
     (gap,) = (each for each in axes.patches if each.get_facecolor() == to_rgba(canvas.MISSING))
-    first, last = (date2num(date(2019, month, 1)) for month in (2, 3))
+    first, last = (dates.date2num(date(2019, month, 1)) for month in (2, 3))
     assert gap.get_extents().transformed(axes.transData.inverted()).intervalx == pytest.approx(
         [first, last]
     )
@@ -313,8 +317,8 @@ def test_zone_with_an_average_of_zero_is_coloured(measure: str) -> None:
     )
     figure = chart.draw(question, report)
     coloured, hatched = figure.axes[0].collections
-    assert (coloured.get_hatch(), len(coloured.get_paths())) == (None, 2)
-    assert (hatched.get_hatch(), len(hatched.get_paths())) == ("////", 1)
+    assert [each.get_hatch() for each in (coloured, hatched)] == [None, "////"]
+    assert [len(each.get_paths()) for each in (coloured, hatched)] == [2, 1]
     words = [text.get_text() for text in figure.texts]
     assert ("Zone 2" in words, "Zone 3" in words) == (True, False)
 
@@ -327,7 +331,67 @@ def test_trips_without_a_usable_value_are_named(
     used = (trips.payment == 1) & (trips.fare > 0) & (trips.tip >= 0)
     left_out = {each.reason: each.trips for each in report.coverage.exclusions}
     (reason,) = (each for each in left_out if "credit card" in each)
-    assert left_out[reason] == len(trips) - used.sum() > 0
+    unusable = len(trips) - used.sum()
+    assert left_out[reason] == unusable > 0
+    # Lines of notes are texts of their own, the highest first.
+    lines = sorted(chart.draw(question, report).texts, key=lambda line: -line.get_position()[1])
+    words = " ".join(line.get_text() for line in lines)
+    assert f"Left out: {unusable:,} without a fare, or not paid by credit card" in words
+
+
+def trend_of(days: int, highest: int) -> tuple[Question, Report]:
+    """A trend of days whose values rise from zero to the highest."""
+    firsts = [date(2019, 1, 5) + timedelta(days=n) for n in range(days)]
+    end = firsts[-1] + timedelta(days=1)
+    question = ask(kind="trend", start_date=str(firsts[0]), end_date=str(end))
+    rows = [(str(day), 1, 5, highest * n / days) for n, day in enumerate(firsts)]
+    return question, Report(
+        generated=utc_now(),
+        remark="",
+        coverage=Coverage(months=(), exclusions=()),
+        table=Table(columns=("day",), headings=("Day",), rows=tuple(rows)),
+        counted=5 * days,
+    )
+
+
+@pytest.mark.parametrize("days", [40, 90, 120, 399])
+def test_marks_of_a_trend_do_not_move_with_the_data(days: int) -> None:
+    low, high = (
+        [
+            dates.num2date(place).date()
+            for place in chart.draw(*trend_of(days, most)).axes[0].get_xticks()
+        ]
+        for most in (7, 90_000)
+    )
+    assert low == high
+    if days > SHORT_DAYS:
+        first, last = date(2019, 1, 5), date(2019, 1, 5) + timedelta(days=days - 1)
+        months = pd.date_range(first, last, freq="MS").date
+        assert [mark for mark in low if first <= mark <= last] == list(months)
+
+
+@pytest.mark.parametrize("measure", ["trips", "fare"])
+@pytest.mark.parametrize("kind", ["trend", "compare"])
+def test_for_hire_days_and_hours_are_those_of_pandas(
+    database: LakeDatabase, yellow: pd.DataFrame, kind: str, measure: str
+) -> None:
+    fields = {"kind": kind, "start_date": "2019-02-03", "end_date": "2019-02-27"}
+    if kind == "compare":
+        fields["other_borough"] = "Queens"
+    question = ask(service="fhvhv", measure=measure, **fields)
+    report = answer(database, question)
+    february = yellow[yellow.month == "2019-02"]
+    parts = [within(february, part) for part in ask(**fields).parts]
+    assert report.trips == sum(map(len, parts)) > 100
+    name = {"trend": "trips_per_day", "compare": "trips_per_hour"}[kind]
+    found = column(question, report, name if measure == "trips" else measure)
+    if kind == "trend":
+        days = pd.date_range("2019-02-03", "2019-02-26")
+        groups = [(parts[0][parts[0].day == day], 1) for day in days]
+    else:
+        groups = [(trips[trips.hour == hour], 24) for trips in parts for hour in range(24)]
+    for value, (group, number) in zip(found, groups, strict=True):
+        assert same(value, len(group) / number if measure == "trips" else VALUES[measure](group))
 
 
 EXAMPLES = [
