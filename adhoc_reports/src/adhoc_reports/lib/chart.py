@@ -1,7 +1,7 @@
 """The chart of a request: what its kind draws, with the title above and the notes below."""
 
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adhoc_reports.lib import canvas
 from adhoc_reports.lib.kinds import KINDS
@@ -63,7 +63,8 @@ def to_png(figure: "Figure") -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    png, agg = BytesIO(), FigureCanvasAgg(figure)
+    png = BytesIO()
+    agg: Any = FigureCanvasAgg(figure)  # its methods have no types
     agg.draw()
     drawn = Image.frombuffer("RGBA", agg.get_width_height(), agg.buffer_rgba())
     # Half the size of true colours, and the preview of every chart is kept with Dagster's events.
