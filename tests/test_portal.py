@@ -275,6 +275,61 @@ def test_days_of_a_month_that_is_not_there_cannot_be_sent(site: Site, page: Page
     assert last_day.evaluate("field => field.validity.valid")
 
 
+def test_trend_may_have_a_missing_month_inside(site: Site, page: Page) -> None:
+    def without_february(route: Route) -> None:
+        text = route.fetch().text()
+        route.fulfill(body=text.replace('data-gaps=""', 'data-gaps="2023-02 "'))
+
+    page.route(f"{site.url}/?kind=trend", without_february)
+    page.goto(f"{site.url}/?kind=trend")
+    last_day = page.get_by_label("Last day")
+    fill_in(page, "Manhattan", "2023-01-10", "2023-03-02")
+    assert last_day.evaluate("field => field.validity.valid")
+    fill_in(page, "Manhattan", "2023-01-10", "2023-02-02")
+    assert last_day.evaluate("field => field.validity.customError")
+
+
+def test_days_are_those_of_the_chosen_service(site: Site, page: Page) -> None:
+    green = (
+        '<span data-service="green" data-first="2024-01-01" data-last="2024-03-31" data-gaps="">'
+    )
+
+    def with_green(route: Route) -> None:
+        text = route.fetch().text()
+        text = text.replace(
+            "<span data-service", f"{green}Green taxi data</span> <span data-service"
+        )
+        option = '<option value="yellow"'
+        route.fulfill(
+            body=text.replace(option, f'<option value="green">Green taxi</option>{option}')
+        )
+
+    page.route(f"{site.url}/", with_green)
+    page.goto(site.url)
+    expect(page.get_by_text("Green taxi data")).to_be_hidden()
+    page.get_by_label("Service").select_option("green")
+    expect(page.get_by_text("Green taxi data")).to_be_visible()
+    expect(page.locator("[data-service=yellow]")).to_be_hidden()
+    fill_in(page, "Manhattan", "2024-01-10", "2024-03-02")
+    assert page.locator("#create").evaluate("form => form.checkValidity()")
+    fill_in(page, "Manhattan", "2023-01-10", "2023-01-20")
+    assert page.get_by_label("First day").evaluate("field => field.validity.rangeUnderflow")
+
+
+def test_preset_and_kind_keep_what_is_typed(site: Site, page: Page) -> None:
+    page.goto(site.url)
+    fill_in(page, "Queens", "2023-01-02", "2023-01-08", "typed")
+    page.get_by_role("button", name="Last Monday to Sunday").press("Enter")
+    expect(page.get_by_label("First day")).to_have_value("2023-03-20")
+    expect(page.get_by_label("Last day")).to_have_value("2023-03-26")
+    assert page.url == f"{site.url}/"
+    page.get_by_role("button", name="Compare two areas").click()
+    expect(page.get_by_label("Compare with area")).to_be_visible()
+    assert page.locator("#area").input_value() == "Queens"
+    assert page.locator("#last_day").input_value() == "2023-03-26"
+    assert page.locator("#name").input_value() == "typed"
+
+
 def test_a_run_that_failed_says_why_in_plain_words_and_is_tried_again(
     site: Site, page: Page
 ) -> None:
@@ -470,6 +525,51 @@ def test_without_script_one_can_ask_watch_and_look(site: Site, browser: Browser)
     assert wrong == []
 
 
+def test_trend_is_asked_by_keyboard_alone(site: Site, page: Page) -> None:
+    page.goto(site.url)
+
+    def focus(field: str) -> None:
+        while page.evaluate("document.activeElement.id || document.activeElement.value") != field:
+            page.keyboard.press("Tab")
+
+    focus("trend")
+    page.keyboard.press("Enter")
+    page.locator("#interval").wait_for()
+    focus("area")
+    page.keyboard.type("Bronx")
+    focus("quarter")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("First day")).to_have_value("2023-01-01")
+    focus("name")
+    page.keyboard.type("trend by keyboard")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{site.url}/reports/trend%20by%20keyboard")
+    expect(page.locator("#numbers ~ .scroll tbody tr")).to_have_count(90, timeout=ANSWERED)
+    written = json.loads((site.data / "requests" / "trend by keyboard.json").read_text())
+    assert (written["kind"], written["borough"]) == ("trend", "Bronx")
+
+
+def test_trend_is_asked_and_read_without_script(site: Site, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page, wrong = _watched(context, site)
+    page.goto(site.url)
+    page.locator("#area").fill("Brooklyn")
+    page.get_by_role("button", name="Trend by day").click()
+    page.get_by_role("button", name="Last 3 months").click()
+    assert page.locator("#area").input_value() == "Brooklyn"
+    assert page.locator("#first_day").input_value() == "2023-01-01"
+    page.locator("#interval").select_option("month")
+    page.locator("#name").fill("trend without script")
+    page.get_by_role("button", name="Create report").click()
+    page.wait_for_url(f"{site.url}/reports/trend%20without%20script")
+    rows = page.locator("#numbers ~ .scroll tbody tr")
+    rows.first.wait_for(timeout=ANSWERED)
+    months = [row.split()[:2] for row in rows.all_inner_texts()]
+    assert months == [["January", "2023"], ["February", "2023"], ["March", "2023"]]
+    context.close()
+    assert wrong == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_pages_are_accessible_and_as_wide_as_the_screen(
@@ -574,6 +674,9 @@ def test_the_first_page_is_small(site: Site, page: Page, figure: Callable[[str],
     assert len(sizes) >= 3
     assert sum(sizes) <= 60_000
     figure(f"the portal's first page: {sum(sizes):,} bytes in {len(sizes)} files")
+    page.set_viewport_size({"width": 390, "height": 844})
+    height = page.evaluate("document.getElementById('create').getBoundingClientRect().bottom")
+    figure(f"the portal's first page on a phone: {height:,.0f} pixels to the end of the form")
 
 
 def test_requests_sent_at_once_are_each_answered_once(
