@@ -677,6 +677,10 @@ def test_a_question_takes_four_clicks_to_its_chart(
     figure(f"from the first page to a trend's chart: {clicks} clicks, {seconds:.1f} s")
     page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_role("button", name="Link copied")).to_be_visible()
+    page.emulate_media(media="print")
+    expect(chart).to_be_visible()
+    expect(page.get_by_role("navigation")).to_be_hidden()
+    expect(page.get_by_role("link", name="CSV")).to_be_hidden()
 
 
 def test_the_first_page_is_small(site: Site, page: Page, figure: Callable[[str], None]) -> None:
