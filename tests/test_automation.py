@@ -15,6 +15,7 @@ from taxi_platform.graphql import JobSubset
 from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline, PipelineError, Run
 from taxi_platform.sample import write_sample
+from taxi_platform.workspace import locations
 from taxi_shared import tables
 from taxi_shared.lake import Lake
 from taxi_shared.storage import DataRoot
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.system
 
 MONTHS = MonthRange.between("2023-01", "2023-02")
 SENSOR = "trip_publication_sensor"
+# Of a location that a team has added, no test here knows the assets.
+SERVED = [each for each in locations() if each.name in ("ingestion", "analytics", "adhoc_reports")]
 ZONES = ["taxi_zones_file", "taxi_zones"]
 ZONES_JOB = JobSubset("trip_update_job", ZONES)
 
@@ -49,7 +52,7 @@ def running(
         "TAXI_END_DATE": months.end.isoformat(),
         "TAXI_FOLLOW_TLC": follow_tlc,
     }
-    with Instance(folder / "home", environment=environment) as instance:
+    with Instance(folder / "home", environment=environment, served=SERVED) as instance:
         pipeline = Pipeline(instance, Console(quiet=True))
         pipeline.wait_for_locations()
         yield pipeline
