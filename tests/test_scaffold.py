@@ -178,6 +178,12 @@ def test_removal_leaves_the_repository_as_it_was(root: Path) -> None:
     assert texts(root) == before
 
 
+def test_removal_names_the_services_that_need_its_image(root: Path) -> None:
+    Scaffold("tolls", root=root).add()
+    assert Scaffold("tolls", root=root).remove() == []
+    assert Scaffold("adhoc_reports", root=root).remove() == ["portal", "adhoc_reports-runs"]
+
+
 def test_removal_keeps_the_other_locations_listed(root: Path) -> None:
     for name in ("tolls", "tips"):
         Scaffold(name, root=root).add()

@@ -276,8 +276,14 @@ def location_command(  # noqa: PLR0913, PLR0917 - one per option
     """Add a code location with an example asset, or remove it."""
     scaffold = Scaffold(name, owner, python)
     if remove:
-        scaffold.remove(force=force)
+        left = scaffold.remove(force=force)
         console.print(f"Removed {name}/ and its entry in dg.toml; its data and history stay.")
+        if left:
+            console.print(
+                f"docker-compose.yml still has {', '.join(left)}, which use the image of {name}: "
+                "remove these services by hand, there and in deploy/production.yml.",
+                soft_wrap=True,
+            )
         return
     for line in [f"wrote {path}" for path in scaffold.add()] or [f"{name} exists"]:
         console.print(line, soft_wrap=True, highlight=False)

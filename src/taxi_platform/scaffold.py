@@ -15,6 +15,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -90,9 +91,10 @@ class Scaffold:
             file.write(self._entry())
         return [*missing, "dg.toml"]
 
-    def remove(self, *, force: bool = False) -> None:
+    def remove(self, *, force: bool = False) -> list[str]:
         """Remove the folder and the entry in dg.toml; data and history stay.
 
+        Returns the other services of its image that are left in docker-compose.yml.
         Raises LocationError if the folder has work that git does not have, unless `force`, or if
         another location uses its assets.
         """
@@ -116,6 +118,11 @@ class Scaffold:
         listed.write_text(listed.read_text().replace(self._entry(), ""))
         if self.folder.is_dir():
             shutil.rmtree(self.folder)
+        return [
+            name
+            for name, service in _load(self.root / "docker-compose.yml")["services"].items()
+            if name != self.name and service.get("image", "").endswith(f"-{self.name}:current")
+        ]
 
     def check_name(self) -> None:
         """Raise LocationError unless the name can be that of a new location, or is that of one."""
@@ -241,6 +248,6 @@ class _ComposeLoader(yaml.SafeLoader):
 _ComposeLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
-def _load(file: Path) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = yaml.load(file.read_text(), _ComposeLoader)  # noqa: S506
+def _load(file: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.load(file.read_text(), _ComposeLoader)  # noqa: S506
     return found
