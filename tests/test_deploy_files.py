@@ -74,9 +74,11 @@ def test_code_servers_without_definitions_are_replaced() -> None:
         assert service["command"][: len(command)] == command
         assert service["restart"] == "unless-stopped"
         assert service["healthcheck"]["test"] == ["CMD", *check]
-    (task,) = json.loads((DEPLOY / "ecs" / "ingestion.json").read_text())["containerDefinitions"]
-    assert task["command"][: len(command)] == command
-    assert task["healthCheck"]["command"] == ["CMD", *check]
+        # The task for ECS, with the name of the location in place of the example's.
+        text = (DEPLOY / "ecs" / "ingestion.json").read_text().replace("ingestion", name)
+        (task,) = json.loads(text)["containerDefinitions"]
+        assert task["command"] == service["command"]
+        assert task["healthCheck"]["command"] == ["CMD", *check]
     values = yaml.safe_load((DEPLOY / "helm" / "values.yaml").read_text())
     for deployment in values["dagster-user-deployments"]["deployments"]:
         assert deployment["livenessProbe"]["exec"]["command"] == check
