@@ -17,11 +17,11 @@ from taxi_platform.calendar import MonthRange
 from taxi_platform.graphql import GraphQL
 from taxi_platform.instance import free_port
 from taxi_platform.sample import write_sample
-from taxi_platform.workspace import ROOT
+from taxi_platform.workspace import ROOT, locations
 from tests.waiting import wait_for, wait_for_status
 
 MONTHS = MonthRange.between("2023-01", "2023-03")
-NOT_COPIED = (".venv", ".tools", ".dagster", "data", "__pycache__", ".*_cache", ".env")
+NOT_COPIED = (".git", ".venv", ".tools", ".dagster", "data", "__pycache__", ".*_cache", ".env")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -92,6 +92,11 @@ class Stack:
         label = f"label=taxi.run={self.project}"
         return command("docker", "ps", "--quiet", "--filter", label).split()
 
+    def services(self) -> dict[str, str]:
+        """The containers by service."""
+        listed = self.compose("ps", "--format", "{{.Service}} {{.ID}}").splitlines()
+        return dict(line.split() for line in listed)
+
     def container_of(self, run_id: str) -> str:
         """The container of a run, from its start on."""
         label = f"label=dagster/run_id={run_id}"
@@ -148,8 +153,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Its code can be read by its owner alone, as after a clone under umask 077.
     """
     root = tmp_path_factory.mktemp("checkout") / "platform"
-    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    code = ("shared", "ingestion", "analytics", "adhoc_reports", "src")
+    # In a worktree, `.git` is a file: by a copy of it, tests would commit to the worktree's branch.
+    command("git", "clone", "--quiet", "--no-checkout", str(ROOT), str(root))
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*NOT_COPIED), dirs_exist_ok=True)
+    code = ("shared", "src", *(each.name for each in locations() if each.is_here))
     command("chmod", "-R", "go-rwx", *code, cwd=root)
     (root / ".env").write_text(f"POSTGRES_PASSWORD='{PASSWORD}'\n")
     command("git", "add", "--all", cwd=root)

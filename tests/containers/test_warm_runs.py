@@ -3,6 +3,7 @@
 import json
 import threading
 
+from taxi_platform.workspace import locations
 from tests.containers.conftest import Stack
 from tests.waiting import wait_for
 
@@ -65,7 +66,7 @@ def test_other_services_cannot_reach_the_socket(stack: Stack) -> None:
     see = "import os; print(os.path.exists('/run/warm/adhoc_reports/runs.sock'))"
     reached = {
         name
-        for name in ("ingestion", "analytics", "adhoc_reports", "portal", "daemon")
+        for name in (*(location.name for location in locations()), "portal", "daemon")
         if stack.python(name, see) == "True\n"
     }
     assert reached == {"daemon"}
