@@ -59,19 +59,19 @@ location: .venv/.installed ## Add a code location: NAME=fares, OWNER=revenue, PY
 	  $(if $(findstring command,$(origin PYTHON)),--python "$(PYTHON)")
 	@$(if $(REMOVE),,$(MAKE) --no-print-directory lock LOCATION="$(NAME)")
 	@$(MAKE) --no-print-directory generate
-	@$(if $(REMOVE),,$(MAKE) --no-print-directory setup)
+	@$(if $(REMOVE),,$(MAKE) --no-print-directory "$(NAME)/.venv/.installed")
 
 generate: .venv/.installed ## Renew what is derived from the locations of dg.toml: workspaces, compose, Helm, CODEOWNERS
 	@$(COG) -r --verbosity=1 $(GENERATED)
 
-images: ## Build all images under a version that never moves, for `docker compose up`
+images: ## Build all images under a version that never moves, for `docker compose up`; or that of LOCATION=fares
 	@chmod -R go+rX deploy/*/ # which containers read as another user
 	@version=$$(deploy/version.sh) && set -- $$version && \
-	TAXI_VERSION=$$1 TAXI_COMMIT=$$2 docker compose build --quiet && echo "built $$1"
+	TAXI_VERSION=$$1 TAXI_COMMIT=$$2 docker compose build --quiet $(if $(LOCATION),"$(LOCATION)") && echo "built $$1"
 
 deploy: ## Test, build and swap one location of the compose project: LOCATION=analytics
 	$(if $(filter $(LOCATION),$(LOCATIONS)),,$(error LOCATION is "$(LOCATION)"; expected one of $(LOCATIONS), as in make deploy LOCATION=analytics))
-	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory .venv/.installed "$(LOCATION)/.venv/.installed"
 	@$(RUN) deploy "$(LOCATION)" $(if $(TESTED),--tested)
 
 # An environment's own tests, with what they cover of the project's code.
