@@ -1,7 +1,6 @@
 """The how-to on adding a location, word for word, in a clone and a real browser."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,14 +18,13 @@ from taxi_platform.instance import free_port
 from taxi_platform.workspace import ROOT
 
 from .conftest import SETTINGS
+from .how_to import commands
 from .waiting import wait_for
 
 pytestmark = pytest.mark.browser
 
-PAGE = ROOT / "docs" / "how-to" / "add-a-location.md"
-COMMANDS = re.findall(r"^    ((?:make|\(cd) .*)$", PAGE.read_text(), re.M)
-COMMANDS.remove("make images")  # by tests of containers
-ADD, TESTS, CHECK, DEMO, REMOVE = COMMANDS
+ADD, TESTS, CHECK, DEMO = commands("Add it")
+REMOVE, _ = commands("Remove it")  # the other by tests of containers
 DEMO_SECONDS = 600
 ADD_SECONDS = 180
 

@@ -1,8 +1,11 @@
 """A location of another repository has `taxi_shared` as a wheel, and one line in dg.toml."""
 
+import hashlib
+import os
+import re
 import shutil
 import subprocess
-import venv
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -13,44 +16,54 @@ from taxi_platform.calendar import MonthRange
 from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline
 from taxi_platform.sample import write_sample
-from taxi_platform.scaffold import Scaffold
 from taxi_platform.workspace import ROOT, Location, locations
+from tests.how_to import OTHER, commands, write_repository
 
 pytestmark = pytest.mark.system
 
 MONTHS = MonthRange.between("2023-01", "2023-02")
-UV = shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
+BUILD, *INSTALL, _ = commands(OTHER)  # the last one by tests of containers
 
 
-@pytest.fixture
-def tolls(tmp_path: Path) -> Location:
-    """The location, in a folder beside that of a platform which lists it."""
-    for path, text in Scaffold("tolls").render().items():
-        file = tmp_path / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    build = [UV, "build", "--quiet", "--wheel", str(ROOT / "shared"), "--out-dir", str(tmp_path)]
-    subprocess.run(build, check=True)
-    (wheel,) = tmp_path.glob("taxi_shared-*.whl")
-    environment = tmp_path / "tolls" / ".venv"
-    venv.create(environment)
-    (packages,) = environment.glob("lib/python3.*/site-packages")
-    shutil.unpack_archive(wheel, packages, "zip")
-    # What the wheel depends on, without installing it once more.
-    (others,) = (ROOT / "analytics" / ".venv").glob("lib/python3.*/site-packages")
-    (packages / "tolls.pth").write_text(f"{environment.parent / 'src'}\n{others}\n")
-    platform = tmp_path / "platform" / "dg.toml"
-    platform.parent.mkdir()
-    platform.write_text("[workspace]\nprojects = [{path = '../tolls'}]\n")
-    (found,) = locations(platform)
+def run(command: str, folder: Path) -> None:
+    """Run a command of the page, with the packages that `make setup` has left in uv's cache."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:{ROOT / '.tools' / 'bin'}"
+    environment = {**os.environ, "PATH": path, "UV_OFFLINE": "1"}
+    environment.pop("VIRTUAL_ENV", None)
+    done = subprocess.run(
+        command.split(), cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def tolls(tmp_path_factory: pytest.TempPathFactory) -> Location:
+    """A clone of the location's repository, beside the platform, whose dg.toml lists it."""
+    base = tmp_path_factory.mktemp("tolls")
+    platform, origin = base / "platform", base / "origin"
+    shutil.copytree(ROOT / "shared", platform / "shared", ignore=shutil.ignore_patterns("dist"))
+    run(BUILD, platform)
+    write_repository(origin / "tolls", platform / "shared" / "dist")
+    run("git clone --quiet origin/tolls tolls", base)
+    for command in INSTALL:
+        run(command, base / "tolls")
+    (platform / "dg.toml").write_text("[workspace]\nprojects = [{path = '../tolls'}]\n")
+    (found,) = locations(platform / "dg.toml")
     return found
 
 
-def test_its_assets_are_made_with_those_of_the_platform(tolls: Location, tmp_path: Path) -> None:
-    assert not tolls.is_here
+def test_wheel_is_installed_by_its_hash(tolls: Location) -> None:
+    (wheel,) = (tolls.folder / "wheels").iterdir()
+    lock = (tolls.folder / "requirements.lock").read_text()
+    (found,) = re.findall(r"^taxi-shared==.+\n +--hash=sha256:(\w+)", lock, re.M)
+    assert found == hashlib.sha256(wheel.read_bytes()).hexdigest()
     code = "import taxi_shared; print(taxi_shared.__file__)"
     imported = subprocess.check_output([tolls.python, "-c", code], text=True)
-    assert Path(imported.strip()).is_relative_to(tmp_path / "tolls" / ".venv")
+    assert Path(imported.strip()).is_relative_to(tolls.folder.resolve() / ".venv")
+    assert not tolls.is_here
+
+
+def test_its_assets_are_made_with_those_of_the_platform(tolls: Location, tmp_path: Path) -> None:
     contracts = [str(tolls.python), "-m", "taxi_shared.contracts", "tolls"]
     assert subprocess.check_output(contracts, cwd=tmp_path) == b""
     write_sample(tmp_path / "source", MONTHS.months, 2_000)
