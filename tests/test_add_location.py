@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from taxi_platform.demo import MONTHS
-from taxi_platform.graphql import GraphQL
-from taxi_platform.instance import free_port
+from taxi_platform.graphql import ASSET_JOB, GraphQL
+from taxi_platform.instance import Instance, free_port
 from taxi_platform.workspace import ROOT
 
 from .conftest import SETTINGS
@@ -159,3 +159,19 @@ def test_removal_leaves_the_clone_as_it_was_but_for_data(clone: Clone) -> None:
     assert not (clone.root / "fares").exists()
     assert (clone.root / "data" / "demo" / "outputs" / "fares_by_month.csv").exists()
     clone.run("make setup check")
+
+
+def test_removal_keeps_runs_and_materializations(demo: str, clone: Clone) -> None:
+    """An instance without the location, on the home of the demo, still shows both."""
+    assert not (clone.root / "fares").exists()
+    environment = {"TAXI_DATA_ROOT": str(clone.root / "data" / "demo")}
+    home = clone.root / ".dagster" / "demo"
+    with Instance(home, daemon=False, environment=environment) as instance:
+        assert "fares" not in instance.graphql.location_errors()
+        assert set(instance.graphql.runs_of("fares", ASSET_JOB).values()) == {"SUCCESS"}
+        materialized = instance.graphql.ask(
+            """{ assetOrError(assetKey: {path: ["fares_by_month"]}) { ... on Asset {
+                  assetMaterializations { partition } } } }"""
+        )["assetOrError"]["assetMaterializations"]
+    months = {month.isoformat() for month in MONTHS.months}
+    assert {each["partition"] for each in materialized} == months
