@@ -175,3 +175,31 @@ def test_removal_keeps_runs_and_materializations(demo: str, clone: Clone) -> Non
         )["assetOrError"]["assetMaterializations"]
     months = {month.isoformat() for month in MONTHS.months}
     assert {each["partition"] for each in materialized} == months
+
+
+def test_location_may_have_another_python(
+    clone: Clone, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    python = working_python("3.13")
+    if not python:
+        pytest.skip("no Python 3.13 is installed here")
+    # The first on the path: the shims of pyenv may name versions that they do not start.
+    (tmp_path / "python3.13").symlink_to(python)
+    seconds = clone.run(f"PATH={tmp_path}:$PATH {ADD.replace('fares', 'gates')} PYTHON=3.13")
+    figure(f"{ADD} PYTHON=3.13: {seconds:.0f} s")
+    clone.run("gates/.venv/bin/python -c 'import sys; assert sys.version_info[:2] == (3, 13)'")
+    clone.run(TESTS.replace("fares", "gates"))
+    clone.run(REMOVE.replace("fares", "gates"))
+
+
+def working_python(version: str) -> Path | None:
+    """A Python that starts: of the machine, or one that pyenv has installed."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    found = list(pyenv.glob(f"{version}.*/bin/python{version}"))
+    if ours := shutil.which(f"python{version}"):
+        found.insert(0, Path(ours))
+    for python in found:
+        done = subprocess.run([python, "--version"], capture_output=True, text=True, check=False)
+        if done.stdout.startswith(f"Python {version}."):
+            return python
+    return None
