@@ -22,7 +22,7 @@ from tests.how_to import OTHER, commands, write_repository
 pytestmark = pytest.mark.system
 
 MONTHS = MonthRange.between("2023-01", "2023-02")
-BUILD, *INSTALL, _ = commands(OTHER)  # the last one by tests of containers
+BUILD, *INSTALL, _ = commands(OTHER)  # the last one needs a Docker Engine
 
 
 def run(command: str, folder: Path) -> None:
