@@ -21,7 +21,7 @@ from taxi_shared.engines.local import DuckDB
 from taxi_shared.lake import Lake, Rows
 from taxi_shared.ranges import LOCATION_TAG
 from taxi_shared.storage import DataRoot
-from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
+from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES, Table
 from taxi_testing.lakes import Month
 
 Trip = tuple[int | None, datetime | None]
@@ -70,11 +70,13 @@ def write_zones(lake: Lake, twice: Sequence[int] = ()) -> None:
         lake.write(con, ZONES, Rows(f"FROM (VALUES {values}) t(zone_id, zone, borough, geometry)"))
 
 
-def write_trips(lake: Lake, month: str, trips: Sequence[Trip], publisher: str = "") -> None:
+def write_trips(
+    lake: Lake, month: str, trips: Sequence[Trip], publisher: str = "", table: Table = TRIPS
+) -> None:
     """Replace a month (`2023-01-01`) of the lake by trips, in the columns that requests need."""
     derived = ", ".join(
         f"CAST({column.expression} AS {column.type}) AS {column.name}"
-        for column in TRIPS.columns
+        for column in table.columns
         if column.expression
     )
     days = ", ".join(
@@ -90,7 +92,7 @@ def write_trips(lake: Lake, month: str, trips: Sequence[Trip], publisher: str = 
             publisher=publisher,
         )
         days = f"SELECT {days} FROM read_parquet($file) GROUP BY pickup_date"
-        Month(month, rows, days).write(con, lake)
+        Month(month, rows, days, table).write(con, lake)
 
 
 @dataclass

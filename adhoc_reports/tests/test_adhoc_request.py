@@ -17,6 +17,7 @@ from adhoc_reports.lib import chart
 from adhoc_reports.lib.failure import CANCELLED, explain_error
 from adhoc_reports.lib.outcome import Report, Status
 from adhoc_reports.lib.request import Question
+from adhoc_reports.lib.services import SERVICES
 from taxi_shared import keys, provenance
 from taxi_shared.lake import Lake
 from taxi_shared.tables import TRIPS
@@ -219,6 +220,18 @@ def test_report_is_computed_as_of_a_version(loaded: Intake) -> None:
     loaded.put("jan.json", JANUARY)
     assert metadata(loaded.run("jan", trips_version=then))["num_trips"] == before > 1
     assert report_of(loaded).remark == f"Computed from version {then} of the trips."
+
+
+@pytest.mark.parametrize("service", ["green", "fhv"])
+def test_version_is_that_of_the_services_own_table(loaded: Intake, service: str) -> None:
+    lake, table = Lake(loaded.root), SERVICES[service].trips
+    for count in (1, 2, 3):
+        trips = [(4, datetime(2023, 1, 12, 8))] * count
+        write_trips(lake, "2023-01-01", trips, table=table)
+    loaded.put("jan.json", {**JANUARY, "service": service})
+    assert metadata(loaded.run("jan", trips_version=2))["num_trips"] == 2
+    assert report_of(loaded).remark == "Computed from version 2 of the trips."
+    assert metadata(loaded.run("jan"))["num_trips"] == 3
 
 
 def test_damaged_file_of_trips_is_named(loaded: Intake) -> None:

@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from taxi_shared.lake import Lake, Snapshot
-from taxi_shared.tables import TRIPS
+from taxi_shared.tables import Table
 
 
 class AsOfConfig(dg.Config):
@@ -12,10 +12,10 @@ class AsOfConfig(dg.Config):
 
     trips_version: int | None = Field(
         default=None,
-        description="Version of the table trips, as `make history` lists them; the current one by "
-        "default.",
+        description="Version of the table of trips that is read, as `make history` lists them; the "
+        "current one by default.",
     )
 
-    def snapshot(self, lake: Lake) -> Snapshot:
-        """The lake with the trips of that version."""
-        return lake.snapshot(None if self.trips_version is None else (TRIPS, self.trips_version))
+    def snapshot(self, lake: Lake, trips: Table) -> Snapshot:
+        """The lake with a table of trips as of that version."""
+        return lake.snapshot(None if self.trips_version is None else (trips, self.trips_version))

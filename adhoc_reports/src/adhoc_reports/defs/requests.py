@@ -105,8 +105,9 @@ def adhoc_request(
     generation = _generation(context, config, ReportStore(database.lake.root))
     question = generation.question
     with generation.recorded():
-        lake = config.snapshot(database.lake)
-        tables = [SERVICES[question.service].days, ZONES]
+        service = SERVICES[question.service]
+        lake = config.snapshot(database.lake, service.trips)
+        tables = [service.days, ZONES]
         with database.get_connection(tables=tables, snapshot=lake) as con:
             check_zone(con, question)
             queries = KINDS[question.kind].ask(lake, question)

@@ -97,7 +97,7 @@ def trips_by_week(
     begin = time.perf_counter()
     window = context.partition_time_window
     days = window.start.date(), window.end.date()
-    lake = config.snapshot(database.lake)
+    lake = config.snapshot(database.lake, TRIPS)
     answer = trips_by_week_engine.ask(context, _question(lake, days))
     frame = weeks.fill_empty_weeks(answer.rows, context.partition_keys)
     seconds_per_week = (time.perf_counter() - begin) / len(frame)
