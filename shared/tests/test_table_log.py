@@ -18,8 +18,10 @@ from typing import Any
 import duckdb
 import duckdb_extension_delta
 import pytest
+from deltalake import DeltaTable
 from upath import UPath
 
+from taxi_shared import table_log
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake, Rows, log_of
 from taxi_shared.storage import DataRoot, literal
@@ -290,6 +292,61 @@ def test_vacuum_keeps_what_is_in_use_or_recent(root: str) -> None:
     assert counts(database) == [(3, 3)]
     with pytest.raises(ValueError, match="was removed after its retention: load 2023-01-01 again"):
         database.lake.roll_back(TRIPS, JANUARY, 1, {})
+
+
+def age_replaced_files(database: LakeDatabase, written: timedelta, replaced: timedelta) -> None:
+    """Make the files that loads have replaced older, and their replacement too."""
+    now = datetime.now(UTC).timestamp()
+    for table in (TRIPS, TRIP_DAYS):
+        folder = Path(str(log_of(database.lake.root, table).folder))
+        for commit in (folder / "_delta_log").glob("*.json"):
+            actions = [json.loads(line) for line in commit.read_text().splitlines()]
+            for removed in (action["remove"] for action in actions if "remove" in action):
+                removed["deletionTimestamp"] = int((now - replaced.total_seconds()) * 1000)
+                os.utime(folder / removed["path"], (now - written.total_seconds(),) * 2)
+            commit.write_text("\n".join(map(json.dumps, actions)) + "\n")
+
+
+@pytest.mark.parametrize("older_log", [False, True])
+@pytest.mark.parametrize("replaced_days", [10, 31])
+def test_old_file_stays_for_the_retention_once_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older_log: bool, replaced_days: int
+) -> None:
+    """A checkpoint after the format's default of a week no longer names the file."""
+    database, days = LakeDatabase(data_root=str(tmp_path)), timedelta(days=1)
+    with monkeypatch.context() as patch:
+        if older_log:
+            patch.delitem(table_log.CONFIGURATION, "delta.deletedFileRetentionDuration")
+        for count in (1, 2):
+            write_trips(database, count)
+    age_replaced_files(database, 60 * days, replaced_days * days)
+    for _ in range(12):
+        write_trips(database, 3, FEBRUARY)
+    assert list(tmp_path.glob("staging/trips/_delta_log/*.checkpoint.parquet"))
+    removed = database.lake.vacuum(30 * days)
+    if replaced_days > 30:
+        assert len(removed) == 2
+    else:
+        assert removed == []
+        database.lake.roll_back(TRIPS, JANUARY, 1, {})
+        assert counts(database) == [(4, 4)]
+
+
+def test_vacuum_completes_the_properties_of_an_older_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = LakeDatabase(data_root=str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.delitem(table_log.CONFIGURATION, "delta.deletedFileRetentionDuration")
+        write_trips(database, 1)
+    database.lake.vacuum(timedelta(days=7))
+    for table in (TRIPS, TRIP_DAYS):
+        log = DeltaTable(str(log_of(database.lake.root, table).folder))
+        assert log.metadata().configuration == table_log.CONFIGURATION
+    versions = len(database.lake.history(TRIPS))
+    write_trips(database, 2)
+    assert len(database.lake.history(TRIPS)) == versions + 1
+    assert counts(database) == [(2, 2)]
 
 
 def test_vacuum_keeps_days_whose_commit_is_missing(

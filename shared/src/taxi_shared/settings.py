@@ -164,7 +164,9 @@ class Settings(BaseSettings):
         default=SecretStr(""), description="token of Databricks, if it is an engine"
     )
     lake_retention_days: PositiveInt = Field(
-        default=7, description="days that files stay after a load has replaced them"
+        default=7,
+        le=365,
+        description="days that files stay after a load has replaced them, 365 at most",
     )
     request_watch_seconds: NonNegativeFloat = Field(
         default=0, description="how long a tick of the request sensor watches an unchanged folder"

@@ -30,6 +30,9 @@ CONFIGURATION = {
     "delta.checkpointInterval": "10",
     # How far the history goes back.
     "delta.logRetentionDuration": "interval 365 days",
+    # How long checkpoints name replaced files. Vacuum judges a file that the log no longer names by
+    # its own age, so this is the longest retention. The format's default is a week.
+    "delta.deletedFileRetentionDuration": "interval 365 days",
 }
 COMMIT_TRIES, LONGEST_WAIT_SECONDS = 30, 0.5
 
@@ -145,6 +148,7 @@ class TableLog:
                 continue
             try:
                 with self._errors_explained():
+                    self._configure(log)
                     log.create_write_transaction(
                         [self._add(file)],
                         "overwrite",
@@ -193,6 +197,8 @@ class TableLog:
         log = self._open()
         if log is None:
             return []
+        with self._errors_explained():
+            self._configure(log)
         hours = int(retention.total_seconds() // 3600)
         with self._errors_explained():
             return list(
@@ -272,6 +278,16 @@ class TableLog:
         except CommitFailedError:
             return  # the other writer was faster
         self._persist(0)
+
+    def _configure(self, log: "DeltaTable") -> None:
+        """Set the properties that an earlier release has not set, with a commit.
+
+        Raises CommitFailedError if another writer commits first.
+        """
+        current = log.metadata().configuration
+        if missing := {k: v for k, v in CONFIGURATION.items() if current.get(k) != v}:
+            log.alter.set_table_properties(missing)
+            self._persist(log.version())
 
     def _files_without_log(self) -> dict[str, LakeFile]:
         """The files of a table that was written before it had a log: one name in each folder."""

@@ -4,6 +4,7 @@ import time
 from datetime import timedelta
 
 import dagster as dg
+from pydantic import Field
 
 from taxi_shared import settings
 from taxi_shared.database import LakeDatabase
@@ -12,7 +13,7 @@ from taxi_shared.database import LakeDatabase
 class VacuumConfig(dg.Config):
     """How long files stay that no longer count."""
 
-    retention_days: int = settings.load().lake_retention_days
+    retention_days: int = Field(default=settings.load().lake_retention_days, ge=1, le=365)
 
 
 @dg.op
