@@ -294,6 +294,17 @@ def test_vacuum_keeps_what_is_in_use_or_recent(root: str) -> None:
         database.lake.roll_back(TRIPS, JANUARY, 1, {})
 
 
+def test_removed_file_of_a_table_without_partitions_is_named(tmp_path: Path) -> None:
+    database = LakeDatabase(data_root=str(tmp_path))
+    with database.get_connection(tables=[]) as con:
+        for name in ("a", "b"):
+            rows = Rows("SELECT 1 AS zone_id, $name AS zone", {"name": name})
+            database.lake.write(con, ZONES, rows)
+    database.lake.vacuum(timedelta(0))
+    with pytest.raises(ValueError, match="after its retention: load zones again"):
+        database.lake.roll_back(ZONES, "", 1, {})
+
+
 def age_replaced_files(database: LakeDatabase, written: timedelta, replaced: timedelta) -> None:
     """Make the files that loads have replaced older, and their replacement too."""
     now = datetime.now(UTC).timestamp()

@@ -304,7 +304,7 @@ class Lake:
             if not file.path.exists():
                 raise ValueError(
                     f"{file.path} of version {version} was removed after its retention: load "
-                    f"{partition} again"
+                    f"{partition or table.name} again"
                 )
         for each in tables:
             made = log_of(self.root, each).commit(then.files(each)[partition], details)
