@@ -13,6 +13,7 @@ INTRODUCTION = """# Columns of the lake
 
 Made from `shared/src/taxi_shared/tables.py` by `python -m taxi_shared.columns`; change it there.
 Months are those whose files must have the column; an empty last month means that they still do.
+The rows of a table have no promised order: sort where it matters.
 """
 
 
