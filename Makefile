@@ -24,7 +24,7 @@ STAMPS := $(PROJECTS:%=%/.venv/.installed)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo pipeline dev status history rollback location generate images deploy test test-system \
-  test-browser test-containers test-next test-spark faults check bench spark spark-environment lock clean
+  test-browser test-containers test-next test-spark test-stress faults check bench spark spark-environment lock clean
 
 help: ## List the commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -89,6 +89,9 @@ test: setup ## Tests of every location and of what they share; coverage by branc
 
 test-system: setup ## Tests on started instances: daemon, sensors, backfills, alerts, S3
 	@$(PYTEST) -n 4 --dist loadgroup --no-loadscope-reorder -m "system and not browser" tests
+
+test-stress: setup ## 1,000 reads of the lake while months are replaced, and 200 writers killed
+	@LAKE_STRESS=10 $(PYTEST) shared/tests/test_table_log.py
 
 test-browser: setup ## Tests of the UI and the portal in Chromium
 	@$(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder -m browser tests
