@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from taxi_shared import machine, settings
+from taxi_shared.database import LakeDatabase
 
 
 @pytest.fixture
@@ -39,6 +40,14 @@ def test_limits_of_a_container_count(
     (limits / "memory.max").write_text(f"{memory}\n")
     assert machine.cores() == cores
     assert machine.duckdb_memory() == duckdb
+
+
+@pytest.mark.parametrize(
+    ("setting", "cores"), [("3200MB", 16), ("1GiB", 11), ("500MB", 5), ("100MB", 1), ("10MB", 1)]
+)
+@pytest.mark.usefixtures("limits")
+def test_cores_at_work_follow_the_memory(setting: str, cores: int) -> None:
+    assert LakeDatabase(data_root="data", memory_limit=setting).cores == cores
 
 
 def test_setting_wins_over_the_machine(limits: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 from upath import UPath
 
-from taxi_shared import settings, storage
+from taxi_shared import machine, settings, storage
 from taxi_shared.lake import Lake, Snapshot, create_view
 from taxi_shared.run_config import SetByEnvironment
 from taxi_shared.run_process import end_when_cancelled
@@ -29,6 +29,8 @@ _OWN_EXTENSIONS_ONLY: Final = {
     "autoload_known_extensions": False,
     "allow_persistent_secrets": False,
 }
+# What a month that one core loads needs at least; with less, DuckDB spills all the time.
+MIN_BYTES_PER_CORE: Final = 100_000_000
 
 
 class LakeDatabase(SetByEnvironment, DuckDBResource):
@@ -51,6 +53,14 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
     def lake(self) -> Lake:
         """The lake below the data root."""
         return Lake(DataRoot.at(self.data_root))
+
+    @property
+    def cores(self) -> int:
+        """How many of the machine's cores DuckDB's memory suffices for, at least one."""
+        with duckdb.connect(config={"memory_limit": self.memory_limit}) as con:
+            limit = con.execute("SELECT parse_formatted_bytes(current_setting('memory_limit'))")
+            ((size,),) = limit.fetchall()
+        return max(1, min(machine.cores(), round(size / MIN_BYTES_PER_CORE)))
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Check the run's config, and watch whether the run is cancelled."""

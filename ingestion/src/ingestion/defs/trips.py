@@ -34,7 +34,7 @@ from ingestion.lib.claims import Claims
 from ingestion.lib.loading import Implausible, LoadedMonth, MonthFile
 from ingestion.lib.months import Fetcher, duckdb_options, load_concurrently, stored_file
 from ingestion.lib.publication import Refusals
-from taxi_shared import keys, machine, settings, storage
+from taxi_shared import keys, settings, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import Lake
 from taxi_shared.lineage import column_lineage
@@ -104,14 +104,15 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         remove_left_overs(context, database.lake)
         fetcher = Fetcher(refusals(service, tlc, database.lake), tlc.backoff)
         fetch = fetcher.fetch if report.fetches_files else stored_file
-        options = load_options(service, files)
+        cores = database.cores
+        options = load_options(service, files, cores)
         claims = Claims(database.lake.root.loads / service.table.name, context.instance)
         with (
             claims.hold(context, context.partition_keys),
             database.get_connection(tables=[], options=options) as con,
         ):
             loader = MonthLoader(con, service, database.lake) if report.loads_rows else None
-            for month in load_concurrently(files, fetch, loader, at_once=machine.cores()):
+            for month in load_concurrently(files, fetch, loader, at_once=cores):
                 report.record(con, month)
             report.revise(fetcher.final)  # whether the publisher blocks may show at the end only
         tlc.retry_transient_errors(context, [month.error for month in report.months])
@@ -175,8 +176,8 @@ def month_files(
     ]
 
 
-def load_options(service: Service, files: Sequence[MonthFile]) -> dict[str, str | int]:
-    """How DuckDB loads the months of a run on this machine.
+def load_options(service: Service, files: Sequence[MonthFile], cores: int) -> dict[str, str | int]:
+    """How DuckDB loads the months of a run with so many cores.
 
     Files with points must keep the order of their rows, by which zones are joined to them.
     """
@@ -185,7 +186,7 @@ def load_options(service: Service, files: Sequence[MonthFile]) -> dict[str, str 
         for file in files
         for column in service.table.columns
     )
-    return duckdb_options(len(files), machine.cores(), keep_order=have_points)
+    return duckdb_options(len(files), cores, keep_order=have_points)
 
 
 def refusals(service: Service, tlc: TlcSource, lake: Lake) -> Refusals:
