@@ -1,5 +1,9 @@
 """Automation on an instance with a daemon: new months, replaced months, reloads, backfills."""
 
+import hashlib
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +106,56 @@ def written_weeks(tmp_path: Path) -> dict[str, int]:
     return dict(zip(frame["period"], frame["num_trips"], strict=True))
 
 
+@contextmanager
+def following(pipeline: Pipeline, tmp_path: Path, expected: dict[str, int]) -> Iterator[None]:
+    """Check that what depends on trips follows a change within the block, with these weeks."""
+    pipeline.materialized.clear()
+    began = time.time()
+    yield
+    follow(pipeline, began)
+    assert written_weeks(tmp_path) == expected
+    assert {m.asset for m in pipeline.materialized} >= {
+        *("trips_by_week", "manhattan_stats", "manhattan_map"),
+    }
+
+
+def roll_back_january(folder: Path) -> None:
+    """Put back January's first version, which the history lists with its source."""
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "taxi_platform", *arguments],
+            env={
+                **os.environ,
+                "DAGSTER_HOME": str(folder / "home"),
+                "TAXI_DATA_ROOT": str(folder / "data"),
+                "COLUMNS": "300",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    table = DataRoot.at(str(folder / "data"))
+    commits = [c for c in Lake(table).history(tables.TRIPS) if c.details.get("month") == "2023-01"]
+    newest, first = commits
+    lines = [line.split() for line in run("history", "trips", "--month", "2023-01").splitlines()]
+    assert [line[0] for line in lines] == ["version", str(newest.version), str(first.version)]
+    for line, commit in zip(lines[1:], commits, strict=True):
+        file = folder / "source" / "trip-data" / "yellow_tripdata_2023-01.parquet"
+        assert line[-4:] == [
+            "loaded",
+            commit.details["run"][:8],
+            commit.details["sha256"][:8],
+            str(file),
+        ]
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert newest.details["sha256"] == sha256 != first.details["sha256"]
+    run("rollback", "trips", "--month", "2023-01", "--to", str(first.version))
+
+
 def test_automation_loads_new_and_replaced_months(source: Path, tmp_path: Path) -> None:
     with running(tmp_path, source, MONTHS, follow_tlc="on") as pipeline:
         months_come_and_change(pipeline, source, tmp_path)
@@ -139,6 +193,12 @@ def months_come_and_change(pipeline: Pipeline, source: Path, tmp_path: Path) -> 
     assert max(remade) < last  # February's own weeks were left alone
     loaded = [m.partition for m in pipeline.materialized if m.asset == "taxi_trips"]
     assert loaded == ["2023-01-01"]
+
+    # January as it was before, and as it is.
+    with following(pipeline, tmp_path, before):
+        roll_back_january(tmp_path)
+    with following(pipeline, tmp_path, after):
+        pipeline.ingest(MonthRange.between("2023-01", "2023-01"))
 
     # January again, unchanged: nothing downstream runs, and nothing is stale.
     pipeline.materialized.clear()

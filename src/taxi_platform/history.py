@@ -10,7 +10,7 @@ from taxi_shared.tables import Table
 def show_history(lake: Lake, table: Table, month: str, console: Console) -> None:
     """Print the commits of a table, newest first; only those of a month (`2023-03`) if given."""
     shown = RichTable(box=None)
-    for heading in ("version", "time (UTC)", "month", "change", "run", "source"):
+    for heading in ("version", "time (UTC)", "month", "change", "run", "sha256", "source"):
         shown.add_column(heading, no_wrap=True)
     commits = [c for c in lake.history(table) if month in ("", c.details.get("month"))]
     for commit in commits:
@@ -22,6 +22,7 @@ def show_history(lake: Lake, table: Table, month: str, console: Console) -> None
             commit.details.get("month", ""),
             f"rolled back to {back}" if back else change,
             commit.details.get("run", "")[:8],
+            commit.details.get("sha256", "")[:8],
             commit.details.get("source", ""),
         )
     if commits:
