@@ -1,6 +1,6 @@
 """Removal of old runs of requests, with their events and logs; reports stay.
 
-Dagster keeps every run: a request leaves 190 KB of events and four log files. It also forgets a
+Dagster keeps every run: a request leaves 300 KB of events and four log files. It also forgets a
 materialization with its run, so that of a report is first recorded again without a run.
 """
 
