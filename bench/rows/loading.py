@@ -13,9 +13,13 @@ def ingest(measured: Measured) -> Iterator[Row]:
     """The platform against the bare script; and the size of the lake."""
     m = measured["ingest"]
     yield from _ratios(m, 1.15)
+    yield _size(m)
+
+
+def _size(m: Measured) -> Row:
     ratio = m["lake_bytes"] / m["raw_bytes"]
-    yield Row(
-        "Size of the lake ÷ size of the raw files",
+    return Row(
+        f"Size of the lake ÷ size of the raw files, {m['months']} months",
         "<= 1.0",
         f"{ratio:.2f}",
         f"{m['lake_bytes'] / 1e6:,.0f} MB ÷ {m['raw_bytes'] / 1e6:,.0f} MB",
@@ -26,6 +30,7 @@ def ingest(measured: Measured) -> Iterator[Row]:
 def large_months(measured: Measured) -> Iterator[Row]:
     """The platform against the bare script, with months of the size of TLC's largest."""
     yield from _ratios(measured["ingest_large"], 1.25)
+    yield _size(measured["ingest_large"])
 
 
 def _ratios(m: Measured, most: float) -> Iterator[Row]:
