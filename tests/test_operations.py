@@ -328,7 +328,7 @@ def test_status_has_a_line_per_problem_and_shows_fixes(
         assert any("[bold] is no markup" in line for line in lines)
         (check,) = (line for line in lines if "did not pass" in line)
         assert re.match(
-            r"✗ check source_reachable of taxi_trips_file did not pass in neighbour, \d times",
+            r"✗ check source_reachable of taxi_trips_file did not pass in neighbour, \d+ times",
             check,
         )
         assert re.match(r"  Could not reach TLC; try \d+\.", lines[lines.index(check) + 1])
