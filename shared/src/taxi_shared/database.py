@@ -59,8 +59,8 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         """How many of the machine's cores DuckDB's memory suffices for, at least one."""
         with duckdb.connect(config={"memory_limit": self.memory_limit}) as con:
             limit = con.execute("SELECT parse_formatted_bytes(current_setting('memory_limit'))")
-            ((size,),) = limit.fetchall()
-        return max(1, min(machine.cores(), round(size / MIN_BYTES_PER_CORE)))
+            sufficient: int = round(limit.fetchall()[0][0] / MIN_BYTES_PER_CORE)
+        return max(1, min(machine.cores(), sufficient))
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Check the run's config, and watch whether the run is cancelled."""
