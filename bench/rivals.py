@@ -74,8 +74,8 @@ def count_usual_rows(folder: Path) -> int:
     return int(rows)
 
 
-def find_differences(ours: Path, bare: Path) -> list[str]:
-    """Compare the Parquet of two data roots; returns a line per month that differs.
+def check_equal(ours: Path, bare: Path) -> None:
+    """Compare the Parquet of two data roots. Raises BenchError, which names months that differ.
 
     It compares columns, types, sums, and the hashes of all rows, which may be in another order.
     """
@@ -87,7 +87,8 @@ def find_differences(ours: Path, bare: Path) -> list[str]:
                 found.append(f"{other} is missing")
             elif (mine := _fingerprint(con, folder)) != (theirs := _fingerprint(con, other)):
                 found.append(f"{folder.name}: {mine} and {theirs}")
-    return found
+    if found:
+        raise BenchError("the lake differs from the bare script's Parquet:\n" + "\n".join(found))
 
 
 def _fingerprint(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[object, ...]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from taxi_platform import demo
 from taxi_platform.instance import Instance, free_port
 from taxi_platform.workspace import ROOT
+from taxi_testing.browser import find_chromium
 
 PICTURES = ROOT / "docs" / "pictures"
 OUTPUTS = ("manhattan_map.png", f"{demo.REPORT}.png")
@@ -30,7 +31,7 @@ def main() -> None:
         with Instance(home, portal_port=free_port(), environment=settings) as instance:
             demo.run(instance, data, Console())
             with sync_playwright() as browsers:
-                browser = browsers.chromium.launch(executable_path=shutil.which("chromium"))
+                browser = browsers.chromium.launch(executable_path=find_chromium())
                 page = browser.new_page(viewport={"width": 1500, "height": 780})
                 lineage(page, instance.url)
                 locations(page, instance.url)

@@ -1,7 +1,6 @@
 """The platform as a whole: instances of the tests' own, over synthetic or TLC's real files."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ from taxi_platform.instance import Instance
 from taxi_platform.pipeline import Pipeline
 from taxi_platform.sample import write_sample
 from taxi_platform.workspace import ROOT
+from taxi_testing.browser import find_chromium
 
 # TEST_TLC_FILES may name a folder of whole months in their place.
 REAL_FILES = ROOT / "examples" / "tlc"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SETTINGS = ("TAXI_", "TLC_", "DUCKDB_", "DAGSTER_", "AWS_")
 
 
@@ -79,11 +78,8 @@ def real_files() -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The path of a real browser: Chromium, by the name that it has on this machine."""
-    found = [path for name in BROWSERS if (path := shutil.which(name))]
-    if not found:
-        pytest.fail(f"There is none of {', '.join(BROWSERS)} here: apt-get install chromium")
-    return found[0]
+    """The path of a real browser."""
+    return find_chromium()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """The portal in Chromium: from the click on Create report to the chart on the page."""
 
-import shutil
 import time
 from typing import Any
 
@@ -9,9 +8,9 @@ from playwright.sync_api import Page, expect, sync_playwright
 from bench.measurements.portal import serve_portal
 from bench.measurements.requests import make_lake_without_reports
 from bench.ours import start_platform
-from bench.runs import BenchError
 from bench.scale import Bench
 from taxi_platform.graphql import JobSubset
+from taxi_testing.browser import find_chromium
 
 CLICKS = 10
 CATALOG = JobSubset("__ASSET_JOB", ("available_data",))
@@ -21,17 +20,12 @@ TIMEOUT_MS = 60_000
 def measure_clicks(bench: Bench) -> dict[str, Any]:
     """Ask for reports one after another, on a lake of three months."""
     data = make_lake_without_reports(bench)
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        raise BenchError(
-            "there is neither chromium nor google-chrome here: apt-get install chromium"
-        )
     seconds = []
     with (
         start_platform(bench.work / "home", data) as ours,
         serve_portal(data) as port,
         sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium) as browser,
+        playwright.chromium.launch(executable_path=find_chromium()) as browser,
     ):
         ours.run("adhoc_reports", CATALOG)
         page = browser.new_page()

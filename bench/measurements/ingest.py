@@ -4,8 +4,7 @@ import shutil
 from typing import Any
 
 from bench.ours import lake_and_raw_bytes, start_platform
-from bench.rivals import find_differences, run_bare_script
-from bench.runs import BenchError
+from bench.rivals import check_equal, run_bare_script
 from bench.scale import Bench, empty_folder
 from bench.server import serve_files
 
@@ -53,11 +52,7 @@ def _measure(bench: Bench, months: int, rows: int) -> dict[str, Any]:
                 f"{times.from_launch:.1f} s ({times.from_start:.1f} s without the start), "
                 f"bare script {seconds:.1f} s"
             )
-    differing = find_differences(ours_data, bare_data)
-    if differing:
-        raise BenchError(
-            "the lake differs from the bare script's Parquet:\n" + "\n".join(differing)
-        )
+    check_equal(ours_data, bare_data)
     result["lake_bytes"], result["raw_bytes"] = lake_and_raw_bytes(ours_data)
     shutil.rmtree(ours_data)
     shutil.rmtree(bare_data)
