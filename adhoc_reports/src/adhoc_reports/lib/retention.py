@@ -45,22 +45,20 @@ class RunRetention:
             ascending=True,
         )
         ended = [each.dagster_run for each in found if each.dagster_run.status not in UNFINISHED]
-        removed = [run for run in ended if report_of(run)]
-        for run in removed:
-            self._keep_materialization(run)
-            remove_run(self.instance, run.run_id)
+        removed = [(run.run_id, name) for run in ended if (name := report_of(run))]
+        for run_id, name in removed:
+            if name in self.partitions:
+                self._keep_materialization(run_id, name)
+            remove_run(self.instance, run_id)
         is_last = len(found) < RUNS_PER_TICK
         return len(removed), "" if is_last else _utc(found[-1].create_timestamp).isoformat()
 
-    def _keep_materialization(self, run: dg.DagsterRun) -> None:
+    def _keep_materialization(self, run_id: str, name: str) -> None:
         """Record a report's materialization again, without a run, if it is that of the run."""
-        name = report_of(run)
-        if name is None or name not in self.partitions:
-            return
         newest = self.instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=keys.ADHOC_REQUEST, asset_partitions=[name]), limit=1
         ).records
-        if newest and newest[0].run_id == run.run_id and (event := newest[0].asset_materialization):
+        if newest and newest[0].run_id == run_id and (event := newest[0].asset_materialization):
             # Without the picture and the numbers, most of an event: both stay as files.
             metadata = {
                 label: value
