@@ -143,8 +143,8 @@ def roll_back_january(folder: Path) -> None:
     newest, first = commits
     lines = [line.split() for line in run("history", "trips", "--month", "2023-01").splitlines()]
     assert [line[0] for line in lines] == ["version", str(newest.version), str(first.version)]
+    file = folder / "source" / "trip-data" / "yellow_tripdata_2023-01.parquet"
     for line, commit in zip(lines[1:], commits, strict=True):
-        file = folder / "source" / "trip-data" / "yellow_tripdata_2023-01.parquet"
         assert line[-4:] == [
             "loaded",
             commit.details["run"][:8],

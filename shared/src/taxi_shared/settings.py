@@ -38,6 +38,8 @@ from taxi_shared.services import GREEN, YELLOW
 from taxi_shared.services import NAMES as SERVICE_NAMES
 from taxi_shared.web import LOOPBACK_HOSTS, allowed_hosts
 
+# As long as the logs of tables name replaced files, see `taxi_shared.table_log`.
+MAX_LAKE_RETENTION_DAYS = 365
 Environment = Literal["local", "test", "production"]
 # Defaults by field where an environment differs from the class below; None: must be set.
 _DEFAULTS: Mapping[str, Mapping[str, str | None]] = {
@@ -165,8 +167,9 @@ class Settings(BaseSettings):
     )
     lake_retention_days: PositiveInt = Field(
         default=7,
-        le=365,
-        description="days that files stay after a load has replaced them, 365 at most",
+        le=MAX_LAKE_RETENTION_DAYS,
+        description="days that files stay after a load has replaced them, "
+        f"{MAX_LAKE_RETENTION_DAYS} at most",
     )
     request_watch_seconds: NonNegativeFloat = Field(
         default=0, description="how long a tick of the request sensor watches an unchanged folder"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from upath import UPath
 
 from taxi_shared import storage, stores
+from taxi_shared.settings import MAX_LAKE_RETENTION_DAYS
 from taxi_shared.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ CONFIGURATION = {
     "delta.logRetentionDuration": "interval 365 days",
     # How long checkpoints name replaced files. Vacuum judges a file that the log no longer names by
     # its own age, so this is the longest retention. The format's default is a week.
-    "delta.deletedFileRetentionDuration": "interval 365 days",
+    "delta.deletedFileRetentionDuration": f"interval {MAX_LAKE_RETENTION_DAYS} days",
 }
 COMMIT_TRIES, LONGEST_WAIT_SECONDS = 30, 0.5
 
@@ -197,10 +198,9 @@ class TableLog:
         log = self._open()
         if log is None:
             return []
-        with self._errors_explained():
-            self._configure(log)
         hours = int(retention.total_seconds() // 3600)
         with self._errors_explained():
+            self._configure(log)
             return list(
                 log.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
             )

@@ -13,7 +13,9 @@ from taxi_shared.database import LakeDatabase
 class VacuumConfig(dg.Config):
     """How long files stay that no longer count."""
 
-    retention_days: int = Field(default=settings.load().lake_retention_days, ge=1, le=365)
+    retention_days: int = Field(
+        default=settings.load().lake_retention_days, ge=1, le=settings.MAX_LAKE_RETENTION_DAYS
+    )
 
 
 @dg.op
