@@ -113,8 +113,10 @@ def _submit_and_wait(ours: Platform, names: Sequence[str]) -> list[float]:
 
 @dataclass
 class Submitted:
-    """Requests whose files were written at a moment: the charts to come, and the seconds of those
-    that have come, ascending.
+    """Requests whose files were written at once.
+
+    pending: the charts to come
+    seconds: until each of the others came, ascending
     """
 
     begin: float

@@ -37,7 +37,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, NoReturn
 from uuid import uuid4
 
@@ -294,13 +294,22 @@ def import_safely(modules: Sequence[str]) -> None:
     """Import modules, and what an instance of Dagster needs. Raises UnsafeToFork."""
     allowed = open_files()
     for module in modules:
-        importlib.import_module(module)
+        _resolve(importlib.import_module(module))
         check_safety(module, allowed)
     # The storage, logs and command of DAGSTER_HOME's instance: imported once a run needs them.
     for module in in_child(_modules_of_runs):
         with suppress(ImportError):  # such as a module that only exists under another's name
             importlib.import_module(module)
     check_safety("the storage of Dagster's instance", allowed)
+
+
+def _resolve(module: ModuleType) -> None:
+    """Build the jobs of a module's definitions, which Dagster keeps: runs need not build them."""
+    import dagster as dg
+
+    for value in vars(module).values():
+        if isinstance(value, dg.Definitions):
+            dg.Definitions.validate_loadable(value)
 
 
 def _modules_of_runs() -> list[str]:
