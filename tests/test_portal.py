@@ -319,14 +319,14 @@ def test_days_are_those_of_the_chosen_service(site: Site, page: Page) -> None:
 def test_preset_and_kind_keep_what_is_typed(site: Site, page: Page) -> None:
     page.goto(site.url)
     fill_in(page, "Queens", "2023-01-02", "2023-01-08", "typed")
-    page.get_by_role("button", name="Last Monday to Sunday").press("Enter")
-    expect(page.get_by_label("First day")).to_have_value("2023-03-20")
-    expect(page.get_by_label("Last day")).to_have_value("2023-03-26")
+    page.get_by_role("button", name="Last Sunday to Saturday").press("Enter")
+    expect(page.get_by_label("First day")).to_have_value("2023-03-19")
+    expect(page.get_by_label("Last day")).to_have_value("2023-03-25")
     assert page.url == f"{site.url}/"
     page.get_by_role("button", name="Compare two areas").click()
     expect(page.get_by_label("Compare with area")).to_be_visible()
     assert page.locator("#area").input_value() == "Queens"
-    assert page.locator("#last_day").input_value() == "2023-03-26"
+    assert page.locator("#last_day").input_value() == "2023-03-25"
     assert page.locator("#name").input_value() == "typed"
 
 

@@ -168,7 +168,7 @@ def test_presets_fill_in_days_without_script(local: Portal) -> None:
     page = local.client.get("/?kind=compare&area=Queens").text
     assert 'name="first_day" required min="2022-03-01" max="2023-03-31" value="2023-03-01"' in page
     found = re.findall(r'name="preset" value="(\w+)">([^<]+)<', page)
-    assert ("week", "Last Monday to Sunday") in found
+    assert ("week", "Last Sunday to Saturday") in found
     assert ("year_before", "Same weeks last year") in found
     days = {"first_day": "2023-03-13", "last_day": "2023-03-19"}
     form = {"kind": "compare", "area": "Queens", **days}
@@ -178,7 +178,7 @@ def test_presets_fill_in_days_without_script(local: Portal) -> None:
         assert answer.status_code == 303
         return dict(parse_qsl(urlsplit(answer.headers["location"]).query))
 
-    last = {"first_day": "2023-03-20", "last_day": "2023-03-26"}
+    last = {"first_day": "2023-03-19", "last_day": "2023-03-25"}
     assert fill_in("week") == {**form, **last}
     before = {"other_first_day": "2022-03-14", "other_last_day": "2022-03-20"}
     assert fill_in("year_before") == {**form, **before}

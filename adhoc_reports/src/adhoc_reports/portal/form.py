@@ -182,7 +182,7 @@ def presets(form: ReportForm, catalog: Catalog) -> list[Preset]:
         found.append(
             Preset("quarter", f"Last {len(quarter)} months", own, (quarter[0].month, last))
         )
-    found.append(Preset("week", "Last Monday to Sunday", own, _last_week(last)))
+    found.append(Preset("week", "Last Sunday to Saturday", own, _last_week(last)))
     try:
         days = date.fromisoformat(form.first_day), date.fromisoformat(form.last_day)
         before = days[0] - WEEKS_OF_A_YEAR, days[1] - WEEKS_OF_A_YEAR
@@ -197,9 +197,9 @@ def presets(form: ReportForm, catalog: Catalog) -> list[Preset]:
 
 
 def _last_week(last: date) -> tuple[date, date]:
-    """The last whole week until a day, Monday to Sunday."""
-    sunday = last - timedelta(days=last.isoweekday() % 7)
-    return sunday - timedelta(days=6), sunday
+    """The last whole week until a day, Sunday to Saturday as those of trends."""
+    saturday = last - timedelta(days=(last.isoweekday() + 1) % 7)
+    return saturday - timedelta(days=6), saturday
 
 
 def field_errors(problems: Iterable[Problem]) -> dict[str, str]:
