@@ -14,8 +14,15 @@ from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 from rich.console import Console
 
 from taxi_platform import demo
+from taxi_platform.calendar import MonthRange
+from taxi_platform.graphql import JobSubset
 from taxi_platform.instance import Instance, free_port
+from taxi_platform.pipeline import Pipeline, Run
+from taxi_platform.sample import write_sample
 from taxi_platform.workspace import ROOT
+from taxi_shared.lake import Lake
+from taxi_shared.storage import DataRoot
+from taxi_shared.tables import TRIPS
 from taxi_testing.browser import find_chromium
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -37,6 +44,7 @@ def main() -> None:
                 locations(page, instance.url)
                 partitions(page, instance.url)
                 checks(page, instance.url)
+                restored_month(page, instance, data)
                 plots(page, instance.url)
                 portal(browser, str(instance.portal_url), data)
                 browser.close()
@@ -76,6 +84,29 @@ def checks(page: Page, url: str) -> None:
     page.goto(f"{url}/assets/taxi_trips?view=checks")
     page.wait_for_timeout(4000)
     page.screenshot(path=PICTURES / "checks.png")
+
+
+def restored_month(page: Page, instance: Instance, data: Path) -> None:
+    """The page of a month that was published anew, loaded, and put back."""
+    months = MonthRange.between("2023-02", "2023-02")
+    partition = months.first.isoformat()
+    write_sample(data / "source", months.months, 250_000)
+    pipeline = Pipeline(instance, Console())
+    pipeline.ingest(months)
+    history = Lake(DataRoot.at(str(data))).history(TRIPS)
+    *_, first = [each for each in history if each.details.get("month") == "2023-02"]
+    run_id = instance.graphql.launch(
+        "ingestion",
+        JobSubset("trip_update_job", ("taxi_trips",)),
+        tags={"dagster/partition": partition},
+        run_config={"ops": {"taxi_trips": {"config": {"roll_back_to": first.version}}}},
+    )
+    pipeline.run(Run("rollback", run_id))
+    page.set_viewport_size({"width": 1500, "height": 900})
+    page.goto(f"{instance.url}/assets/taxi_trips?view=partitions&partition={partition}")
+    page.wait_for_timeout(4000)
+    page.screenshot(path=PICTURES / "restored_month.png")
+    page.set_viewport_size({"width": 1500, "height": 600})
 
 
 def plots(page: Page, url: str) -> None:
