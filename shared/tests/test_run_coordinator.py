@@ -14,6 +14,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.storage.dagster_run import RunOpConcurrency
 
+from taxi_shared.ranges import UNFINISHED
 from taxi_shared.run_coordinator import (
     LAUNCHER_TAGS,
     PROMPT_RUNS,
@@ -27,6 +28,9 @@ run_launcher: {module: taxi_shared.warm_runs, class: WarmRunLauncher, config: {}
 run_coordinator: {module: taxi_shared.run_coordinator, class: PromptRunCoordinator, config: {}}
 """
 QUEUED = "the queue of Dagster has it"
+ORIGIN = RemoteJobOrigin(
+    RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin(host="127.0.0.1", port=1), "any"), "any"
+)
 
 
 @pytest.fixture
@@ -59,18 +63,27 @@ def test_run_starts_at_once_while_few_are_in_progress(instance: dg.DagsterInstan
 
 
 def test_run_does_not_overtake_one_in_the_queue(instance: dg.DagsterInstance) -> None:
-    location = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=1)
-    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "any"), "any")
     waiting = dg.DagsterRunStatus.QUEUED
-    instance.add_run(dg.DagsterRun(job_name="any", status=waiting, remote_job_origin=origin))
+    instance.add_run(dg.DagsterRun(job_name="any", status=waiting, remote_job_origin=ORIGIN))
     assert submitted(instance) == QUEUED
 
 
-def test_run_of_a_pool_waits_in_the_queue(instance: dg.DagsterInstance) -> None:
-    pool = RunOpConcurrency(
-        root_key_counts={"lake": 1}, has_unconstrained_root_nodes=False, all_pools={"lake"}
-    )
-    assert submitted(instance, pool) == QUEUED
+POOL = RunOpConcurrency(
+    root_key_counts={"lake": 1}, has_unconstrained_root_nodes=False, all_pools={"lake"}
+)
+
+
+def test_run_of_a_pool_starts_at_once_where_it_is_alone(instance: dg.DagsterInstance) -> None:
+    assert submitted(instance, POOL) != QUEUED
+    assert submitted(instance, POOL) == QUEUED
+
+
+@pytest.mark.parametrize("status", UNFINISHED)
+def test_run_of_a_pool_waits_for_any_other(
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus
+) -> None:
+    instance.add_run(dg.DagsterRun(job_name="any", status=status, remote_job_origin=ORIGIN))
+    assert submitted(instance, POOL) == QUEUED
 
 
 def test_run_without_a_parent_waits_in_the_queue(

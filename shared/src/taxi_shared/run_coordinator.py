@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from taxi_shared.ranges import UNFINISHED
 from taxi_shared.warm_runs import WarmRunLauncher
 
 # In progress, with the one that starts. At most half of max_concurrent_runs: two processes that
@@ -26,7 +27,9 @@ class PromptRunCoordinator(dg.QueuedRunCoordinator):
     """Dagster's queue, except that a run for which there is room starts at once.
 
     The daemon looks at the queue once per second, which is as long as a report takes. There is room
-    where a warm parent starts the run, it is in no pool, none is queued, and few are in progress.
+    where a warm parent starts the run, none is queued, and few are in progress. A run in a pool has
+    room where there is no other, nor one that is being submitted: of two such runs that are
+    submitted at once, at least one sees the other, since both are in the database before.
     """
 
     def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
@@ -38,14 +41,15 @@ class PromptRunCoordinator(dg.QueuedRunCoordinator):
 
     def _has_room(self, run: dg.DagsterRun) -> bool:
         launcher = self._instance.run_launcher
-        if run.status is not dg.DagsterRunStatus.NOT_STARTED or (
-            run.run_op_concurrency and run.run_op_concurrency.all_pools
-        ):
+        if run.status is not dg.DagsterRunStatus.NOT_STARTED:
             return False
         if not (isinstance(launcher, WarmRunLauncher) and launcher.has_parent(run)):
             return False
-        unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, *IN_PROGRESS])
-        runs = self._instance.get_runs(unfinished, limit=PROMPT_RUNS)
+        if run.run_op_concurrency and run.run_op_concurrency.all_pools:
+            found = self._instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=2)
+            return [each.run_id for each in found] == [run.run_id]
+        launched = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, *IN_PROGRESS])
+        runs = self._instance.get_runs(launched, limit=PROMPT_RUNS)
         return len(runs) < PROMPT_RUNS and all(each.status in IN_PROGRESS for each in runs)
 
 
