@@ -76,6 +76,26 @@ def test_killed_server_is_restarted_and_reported(server: Server, stopping: Event
     assert not thread.is_alive()
 
 
+def test_server_that_no_longer_answers_is_restarted(
+    server: Server, monkeypatch: pytest.MonkeyPatch, stopping: Event
+) -> None:
+    answers = iter([True, True])
+    for name, seconds in (("INTERVAL_SECONDS", 0.01), ("LOOK_SECONDS", 0.01), ("DELAYS", (0,))):
+        monkeypatch.setattr(watcher, name, seconds)
+    monkeypatch.setattr(watcher, "HUNG_SECONDS", 0.5)
+    server.is_up = lambda: next(answers, False)
+    hung = server.process
+    reported: list[str] = []
+    Watcher(server, lambda each: each.start(os.environ), reported.append, stopping).start()
+    wait_for(lambda: server.process is not hung and server.is_running, "the restart", 20)
+    assert reported == [
+        "a server has not answered for 0.5 s",
+        f"a server was killed by SIGKILL; it restarts in 0 s ({server.log})",
+    ]
+    time.sleep(1)  # while it starts, it does not answer yet, and may take its time
+    assert len(reported) == 2
+
+
 @pytest.mark.parametrize("port", [None, 4000])
 def test_only_code_servers_restart_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopping: Event, port: int | None

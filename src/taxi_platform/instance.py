@@ -145,7 +145,7 @@ class Instance:
         self._start_code_servers(workspace)
         self._start_host(workspace)
         self._start_portal()
-        self._wait_for("webserver", self.graphql.is_up)
+        self._wait_for("webserver")
         if self.daemon and self.warm:
             self._start_parents_of_runs()
         if self.daemon:
@@ -154,7 +154,7 @@ class Instance:
             address.write_text(self.url)
             self._start_alerts()
         if self.portal_port:
-            self._wait_for("portal", partial(is_web_server_up, self.portal_port, "/healthz"))
+            self._wait_for("portal")
         stack.callback(self._stop_watching)
         for server in self.servers.values():
             watcher = Watcher(server, self._restart, self.report, self._stopping)
@@ -190,14 +190,15 @@ class Instance:
                 "--use-python-environment-entry-point",
                 cwd=location.folder,
                 port=ports[location.name],
+                is_up=partial(is_code_server_up, ports[location.name]),
             )
         servers = [
             {"grpc_server": {"host": HOST, "port": port, "location_name": name}}
             for name, port in ports.items()
         ]
         workspace.write_text(yaml.safe_dump({"load_from": servers}))
-        for name, port in ports.items():
-            self._wait_for(name, partial(is_code_server_up, port))
+        for name in ports:
+            self._wait_for(name)
 
     def _start_host(self, workspace: Path) -> None:
         """Start the webserver, and the daemon if there is one."""
@@ -205,6 +206,7 @@ class Instance:
             "webserver",
             *(sys.executable, "-m", "taxi_platform.webserver"),
             *("--host", HOST, "--port", str(self.port), "--workspace", str(workspace)),
+            is_up=partial(is_web_server_up, self.port, "/server_info"),
         )
         if self._lock:
             command = (sys.executable, "-m", "taxi_platform.daemon", "run")
@@ -223,6 +225,7 @@ class Instance:
             *(str(location.python), "-m", "adhoc_reports.portal"),
             *("--host", HOST, "--port", str(self.portal_port)),
             cwd=location.folder,
+            is_up=partial(is_web_server_up, self.portal_port, "/healthz"),
         )
 
     def _start_parents_of_runs(self) -> None:
@@ -270,10 +273,10 @@ class Instance:
                 with self._failing_runs:  # another server's watcher may have found the same
                     fail_runs(self.home, lost)
 
-    def _wait_for(self, name: str, is_ready: Callable[[], bool]) -> None:
+    def _wait_for(self, name: str) -> None:
         server = self.servers[name]
         deadline = time.monotonic() + START_SECONDS
-        while not is_ready():
+        while server.is_up and not server.is_up():
             if not server.is_running:
                 raise InstanceError(f"{name} {server.end}:\n{server.log_tail()}")
             if time.monotonic() > deadline:

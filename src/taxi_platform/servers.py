@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ class Server:
     """A server of an instance.
 
     port:       of the code server of a location whose runs end with it; None for others
+    is_up:      whether it answers; None where nothing asks it
     keeps_open: file descriptors that it inherits
     """
 
@@ -33,6 +34,7 @@ class Server:
     log: Path
     cwd: Path = ROOT
     port: int | None = None
+    is_up: Callable[[], bool] | None = None
     keeps_open: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _guard: subprocess.Popen[bytes] | None = field(default=None, init=False)

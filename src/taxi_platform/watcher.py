@@ -1,4 +1,4 @@
-"""Starts servers of an instance again when they have ended."""
+"""Starts servers of an instance again when they have ended, or no longer answer."""
 
 import time
 from collections.abc import Callable
@@ -7,6 +7,9 @@ from threading import Event, Thread
 from taxi_platform.servers import Server
 
 INTERVAL_SECONDS = 1
+# A server that has answered, and then has not for so long, is killed: a busy machine may keep it
+# from answering for a minute.
+LOOK_SECONDS, HUNG_SECONDS = 10, 180
 # Before each restart. After the last one an instance ends, but for a code location's servers: its
 # code may not load, which is no reason to end the others.
 DELAYS = (1, 2, 4, 8, 16)
@@ -29,13 +32,17 @@ class Watcher(Thread):
         self._restart = restart
         self._report = report
         self._stopping = stopping
+        self._looked = 0.0
+        self._answered: float | None = None
 
     def run(self) -> None:
         """Restart the server each time that it has ended."""
         restarts, since = 0, time.monotonic()
         while not self._stopping.wait(INTERVAL_SECONDS):
             if self._server.is_running:
+                self._kill_if_hung()
                 continue
+            self._answered = None
             if time.monotonic() - since > STEADY_SECONDS:
                 restarts = 0
             if restarts == len(DELAYS) and self._server.port is None:
@@ -56,3 +63,15 @@ class Watcher(Thread):
                 self._restart(self._server)
             except Exception as error:  # such as `database is locked`; the next turn tries again
                 self._report(f"The restart of {self._server.name} failed: {error}")
+
+    def _kill_if_hung(self) -> None:
+        """Kill a server that no longer answers."""
+        is_up, now = self._server.is_up, time.monotonic()
+        if is_up is None or (self._answered and now - self._looked < LOOK_SECONDS):
+            return
+        self._looked = now
+        if is_up():
+            self._answered = time.monotonic()
+        elif self._answered and now - self._answered > HUNG_SECONDS:
+            self._report(f"{self._server.name} has not answered for {HUNG_SECONDS} s")
+            self._server.kill()

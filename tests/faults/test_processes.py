@@ -28,7 +28,7 @@ SUSPENDED_SECONDS = 60
 BUSY_SECONDS = 40
 BUSY_PROCESSES = 8
 BUSY_REQUESTS = 63
-OUTCOME_SECONDS = 420
+OUTCOME_SECONDS = 500
 
 
 @dataclass
@@ -135,6 +135,39 @@ def test_code_server_restarts(running: Running) -> None:
     running.assert_serves("after_code_server")
 
 
+@pytest.mark.parametrize(
+    "has_definitions",
+    [
+        pytest.param(
+            True,
+            marks=pytest.mark.fault(
+                "the process that has a location's definitions hangs",
+                "its code server ends after three minutes and restarts; then requests are answered",
+                "nothing",
+            ),
+        ),
+        pytest.param(
+            False,
+            marks=pytest.mark.fault(
+                "a code server hangs",
+                "it is killed after three minutes and restarts; then requests are answered",
+                "nothing",
+            ),
+        ),
+    ],
+)
+def test_code_server_that_hangs_restarts(running: Running, has_definitions: bool) -> None:
+    server = running.instance.servers["adhoc_reports"]
+    wait_for(lambda: has_code(server.port or 0), "the code server")
+    time.sleep(2)  # the watcher looks each second until it answers
+    hung = running.process("adhoc_reports")
+    (inner,) = processes_with(str(running.site.base), "\0api\0grpc\0", "adhoc_reports.definitions")
+    os.kill(inner if has_definitions else hung, signal.SIGSTOP)
+    running.assert_serves(f"while_{'inner' if has_definitions else 'outer'}_server_hangs")
+    assert running.process("adhoc_reports") != hung
+    assert not Path(f"/proc/{inner}").exists()
+
+
 @pytest.mark.fault(
     "kill -9 of the warm parent of a location while a run loads",
     "it restarts within seconds; its runs end with it, fail, and are retried",
@@ -163,6 +196,41 @@ def test_run_waits_for_its_code_server(running: Running) -> None:
     os.kill(daemon, signal.SIGCONT)
     wait_for(lambda: graphql.run_status(run_id) == "SUCCESS", lambda: graphql.run_failure(run_id))
     running.assert_serves()
+
+
+@pytest.mark.fault(
+    "a queued run is due while its code server hangs",
+    "it starts once the server has been killed, after three minutes, and has restarted",
+    "nothing",
+)
+def test_run_waits_for_a_code_server_that_hangs(running: Running) -> None:
+    graphql, daemon = running.instance.graphql, running.process("daemon")
+    os.kill(daemon, signal.SIGSTOP)
+    run_id = launch_load(running.instance, more=COLD)
+    os.kill(running.process("ingestion"), signal.SIGSTOP)
+    os.kill(daemon, signal.SIGCONT)
+    wait_for(
+        lambda: graphql.run_status(run_id) == "SUCCESS",
+        lambda: graphql.run_failure(run_id),
+        OUTCOME_SECONDS,
+    )
+    running.assert_serves()
+
+
+@pytest.mark.fault(
+    "the warm parent of a location hangs",
+    "runs start cold, each after a minute",
+    "end its process: it restarts",
+)
+def test_run_of_a_warm_parent_that_hangs_starts_cold(running: Running) -> None:
+    parent = running.process("adhoc_reports-runs")
+    os.kill(parent, signal.SIGSTOP)
+    try:
+        running.assert_serves("while_warm_parent_hangs")
+    finally:
+        os.kill(parent, signal.SIGCONT)
+    # What the launcher gave up waiting for starts no second run.
+    running.assert_serves("after_warm_parent_hung")
 
 
 @pytest.mark.parametrize(
