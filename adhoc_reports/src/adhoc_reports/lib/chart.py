@@ -63,11 +63,13 @@ def sources(report: Report) -> str:
 def to_png(figure: "Figure") -> bytes:
     """The figure as PNG of some 50 kB; the same figure always gives the same bytes."""
     from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     png = BytesIO()
-    agg: Any = figure.canvas  # its methods have no types
-    # The font's own hints look no better, and take a tenth of the drawing.
+    # The sizes of texts that another canvas has measured are with the font's own hints, which look
+    # no better, and take a tenth of the drawing.
+    agg: Any = FigureCanvasAgg(figure)  # its methods have no types
     with rc_context({"text.hinting": "force_autohint"}):
         agg.draw()
     drawn = Image.frombuffer("RGBA", agg.get_width_height(), agg.buffer_rgba())
