@@ -28,7 +28,7 @@ from taxi_platform.workspace import ROOT
 from taxi_shared.database import LakeDatabase
 from taxi_shared.engines import Engine, NoAnswer, Question
 from taxi_shared.engines.local import DuckDB
-from taxi_shared.engines.spark import SparkSubmit
+from taxi_shared.engines.spark import JOB, SparkSubmit
 from taxi_shared.lake import Lake, Rows
 from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIPS
@@ -72,12 +72,13 @@ class OnSpark:
 
     def has_ended(self) -> bool:
         """Whether neither the cluster nor this machine has a job left."""
-        return not self.cluster.read_state()["activeapps"] and not processes("spark_job.py")
+        return not self.cluster.read_state()["activeapps"] and not processes()
 
 
-def processes(word: str) -> list[int]:
-    """The ids of the processes with a word in their command."""
-    found = subprocess.run(["pgrep", "-f", word], capture_output=True, text=True, check=False)
+def processes() -> list[int]:
+    """The ids of the drivers of jobs that this checkout has started."""
+    command = ["pgrep", "-f", str(JOB)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     return [int(each) for each in found.stdout.split()]
 
 
@@ -186,7 +187,7 @@ def test_cancelled_run_ends_its_job_and_records_nothing(
 def test_killed_driver_fails_the_run(on_spark: OnSpark, computed: Pipeline) -> None:
     graphql = on_spark.instance.graphql
     run_id = on_spark.start_stats()
-    for process in processes("spark_job.py"):
+    for process in processes():
         os.kill(process, signal.SIGKILL)
     assert wait_for_status(graphql, run_id) == "FAILURE"
     assert "External execution process failed with code" in graphql.run_failure(run_id)
