@@ -87,7 +87,7 @@ def checks(page: Page, url: str) -> None:
 
 
 def restored_month(page: Page, instance: Instance, data: Path) -> None:
-    """The page of a month that was published anew, loaded, and put back."""
+    """The page of a month whose file was replaced and loaded, after a rollback."""
     months = MonthRange.between("2023-02", "2023-02")
     partition = months.first.isoformat()
     write_sample(data / "source", months.months, 250_000)

@@ -182,7 +182,6 @@ def test_same_numbers_give_the_same_bytes(figure: Figure) -> None:
     png = to_png(figure)
     assert png.startswith(b"\x89PNG\r\n")
     assert len(png) < 80_000
-    figure.texts[0].get_window_extent()
     again = draw(PICKUPS, QUESTION, "A remark.", [provenance.TLC])
     # pytest would take minutes to show how bytes differ.
     assert {sha256(to_png(each)).hexdigest() for each in (figure, again)} == {

@@ -19,7 +19,7 @@ from taxi_platform.sample import write_sample
 from taxi_shared.health import has_code, is_web_server_up
 from tests.faults.site import COLD, MONTHS, NO_TAGS, ROWS, Site, launch_load, load, processes_with
 from tests.faults.sound import assert_reports, assert_sound
-from tests.waiting import wait_for
+from tests.waiting import SECONDS, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ SUSPENDED_SECONDS = 60
 BUSY_SECONDS = 40
 BUSY_PROCESSES = 8
 BUSY_REQUESTS = 63
-OUTCOME_SECONDS = 500
+OUTCOME_SECONDS = 420
 
 
 @dataclass
@@ -183,36 +183,41 @@ def test_warm_parent_restarts(running: Running) -> None:
     running.assert_serves("after_warm_parent")
 
 
-@pytest.mark.fault(
-    "a queued run is due while its code server is dead",
-    "it waits in the queue until the server has restarted",
-    "nothing",
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [
+        pytest.param(
+            signal.SIGKILL,
+            SECONDS,
+            marks=pytest.mark.fault(
+                "a queued run is due while its code server is dead",
+                "it waits in the queue until the server has restarted",
+                "nothing",
+            ),
+        ),
+        pytest.param(
+            signal.SIGSTOP,
+            OUTCOME_SECONDS,
+            marks=pytest.mark.fault(
+                "a queued run is due while its code server hangs",
+                "it starts once the server has been killed, after three minutes, and has restarted",
+                "nothing",
+            ),
+        ),
+    ],
 )
-def test_run_waits_for_its_code_server(running: Running) -> None:
+def test_run_waits_for_its_code_server(
+    running: Running, number: signal.Signals, seconds: float
+) -> None:
     graphql, daemon = running.instance.graphql, running.process("daemon")
-    os.kill(daemon, signal.SIGSTOP)  # the run stays in the queue until its server is dead
+    os.kill(daemon, signal.SIGSTOP)  # the run stays in the queue until its server does not answer
     run_id = launch_load(running.instance, more=COLD)
-    os.kill(running.process("ingestion"), signal.SIGKILL)
-    os.kill(daemon, signal.SIGCONT)
-    wait_for(lambda: graphql.run_status(run_id) == "SUCCESS", lambda: graphql.run_failure(run_id))
-    running.assert_serves()
-
-
-@pytest.mark.fault(
-    "a queued run is due while its code server hangs",
-    "it starts once the server has been killed, after three minutes, and has restarted",
-    "nothing",
-)
-def test_run_waits_for_a_code_server_that_hangs(running: Running) -> None:
-    graphql, daemon = running.instance.graphql, running.process("daemon")
-    os.kill(daemon, signal.SIGSTOP)
-    run_id = launch_load(running.instance, more=COLD)
-    os.kill(running.process("ingestion"), signal.SIGSTOP)
+    os.kill(running.process("ingestion"), number)
     os.kill(daemon, signal.SIGCONT)
     wait_for(
         lambda: graphql.run_status(run_id) == "SUCCESS",
         lambda: graphql.run_failure(run_id),
-        OUTCOME_SECONDS,
+        seconds,
     )
     running.assert_serves()
 
