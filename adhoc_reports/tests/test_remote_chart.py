@@ -1,13 +1,9 @@
 """Charts drawn outside the platform: real clients, and processes that draw or fail."""
 
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +22,7 @@ from taxi_shared import keys, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.ranges import LOCATION_TAG
 from taxi_shared.storage import DataRoot
+from taxi_testing.cancelled_runs import cancelled_when
 
 from .aws_compute import EcsService, LambdaService, ecs_service, lambda_service
 from .conftest import QUESTION, REPORT, january_outcome
@@ -52,7 +49,6 @@ count, handler = Hours.count_drawn, chart_function.handler
 Hours.count_drawn = lambda self, figure, report: count(self, figure, report) - 1
 """
 SLOW = """
-import time
 from adhoc_reports.lib import chart_function
 
 def handler(event, context):
@@ -90,20 +86,6 @@ class Charts:
         assert self.files == ["outputs/jan.json"]
         (event,) = (each for each in result.all_events if each.is_step_failure)
         return str(event.step_failure_data.error)
-
-    def cancel_when(self, begun: Callable[[], bool]) -> None:
-        """Draw in a run that is cancelled as soon as something has begun."""
-
-        def cancel() -> None:
-            while not begun():
-                time.sleep(0.02)
-            os.kill(os.getpid(), signal.SIGINT)  # as Dagster does
-
-        thread = threading.Thread(target=cancel)
-        thread.start()
-        with suppress(dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
-            self.draw()
-        thread.join()
 
     @property
     def is_materialized(self) -> bool:
@@ -239,9 +221,10 @@ def test_function_of_a_cancelled_run_changes_no_chart(
     charts: Charts, start_function: Callable[..., LambdaService]
 ) -> None:
     function = start_function(SLOW)
-    charts.cancel_when(
+    with cancelled_when(
         lambda: bool(function.invocations) and function.invocations[0].begun.is_set()
-    )
+    ):
+        charts.draw()
     assert function.invocations[0].ended.wait(30)  # Lambda has no call to stop it
     assert not charts.is_materialized
     hidden, outcome = charts.files
@@ -297,7 +280,8 @@ def test_cancelled_run_stops_its_task(
     charts: Charts, ecs: EcsService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAXI_CHART_ECS_TASK", "endless")
-    charts.cancel_when(lambda: bool(ecs.tasks))
+    with cancelled_when(lambda: bool(ecs.tasks)):
+        charts.draw()
     assert [task.stopped for task in ecs.tasks] == [True]
     assert not charts.is_materialized
     assert charts.files == ["outputs/jan.json"]

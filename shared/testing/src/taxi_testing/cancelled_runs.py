@@ -1,9 +1,11 @@
 """Runs that are cancelled while they wait for work elsewhere."""
 
+import gc
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dagster as dg
@@ -17,6 +19,30 @@ WHERE i * j % 7 = $remainder
 """A query of DuckDB that counts rows for days: it cannot know their number otherwise."""
 
 
+@contextmanager
+def cancelled_when(begun: Callable[[], bool]) -> Iterator[None]:
+    """Cancel the run of this block, as Dagster does, once something has begun."""
+
+    def cancel() -> None:
+        while not begun():
+            if ended.wait(0.02):
+                return
+        os.kill(os.getpid(), signal.SIGINT)
+
+    ended = threading.Event()
+    thread = threading.Thread(target=cancel)
+    # Python drops an exception that a signal raises in a finalizer, and the collector runs them.
+    gc.disable()
+    try:
+        thread.start()
+        with suppress(dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
+            yield
+    finally:
+        ended.set()
+        thread.join()
+        gc.enable()
+
+
 def cancel_while_asking(engine: Engine, question: Question[Any], begun: Callable[[], bool]) -> bool:
     """Ask in the run of an asset, and cancel the run once the query has begun.
 
@@ -28,17 +54,7 @@ def cancel_while_asking(engine: Engine, question: Question[Any], begun: Callable
     def asked(context: dg.AssetExecutionContext) -> int:
         return len(engine.ask(context, question).rows)
 
-    def cancel() -> None:
-        while not begun():
-            pause.wait(0.02)
-        os.kill(os.getpid(), signal.SIGINT)  # as Dagster does
-
-    pause = threading.Event()
-    thread = threading.Thread(target=cancel)
-    thread.start()
     with dg.DagsterInstance.ephemeral() as instance:
-        try:
+        with cancelled_when(begun):
             dg.materialize([asked], instance=instance)
-        except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
-            thread.join()
         return instance.get_latest_materialization_event(asset_key) is not None
