@@ -4,14 +4,22 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
 from bench.processes import Memory, peak_memory
-from bench.runs import RunTimes, partition_range, wait_for_daemons, wait_for_run, wait_until
-from bench.scale import Bench, empty_folder, partition_keys, size_of
+from bench.runs import (
+    PARTITION,
+    RunTimes,
+    partition_range,
+    wait_for_daemons,
+    wait_for_run,
+    wait_until,
+)
+from bench.scale import FIRST_MONTH, Bench, empty_folder, partition_keys, size_of
 from bench.server import serve_files
 from taxi_platform.graphql import JobSubset
 from taxi_platform.instance import Instance
@@ -47,9 +55,9 @@ class Platform:
             times = wait_for_run(graphql, run_id)
         return times, memory
 
-    def ingest(self, months: int) -> tuple[RunTimes, Memory]:
-        """Fetch and load the first `months` months in one run."""
-        tags = partition_range(partition_keys(months))
+    def ingest(self, months: int, first: date = FIRST_MONTH) -> tuple[RunTimes, Memory]:
+        """Fetch and load `months` months from `first` on in one run."""
+        tags = partition_range(partition_keys(months, first))
         return self.run("ingestion", TRIPS, tags=tags)
 
     def memory_of_runs(self, location: str) -> AbstractContextManager[Memory]:
@@ -100,12 +108,14 @@ def start_platform(
         yield Platform(instance, data, servers)
 
 
-def make_lake(bench: Bench, months: int) -> Path:
-    """A data root whose lake has the first `months` months and the zones, without raw files.
+def make_lake(
+    bench: Bench, months: int, rows: int | None = None, first: date = FIRST_MONTH
+) -> Path:
+    """A data root whose lake has `months` months from `first` on and the zones, no raw files.
 
     It is created once and then used again.
     """
-    data = bench.work / "lakes" / f"{bench.rows}x{months}"
+    data = bench.work / "lakes" / f"{rows or bench.rows}x{months}"
     complete = data / "complete"
     if (
         complete.exists()
@@ -114,18 +124,21 @@ def make_lake(bench: Bench, months: int) -> Path:
         return data
     bench.log(f"creating a lake of {months} months")
     with (
-        serve_files(bench.make_sample(months)) as publisher,
-        start_platform(bench.work / "home", empty_folder(data), publisher, runs="at once") as ours,
+        serve_files(bench.make_sample(months, rows, first)) as publisher,
+        start_platform(
+            bench.work / "home",
+            empty_folder(data),
+            publisher,
+            runs="at once",
+            TAXI_START_DATE=first.isoformat(),
+        ) as ours,
     ):
-        ours.ingest(months)
-        ours.run("ingestion", ZONES, tags=_first_month())
+        # Months of 2009 and 2010 have points, which need the zones.
+        ours.run("ingestion", ZONES, tags={PARTITION: first.isoformat()})
+        ours.ingest(months, first)
     shutil.rmtree(data / "raw")
     complete.touch()
     return data
-
-
-def _first_month() -> dict[str, str]:
-    return {"dagster/partition": partition_keys(1)[0]}
 
 
 def lake_and_raw_bytes(data: Path) -> tuple[int, int]:

@@ -18,6 +18,9 @@ STANDARD_ROWS = 3_300_000
 BYTES_PER_ROW = 19
 USUAL_MONTHS = 6
 FEW_MONTHS = 3
+# 2023 begins with a Sunday, as weeks do here.
+FIRST_MONTH = date(2023, 1, 1)
+HISTORY_FIRST, HISTORY_MONTHS = date(2009, 1, 1), 204
 
 
 class NotEnoughDisk(Exception):
@@ -75,6 +78,11 @@ class Bench:
         return self.rows * 130 // 33
 
     @property
+    def history_rows(self) -> int:
+        """Rows of a month of the long history: 40,000, or in proportion to `rows`."""
+        return max(1, self.rows * 4 // 330)
+
+    @property
     def points_rows(self) -> int:
         """Rows of a month with points: 14 million as in 2009, or in proportion to `rows`."""
         return self.rows * 140 // 33 if self.full else self.rows
@@ -83,8 +91,8 @@ class Bench:
         """The folder of the sample with `rows` rows per month."""
         return self.work / "sample" / str(rows or self.rows)
 
-    def make_sample(self, months: int, rows: int | None = None) -> Path:
-        """The folder of the sample; writes its first `months` months if they are missing."""
+    def make_sample(self, months: int, rows: int | None = None, first: date = FIRST_MONTH) -> Path:
+        """The folder of the sample; writes its `months` months from `first` on if missing."""
         size = rows or self.rows
         columns = (
             TextColumn("{task.description}"),
@@ -100,7 +108,9 @@ class Bench:
                 done[path] = rows_done
                 progress.update(task, completed=sum(done.values()))
 
-            write_sample(self.source(size), month_range(months).months, size, progress=report)
+            write_sample(
+                self.source(size), month_range(months, first).months, size, progress=report
+            )
         return self.source(size)
 
     def log(self, text: str) -> None:
@@ -125,15 +135,16 @@ class Bench:
         self.log(text)
 
 
-def month_range(months: int) -> MonthRange:
-    """The first `months` months from 2023-01 on, which begins with a Sunday."""
-    last = date(2023 + (months - 1) // 12, (months - 1) % 12 + 1, 1)
-    return MonthRange.between("2023-01", f"{last:%Y-%m}")
+def month_range(months: int, first: date = FIRST_MONTH) -> MonthRange:
+    """`months` months from `first` on."""
+    years, month = divmod(first.month - 1 + months - 1, 12)
+    last = date(first.year + years, month + 1, 1)
+    return MonthRange.between(f"{first:%Y-%m}", f"{last:%Y-%m}")
 
 
-def partition_keys(months: int) -> list[str]:
-    """The partition keys of the first `months` months."""
-    return [month.isoformat() for month in month_range(months).months]
+def partition_keys(months: int, first: date = FIRST_MONTH) -> list[str]:
+    """The partition keys of `months` months from `first` on."""
+    return [month.isoformat() for month in month_range(months, first).months]
 
 
 def empty_folder(folder: Path) -> Path:

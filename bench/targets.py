@@ -31,6 +31,7 @@ ROWS: tuple[tuple[str, Callable[[Measured], Iterator[Row]]], ...] = (
     ("portal", waiting.portal),
     ("lake", waiting.lake),
     ("weeks", waiting.weeks),
+    ("history", waiting.history),
     ("engines", outside.engines),
     ("growth_months", loading.memory),
     ("points", loading.points),

@@ -31,6 +31,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Result]] = {
     "points": points.measure_points,
     "weeks": lake.measure_weeks,
     "lake": lake.measure_one_week,
+    "history": lake.measure_history,
     "engines": engines.measure_engines,
     "requests": requests.measure_requests,
     "flood": requests.measure_flood,

@@ -1,16 +1,19 @@
 """One week in a small and in a large lake, and all weeks in one backfill."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from bench.ours import Platform, make_lake, start_platform
 from bench.runs import PARTITION, BenchError, run_backfill
-from bench.scale import FEW_MONTHS, Bench, month_range
+from bench.scale import FEW_MONTHS, HISTORY_FIRST, HISTORY_MONTHS, Bench, month_range
+from taxi_platform.calendar import MonthRange
 from taxi_platform.graphql import JobSubset
 from taxi_platform.workspace import ROOT
 from taxi_shared.database import LakeDatabase
+from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
 
 Rows = list[tuple[Any, ...]]
 
@@ -23,13 +26,33 @@ REQUEST_SQL = ROOT / "adhoc_reports/src/adhoc_reports/sql/adhoc_request.sql"
 
 
 def measure_one_week(bench: Bench) -> dict[str, Any]:
-    """Measure one week's figures, a report on one week, and the zone statistics of all months.
-
-    Two instances take turns, one with a lake of three months, one with all months. They have no
-    daemon, so that the idle one does not slow the other.
-    """
+    """Measure one week's figures, a report on one week, and the zone statistics of all months."""
     sizes = {"few": FEW_MONTHS, "many": bench.months}
-    lakes = {name: make_lake(bench, months) for name, months in sizes.items()}
+    return _compare(bench, sizes, {name: make_lake(bench, n) for name, n in sizes.items()})
+
+
+def measure_weeks(bench: Bench) -> dict[str, Any]:
+    """Measure a backfill of all full weeks of the lake, as a user requests it in the UI."""
+    return _backfill_weeks(bench, make_lake(bench, bench.months), month_range(bench.months))
+
+
+def measure_history(bench: Bench) -> dict[str, Any]:
+    """The same with as many months as TLC has published since 2009, each with few trips."""
+    rows, first = bench.history_rows, HISTORY_FIRST
+    sizes = {"few": FEW_MONTHS, "many": HISTORY_MONTHS}
+    lakes = {
+        "few": make_lake(bench, FEW_MONTHS, rows),
+        "many": make_lake(bench, HISTORY_MONTHS, rows, first),
+    }
+    weeks = _backfill_weeks(bench, lakes["many"], month_range(HISTORY_MONTHS, first))
+    return {"rows": rows, "all_weeks": weeks, **_compare(bench, sizes, lakes)}
+
+
+def _compare(bench: Bench, sizes: Mapping[str, int], lakes: Mapping[str, Path]) -> dict[str, Any]:
+    """Measure one week in two lakes, `few` and `many`, of these numbers of months.
+
+    Two instances take turns. They have no daemon, so that the idle one does not slow the other.
+    """
     result: dict[str, Any] = {
         name: {"months": months, "week": [], "request": [], "all": [], "largest_mb": []}
         for name, months in sizes.items()
@@ -54,11 +77,11 @@ def measure_one_week(bench: Bench) -> dict[str, Any]:
     return result
 
 
-def measure_weeks(bench: Bench) -> dict[str, Any]:
-    """Measure a backfill of all full weeks of the lake, as a user requests it in the UI."""
-    keys = [week.isoformat() for week in month_range(bench.months).full_weeks]
+def _backfill_weeks(bench: Bench, lake: Path, months: MonthRange) -> dict[str, Any]:
+    keys = [week.isoformat() for week in months.full_weeks]
+    start = months.first.isoformat()
     result: dict[str, Any] = {"weeks": len(keys), "in_run": [], "to_last_run": [], "largest_mb": []}
-    with start_platform(bench.work / "home", make_lake(bench, bench.months)) as ours:
+    with start_platform(bench.work / "home", lake, TAXI_START_DATE=start) as ours:
         for _ in range(BACKFILLS[bench.mode]):
             with ours.memory_of_runs("analytics") as memory:
                 done = run_backfill(ours.instance.graphql, ["trips_by_week"], keys)
@@ -100,13 +123,13 @@ def _run_steps(ours: Platform, repeat: int, times: dict[str, Any]) -> None:
 
 def _week(database: LakeDatabase) -> Rows:
     values = {"start_date": WEEK[0], "end_date": WEEK[1]}
-    with database.get_connection(WEEK) as con:
+    with database.get_connection(WEEK, [TRIPS]) as con:
         return con.execute(WEEK_SQL.read_text(), values).fetchall()
 
 
 def _request(database: LakeDatabase) -> Rows:
     values = {"borough": "Manhattan", "zone": "", "start_date": WEEK[0], "end_date": WEEK[1]}
-    with database.get_connection(WEEK) as con:
+    with database.get_connection(WEEK, [TRIPS, TRIP_DAYS, ZONES]) as con:
         return con.execute(REQUEST_SQL.read_text(), values).fetchall()
 
 

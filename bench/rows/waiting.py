@@ -1,6 +1,7 @@
 """Waiting times: requests, the portal, weeks, start-up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from bench.rows.row import Measured, Row, quantile, spread
 from bench.scale import median
@@ -92,7 +93,25 @@ def portal(measured: Measured) -> Iterator[Row]:
 
 def lake(measured: Measured) -> Iterator[Row]:
     """One week in a small and in a large lake, with and without Dagster."""
-    few, many = measured["lake"]["few"], measured["lake"]["many"]
+    yield from _one_week(measured["lake"])
+
+
+def history(measured: Measured) -> Iterator[Row]:
+    """One week and all weeks of a lake with many small months."""
+    m = measured["history"]
+    yield from _one_week(m)
+    weeks, seconds = m["all_weeks"], median(m["all_weeks"]["in_run"])
+    yield Row(
+        f"{weeks['weeks']} weeks of {m['many']['months']} months with {m['rows']:,} rows each",
+        "<= 60 s in the run",
+        f"{seconds:.1f} s",
+        f"{spread(weeks['in_run'])}; from the request {spread(weeks['to_last_run'])}",
+        seconds <= 60,
+    )
+
+
+def _one_week(m: Mapping[str, Any]) -> Iterator[Row]:
+    few, many = m["few"], m["many"]
     for text, key in (
         ("One week's figures, step", "week"),
         ("One week's figures, query alone", "week_query"),

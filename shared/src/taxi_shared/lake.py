@@ -220,14 +220,12 @@ class Snapshot:
         table: Table,
         pickup_dates: tuple[date, date] | None = None,
     ) -> list[LakeFile]:
-        """The files of a table; with `pickup_dates`, those with pickups on these days.
-
-        con: with a view of the days of a table of trips
-        """
+        """The files of a table; with `pickup_dates`, those with pickups on these days."""
         files = self.files(table)
-        if not (table.days and pickup_dates):
+        if not (files and table.days and pickup_dates):
             return list(files.values())
-        return [files[each] for each in _partitions_with_pickups(con, table.days, pickup_dates)]
+        days = [file.address for file in self.files(table.days).values()]
+        return [files[each] for each in _partitions_with_pickups(con, days, pickup_dates)]
 
 
 @dataclass(frozen=True)
@@ -347,16 +345,20 @@ def _days_name(days: Table, trips: Table, file: LakeFile) -> str:
 
 
 def _partitions_with_pickups(
-    con: duckdb.DuckDBPyConnection, days: Table, pickup_dates: tuple[date, date]
+    con: duckdb.DuckDBPyConnection, days: Sequence[str], pickup_dates: tuple[date, date]
 ) -> list[str]:
-    """Return the partitions of trips with pickups on those days, by the view of their days."""
+    """Return the partitions of trips with pickups on those days, by the files of their days."""
     first, end = pickup_dates
-    found = con.execute(
-        f"SELECT DISTINCT partition_date FROM {days.name} "  # noqa: S608 - our own table
-        "WHERE pickup_date >= $first AND pickup_date < $end ORDER BY partition_date",
-        {"first": first, "end": end},
-    ).fetchall()
-    return [partition.isoformat() for (partition,) in found]
+    try:
+        # A view of the days would open all files once more.
+        found = con.execute(
+            "SELECT DISTINCT filename FROM read_parquet($days, hive_partitioning = false, "
+            "filename = true) WHERE pickup_date >= $first AND pickup_date < $end ORDER BY filename",
+            {"days": [storage.literal(path) for path in days], "first": first, "end": end},
+        ).fetchall()
+    except duckdb.Error as error:
+        raise _damage(con, days) or error from None
+    return [path.rsplit("/", 2)[-2].partition("=")[2] for (path,) in found]
 
 
 def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath | str) -> int:
@@ -377,21 +379,20 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[st
     # a folder `vendor_id=7` above the data root for a partition too, and overwrite the column. So
     # the view takes the partition from the file's own folder; filters on it still skip files.
     files = [storage.literal(path) for path in paths]
-    source = (
-        f"read_parquet({duckdb.ConstantExpression(files)}, "
-        "hive_partitioning = false, union_by_name = true, filename = true)"
-    )
-    try:
-        found = {name for name, *_ in con.execute(f"DESCRIBE FROM {source}").fetchall()}
-    except duckdb.Error as error:
-        raise _damage(con, paths) or error from None
-    columns = [column.name for column in table.columns if column.name in found]
+    names = "|".join(column.name for column in table.columns)
+    columns = [f"COLUMNS('^({names})$')"]
     if by := table.partition_by:
         value = f"regexp_extract(filename, '{by.name}=([^/]*)/[^/]*$', 1)"
         columns.append(f"CAST({value} AS {by.type}) AS {by.name}")
-    selected = ", ".join(columns)
-    # Names of our own tables and columns, and paths that DuckDB quotes.
-    con.execute(f"CREATE OR REPLACE VIEW {table.name} AS SELECT {selected} FROM {source}")  # noqa: S608 - see above
+    try:
+        # Names of our own tables and columns, and paths that DuckDB quotes.
+        con.execute(
+            f"CREATE OR REPLACE VIEW {table.name} AS SELECT {', '.join(columns)} FROM "  # noqa: S608 - see above
+            f"read_parquet({duckdb.ConstantExpression(files)}, "
+            "hive_partitioning = false, union_by_name = true, filename = true)"
+        )
+    except duckdb.Error as error:
+        raise _damage(con, paths) or error from None
 
 
 def _damage(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> DamagedLakeFile | None:

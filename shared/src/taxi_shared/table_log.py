@@ -117,18 +117,16 @@ class TableLog:
         if log is None:
             return {} if version is not None else self._files_without_log()
         actions = log.get_add_actions(flatten=True)
-        columns = {name: actions[name].to_pylist() for name in actions.column_names}
-        count = len(columns["path"])
+        partition = f"partition.{self._partition_column}"
+        names = ("path", partition, "size_bytes", "modification_time", "num_records")
+        # A log has statistics of each column of the table too, which take longer than the rest.
+        columns = (
+            actions[name].to_pylist() if name in actions.column_names else [None] * actions.num_rows
+            for name in names
+        )
         found = [
             LakeFile(self.folder, name, str(partition or ""), size, _from_ms(modified), rows)
-            for name, partition, size, modified, rows in zip(
-                columns["path"],
-                columns.get(f"partition.{self._partition_column}", [None] * count),
-                columns["size_bytes"],
-                columns["modification_time"],
-                columns.get("num_records", [None] * count),
-                strict=True,
-            )
+            for name, partition, size, modified, rows in zip(*columns, strict=True)
         ]
         return {file.partition: file for file in sorted(found, key=lambda file: file.partition)}
 

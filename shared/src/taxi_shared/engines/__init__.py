@@ -91,16 +91,8 @@ class Question(Generic[Row]):
         return _PARAMETERS.sub(replace, self.sql).strip(), values
 
     def files(self, con: duckdb.DuckDBPyConnection) -> list[tuple[Table, list[LakeFile]]]:
-        """The tables, and the files of each that the query needs to read.
-
-        con: with a view of the days of each table of trips, see `days_tables`
-        """
+        """The tables, and the files of each that the query needs to read."""
         return [(table, self.lake.files_on(con, table, self.days)) for table in self.tables]
-
-    @property
-    def days_tables(self) -> list[Table]:
-        """The tables by which `files` leaves out files."""
-        return [table.days for table in self.tables if table.days and self.days]
 
     def rows(self, columns: Sequence[str], values: Iterable[Sequence[object]]) -> list[Row]:
         """The rows of an answer; its values may be text. Raises NoAnswer for other columns.

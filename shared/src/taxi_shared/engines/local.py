@@ -13,8 +13,8 @@ class DuckDB(Engine):
 
     def ask(self, context: dg.AssetExecutionContext, question: Question[Row]) -> Answer[Row]:
         """Answer a question. Raises NoAnswer, DamagedLakeFile and duckdb.Error."""
-        tables = [*question.days_tables, *question.tables]
-        with self.database.get_connection(question.days, tables, snapshot=question.lake) as con:
+        dates, tables = question.days, question.tables
+        with self.database.get_connection(dates, tables, snapshot=question.lake) as con:
             found = con.execute(question.sql, question.parameters)
             columns = [name for name, *_ in found.description or ()]
             rows = question.rows(columns, found.fetchall())

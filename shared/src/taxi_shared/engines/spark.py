@@ -51,9 +51,7 @@ class SparkEngine(Engine):
 
     def ask(self, context: dg.AssetExecutionContext, question: Question[Row]) -> Answer[Row]:
         """Answer a question. Raises NoAnswer, and the errors of the service."""
-        with self.database.get_connection(
-            tables=question.days_tables, snapshot=question.lake
-        ) as con:
+        with self.database.get_connection(tables=[]) as con:
             files = question.files(con)
         done = self.run_job(context, {"question": to_message(question, files, self.s3_scheme)})
         messages = done.get_custom_messages()
