@@ -34,6 +34,7 @@ from taxi_shared.storage import DataRoot
 from taxi_shared.tables import TRIPS
 from taxi_testing.lakes import Month
 from taxi_testing.questions import SQL, question, write_lake
+from tests.captured_logs import read_stderr
 from tests.waiting import wait_for, wait_for_status
 
 pytestmark = [pytest.mark.spark, pytest.mark.xdist_group("spark")]
@@ -176,8 +177,11 @@ def test_month_replaced_meanwhile_changes_no_answer(on_spark: OnSpark, computed:
 def test_cancelled_run_ends_its_job_and_records_nothing(
     on_spark: OnSpark, computed: Pipeline
 ) -> None:
+    """While the job runs, the run's page shows what its driver prints."""
     graphql = on_spark.instance.graphql
     run_id = on_spark.start_stats()
+    assert "SparkContext: Running Spark version 4" in read_stderr(graphql, run_id)
+    assert graphql.run_status(run_id) == "STARTED"
     graphql.ask("mutation ($id: String!) { terminateRun(runId: $id) { __typename } }", id=run_id)
     assert wait_for_status(graphql, run_id) == "CANCELED"
     wait_for(on_spark.has_ended, "the end of the job")

@@ -10,6 +10,7 @@ import requests
 
 from taxi_platform.workspace import locations
 from tests.backfills import launch_backfill, wait_for_backfill
+from tests.captured_logs import read_stderr
 from tests.containers.conftest import MONTHS, SAMPLE, Stack, command
 from tests.waiting import wait_for
 
@@ -44,17 +45,7 @@ def printed_by_last_run(stack: Stack) -> str:
     """The stderr of the last run of trips, as the UI shows it."""
     (run, *_) = stack.graphql.runs_of("ingestion", "trip_update_job")
     wait_for(lambda: not stack.runs_going(), what="the removal of ended runs")
-    found = stack.graphql.ask(
-        """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
-             ... on LogsCapturedEvent { fileKey } } } } }""",
-        id=run,
-    )["logsForRun"]["events"]
-    (key,) = [event["fileKey"] for event in found if event.get("fileKey")]
-    logs = stack.graphql.ask(
-        "query ($key: [String!]!) { capturedLogs(logKey: $key) { stderr } }",
-        key=[run, "compute_logs", key],
-    )["capturedLogs"]
-    return str(logs["stderr"])
+    return read_stderr(stack.graphql, run)
 
 
 def sources(stack: Stack, service: str) -> set[str]:
