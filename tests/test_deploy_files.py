@@ -17,6 +17,7 @@ from dagster_aws.ecs import EcsRunLauncher
 
 from taxi_platform.deploy import ASK
 from taxi_platform.workspace import ROOT, locations
+from taxi_shared.engines import choice
 
 DEPLOY = ROOT / "deploy"
 NAMES = [location.name for location in locations()]
@@ -198,7 +199,8 @@ def test_every_variable_of_a_compose_file_is_documented(file: str) -> None:
     text = (ROOT / file).read_text()
     used = set(re.findall(r"\$\{([A-Z0-9_]+)", text)) - {"COMPOSE_PROJECT_NAME"}
     documented = set(re.findall(r"^#([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.M))
-    assert used - documented == set()
+    of_engines = re.findall(r"^\| `([A-Z0-9_]+)`", (ROOT / "docs" / "engines.md").read_text(), re.M)
+    assert used - documented - set(of_engines) == set()
 
 
 def test_containers_reach_each_other_without_the_proxy() -> None:
@@ -225,6 +227,45 @@ def test_runs_get_every_setting_of_their_location(name: str) -> None:
     assert "TAXI_SERVICES" in settings
     assert [each for each in settings if each not in of_runs] == []
     assert set(of_runs) <= set(daemon)
+
+
+TOKEN = "TAXI_DATABRICKS_TOKEN"  # the only secret among them
+ENGINE_SETTINGS = {TOKEN} | {
+    choice.variable(name, field) for name in choice.ENGINES for field in choice.settings_of(name)
+}
+
+
+def test_engine_settings_reach_only_locations_that_ask() -> None:
+    """And the daemon, from which the containers of their runs take the values."""
+    given = {
+        name: ENGINE_SETTINGS & set(service.get("environment", ()))
+        for name, service in COMPOSE["services"].items()
+    }
+    asking = ("daemon", "analytics", "adhoc_reports", "adhoc_reports-runs")
+    assert {name: found for name, found in given.items() if found} == dict.fromkeys(
+        asking, ENGINE_SETTINGS
+    )
+    # Without a value, Compose passes it on only where it is set outside.
+    assert {COMPOSE["services"][name]["environment"][TOKEN] for name in asking} == {None}
+
+
+@pytest.mark.parametrize("token", ["", "dapi-1"])
+def test_runs_get_engine_settings_by_name(token: str) -> None:
+    def value(found: re.Match[str]) -> str:
+        name, operator, other = found.groups()
+        if operator == "+":
+            return other if {TOKEN: token}.get(name) else ""
+        return other or ""
+
+    def variables(location: str) -> set[str]:
+        context = COMPOSE["services"][location]["environment"]["DAGSTER_CONTAINER_CONTEXT"]
+        filled = re.sub(r"\$\{(\w+)(?::([-+])([^}]*))?\}", value, context)
+        return set(json.loads(filled)["docker"]["env_vars"])
+
+    assert not variables("ingestion") & ENGINE_SETTINGS
+    for location in ("analytics", "adhoc_reports"):
+        missing = ENGINE_SETTINGS - variables(location)
+        assert missing == (set() if token else {TOKEN})
 
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/production.yml"])
