@@ -18,6 +18,7 @@ from dagster_aws.ecs import EcsRunLauncher
 from taxi_platform.deploy import ASK
 from taxi_platform.workspace import ROOT, locations
 from taxi_shared.engines import choice
+from taxi_shared.settings import Settings
 
 DEPLOY = ROOT / "deploy"
 NAMES = [location.name for location in locations()]
@@ -230,27 +231,31 @@ def test_runs_get_every_setting_of_their_location(name: str) -> None:
 
 
 TOKEN = "TAXI_DATABRICKS_TOKEN"  # the only secret among them
-ENGINE_SETTINGS = {TOKEN} | {
-    choice.variable(name, field) for name in choice.ENGINES for field in choice.settings_of(name)
+OUTSIDE = {
+    TOKEN,
+    *(f"TAXI_{field}".upper() for field in Settings.model_fields if field.startswith("chart_")),
+    *(
+        choice.variable(name, field)
+        for name in choice.ENGINES
+        for field in choice.settings_of(name)
+    ),
 }
 
 
-def test_engine_settings_reach_only_locations_that_ask() -> None:
+def test_settings_of_work_outside_reach_only_locations_that_launch_it() -> None:
     """And the daemon, from which the containers of their runs take the values."""
     given = {
-        name: ENGINE_SETTINGS & set(service.get("environment", ()))
+        name: OUTSIDE & set(service.get("environment", ()))
         for name, service in COMPOSE["services"].items()
     }
     asking = ("daemon", "analytics", "adhoc_reports", "adhoc_reports-runs")
-    assert {name: found for name, found in given.items() if found} == dict.fromkeys(
-        asking, ENGINE_SETTINGS
-    )
+    assert {name: found for name, found in given.items() if found} == dict.fromkeys(asking, OUTSIDE)
     # Without a value, Compose passes it on only where it is set outside.
     assert {COMPOSE["services"][name]["environment"][TOKEN] for name in asking} == {None}
 
 
 @pytest.mark.parametrize("token", ["", "dapi-1"])
-def test_runs_get_engine_settings_by_name(token: str) -> None:
+def test_runs_get_settings_of_work_outside_by_name(token: str) -> None:
     def value(found: re.Match[str]) -> str:
         name, operator, other = found.groups()
         if operator == "+":
@@ -262,9 +267,9 @@ def test_runs_get_engine_settings_by_name(token: str) -> None:
         filled = re.sub(r"\$\{(\w+)(?::([-+])([^}]*))?\}", value, context)
         return set(json.loads(filled)["docker"]["env_vars"])
 
-    assert not variables("ingestion") & ENGINE_SETTINGS
+    assert not variables("ingestion") & OUTSIDE
     for location in ("analytics", "adhoc_reports"):
-        missing = ENGINE_SETTINGS - variables(location)
+        missing = OUTSIDE - variables(location)
         assert missing == (set() if token else {TOKEN})
 
 
