@@ -13,6 +13,7 @@ from taxi_shared.database import LakeDatabase
 def limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the limits of a container on a machine with 16 cores and 64 GB."""
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "OWN_GROUP", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
     pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 64_000_000_000 // 4096}
     monkeypatch.setattr(os, "sysconf", pages.get)
@@ -40,6 +41,17 @@ def test_limits_of_a_container_count(
     (limits / "memory.max").write_text(f"{memory}\n")
     assert machine.cores() == cores
     assert machine.duckdb_memory() == duckdb
+
+
+def test_least_of_the_limits_around_a_process_counts(limits: Path) -> None:
+    (limits / "own").write_text("4:memory:/elsewhere\n0::/system.slice/taxi.service\n")
+    service = limits / "system.slice" / "taxi.service"
+    service.mkdir(parents=True)
+    (service / "cpu.max").write_text("max 100000\n")
+    (service.parent / "cpu.max").write_text("400000 100000\n")
+    (service / "memory.max").write_text("3000000000\n")
+    (service.parent / "memory.max").write_text("6000000000\n")
+    assert (machine.cores(), machine.memory()) == (4, 3_000_000_000)
 
 
 @pytest.mark.parametrize(

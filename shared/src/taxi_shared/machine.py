@@ -1,9 +1,12 @@
 """The cores and the memory that this process may use: the machine's, or its container's share."""
 
 import os
+import re
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+# The control group of this process, below CGROUP.
+OWN_GROUP = Path("/proc/self/cgroup")
 MB = 1_000_000
 # A month that is loaded takes as much of DuckDB's memory.
 DUCKDB_MB_PER_CORE = 200
@@ -12,16 +15,15 @@ DUCKDB_MB_PER_CORE = 200
 def cores() -> int:
     """How many cores this process may use, at least one."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota, _, period = _read("cpu.max").partition(" ")
-    limit = int(quota) // int(period) if quota.isdigit() and period.isdigit() else available
-    return max(1, min(available or 1, limit or 1))
+    quotas = [limit.partition(" ") for limit in _limits("cpu.max")]
+    shares = [int(quota) // int(period) for quota, _, period in quotas if quota.isdigit()]
+    return max(1, min([available or 1, *shares]))
 
 
 def memory() -> int:
     """How many bytes of memory this process may use."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read("memory.max")
-    return min(physical, int(limit)) if limit.isdigit() else physical
+    return min([physical, *(int(each) for each in _limits("memory.max") if each.isdigit())])
 
 
 def duckdb_memory() -> str:
@@ -29,9 +31,20 @@ def duckdb_memory() -> str:
     return f"{min(DUCKDB_MB_PER_CORE * cores(), memory() // 3 // MB)}MB"
 
 
-def _read(limit: str) -> str:
-    """A limit of the control group, version 2; empty where there is none."""
+def _limits(name: str) -> list[str]:
+    """A limit of the control groups of this process, version 2: its own, and those around it.
+
+    A container sees its own as the outermost.
+    """
+    own = re.search(r"^0::/(.*)$", _read(OWN_GROUP), re.MULTILINE)
+    group = CGROUP / (own[1] if own else "")
+    around = [group, *group.parents]
+    return [_read(each / name) for each in around[: around.index(CGROUP) + 1]]
+
+
+def _read(path: Path) -> str:
+    """The text of a file; empty where it is not there."""
     try:
-        return (CGROUP / limit).read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return ""
