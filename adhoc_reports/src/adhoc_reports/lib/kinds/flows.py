@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PAIRS = 20
 UNKNOWN_ZONE = 264
 _LABEL = 34
+_END = 0.61
+"""Where the bars end, as a fraction of the figure's width."""
 
 
 class PairSums(NamedTuple):
@@ -135,9 +137,7 @@ class Flows(Kind):
     def draw(self, figure: "Figure", question: "Question", report: "Report") -> "Axes":
         """A bar for each pair, and a map with a line for each, as wide as it is strong."""
         rows = report.rows
-        axes = figure.add_axes(
-            (0.44, canvas.BOTTOM - 0.05, 0.17, canvas.TOP - canvas.BOTTOM + 0.05)
-        )
+        axes = figure.add_axes((0, canvas.BOTTOM - 0.05, _END, canvas.TOP - canvas.BOTTOM + 0.05))
         places, trips = list(range(len(rows))), [row[7] for row in rows]
         bars = axes.barh(places, trips, color=canvas.BAR, height=0.75)
         axes.bar_label(bars, [f"{n:,}" for n in trips], padding=2, fontsize=8, color=canvas.INK)
@@ -147,11 +147,12 @@ class Flows(Kind):
         axes.set_xlim(0, max(trips, default=1) * 1.3)
         axes.set_ylim(PAIRS - 0.4, -0.6)
         axes.spines[:].set_visible(False)
+        _make_room_for_labels(axes)
         words = "Days of the pickup, in New York."
         if report.shapes:
             _draw_map(figure, report)
             words = f"Dot: trips within a zone. {words}"
-        figure.text(0.65, 0.125, words, color=canvas.GREY, fontsize=9)
+        figure.text(0.65, 0.105, words, color=canvas.GREY, fontsize=9)
         return axes
 
     def count_drawn(self, figure: "Figure", report: "Report") -> int:
@@ -162,6 +163,15 @@ class Flows(Kind):
 
 def _short(name: str) -> str:
     return name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
+
+
+def _make_room_for_labels(axes: "Axes") -> None:
+    """Begin the bars right of the longest label."""
+    widths = [label.get_window_extent().width for label in axes.get_yticklabels()]
+    # In the resolution of the picture, texts are a little wider.
+    left = canvas.MARGIN + 1.06 * max(widths, default=0) / axes.figure.bbox.width
+    place = axes.get_position()
+    axes.set_position((left, place.y0, _END - left, place.height))
 
 
 def _draw_map(figure: "Figure", report: "Report") -> None:
