@@ -49,6 +49,8 @@ count, handler = Hours.count_drawn, chart_function.handler
 Hours.count_drawn = lambda self, figure, report: count(self, figure, report) - 1
 """
 SLOW = """
+import time
+
 from adhoc_reports.lib import chart_function
 
 def handler(event, context):
