@@ -21,7 +21,8 @@ from .conftest import SETTINGS
 from .how_to import commands
 from .waiting import wait_for
 
-pytestmark = pytest.mark.browser
+# In one process, in this order: they share a clone.
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("clone")]
 
 ADD, TESTS, CHECK, DEMO = commands("Add it")
 REMOVE, _ = commands("Remove it")  # the last one needs a Docker Engine
