@@ -99,11 +99,9 @@ def test_file_without_a_new_column_is_read_with_nulls(
     write_vendor(database, earlier)
     write_vendor(database, later, "'app' AS request_source, 2 AS vendor_id, 3 AS of_no_table")
     published = database.publish()
-    everything = "SELECT vendor_id, request_source FROM trips ORDER BY vendor_id"
+    everything = "SELECT * EXCLUDE partition_date FROM trips ORDER BY vendor_id"
     with database.get_connection() as con:
         assert con.execute(everything).fetchall() == [(1, None), (2, "app")]
-        columns = {name for name, *_ in con.execute("DESCRIBE trips").fetchall()}
-        assert columns == {"vendor_id", "request_source", "partition_date"}
         with pytest.raises(duckdb.BinderException, match="tip_amount"):
             con.execute("SELECT tip_amount FROM trips")
     with duckdb.connect() as con:

@@ -379,20 +379,21 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[st
     # a folder `vendor_id=7` above the data root for a partition too, and overwrite the column. So
     # the view takes the partition from the file's own folder; filters on it still skip files.
     files = [storage.literal(path) for path in paths]
-    names = "|".join(column.name for column in table.columns)
-    columns = [f"COLUMNS('^({names})$')"]
+    source = (
+        f"read_parquet({duckdb.ConstantExpression(files)}, "
+        "hive_partitioning = false, union_by_name = true, filename = true)"
+    )
+    try:
+        found = {name for name, *_ in con.execute(f"DESCRIBE FROM {source}").fetchall()}
+    except duckdb.Error as error:
+        raise _damage(con, paths) or error from None
+    columns = [column.name for column in table.columns if column.name in found]
     if by := table.partition_by:
         value = f"regexp_extract(filename, '{by.name}=([^/]*)/[^/]*$', 1)"
         columns.append(f"CAST({value} AS {by.type}) AS {by.name}")
-    try:
-        # Names of our own tables and columns, and paths that DuckDB quotes.
-        con.execute(
-            f"CREATE OR REPLACE VIEW {table.name} AS SELECT {', '.join(columns)} FROM "  # noqa: S608 - see above
-            f"read_parquet({duckdb.ConstantExpression(files)}, "
-            "hive_partitioning = false, union_by_name = true, filename = true)"
-        )
-    except duckdb.Error as error:
-        raise _damage(con, paths) or error from None
+    selected = ", ".join(columns)
+    # Names of our own tables and columns, and paths that DuckDB quotes.
+    con.execute(f"CREATE OR REPLACE VIEW {table.name} AS SELECT {selected} FROM {source}")  # noqa: S608 - see above
 
 
 def _damage(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> DamagedLakeFile | None:

@@ -117,8 +117,8 @@ class TableLog:
         if log is None:
             return {} if version is not None else self._files_without_log()
         actions = log.get_add_actions(flatten=True)
-        partition = f"partition.{self._partition_column}"
-        names = ("path", partition, "size_bytes", "modification_time", "num_records")
+        by = f"partition.{self._partition_column}"
+        names = ("path", by, "size_bytes", "modification_time", "num_records")
         # A log has statistics of each column of the table too, which take longer than the rest.
         columns = (
             actions[name].to_pylist() if name in actions.column_names else [None] * actions.num_rows
