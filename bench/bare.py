@@ -48,7 +48,7 @@ def load(con: duckdb.DuckDBPyConnection, file: Path, target: Path, month: str) -
     for column in LATER_COLUMNS:
         query = query.replace(f"{{{column}}}", column if column in available else "NULL")
     con.execute(
-        f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
+        f"COPY ({query}) TO $target (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 2, "
         "WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 8192)",
         {"file": str(file), "target": str(folder / "trips.parquet")},
     )

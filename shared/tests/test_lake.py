@@ -75,11 +75,26 @@ def test_stray_trip_is_found_without_opening_other_files(database: LakeDatabase)
     # The file of March is damaged: opening it fails.
     path_of(database, TRIPS, "2023-03-01").write_bytes(b"PAR1")
     found = days(database, (date(2023, 1, 29), date(2023, 2, 5)))
-    assert found == [(FEBRUARY, "2023-01-31"), (FEBRUARY, "2023-02-05")]
+    january = (JANUARY, "2023-01-05")
+    assert found == [january, (FEBRUARY, "2023-01-31"), (FEBRUARY, "2023-02-05")]
     with pytest.raises(duckdb.Error):
         days(database)
     with database.get_connection(tables=[TRIP_DAYS]) as con:
         assert con.execute("SELECT count(*) FROM trip_days").fetchall() == [(4,)]
+
+
+def test_counts_of_a_week_are_those_of_its_months_and_strays(database: LakeDatabase) -> None:
+    write_days(database, "2022-12-01", "2022-12-05")
+    write_days(database, JANUARY, "2023-01-05")  # none on the days that are asked for
+    write_days(database, FEBRUARY, "2023-01-31", "2023-02-05")
+    lake, asked = database.lake.snapshot(), (date(2023, 1, 29), date(2023, 2, 1))
+    query = "SELECT DISTINCT partition_date::VARCHAR FROM trip_days ORDER BY ALL"
+    with database.get_connection(asked, [TRIP_DAYS], snapshot=lake) as con:
+        assert con.execute(query).fetchall() == [(JANUARY,), (FEBRUARY,)]
+    # The same snapshot reads the counts of other months no more.
+    path_of(database, TRIP_DAYS, "2022-12-01").write_bytes(b"PAR1")
+    with database.get_connection(asked, [TRIPS, TRIP_DAYS], snapshot=lake) as con:
+        assert con.execute(query).fetchall() == [(JANUARY,), (FEBRUARY,)]
 
 
 def test_failed_write_keeps_the_partition(database: LakeDatabase) -> None:

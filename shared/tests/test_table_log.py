@@ -272,6 +272,18 @@ def test_month_is_put_back_as_it_was(root: str) -> None:
         database.lake.roll_back(TRIPS, FEBRUARY, 1, {})
 
 
+def test_rollback_survives_a_vacuum_that_has_begun(root: str) -> None:
+    database = LakeDatabase(data_root=root)
+    for count in (1, 2):
+        write_trips(database, count)
+    then = database.lake.snapshot((TRIPS, 1))
+    chosen_for_removal = [then.files(table)[JANUARY].path for table in (TRIPS, TRIP_DAYS)]
+    database.lake.roll_back(TRIPS, JANUARY, 1, {})
+    for path in chosen_for_removal:
+        path.unlink()
+    assert counts(database) == [(1, 1)]
+
+
 def test_lake_is_read_as_of_a_version(root: str) -> None:
     database = LakeDatabase(data_root=root)
     for count in (1, 2, 3):

@@ -80,8 +80,8 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
 
         The views show the lake of one moment, that of `snapshot` or now.
 
-        With `pickup_dates` (first day, day after the last), `trips` skips files without pickups on
-        those days. `options` are settings of DuckDB for this connection, whose configuration is
+        With `pickup_dates` (first day, day after the last), `trips` and `trip_days` skip files that
+        do not count for those days. `options` are settings of DuckDB for this connection, whose configuration is
         locked once it is open.
         """
         with (

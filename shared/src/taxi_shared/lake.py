@@ -68,12 +68,13 @@ class Replacement:
     def write(self, con: duckdb.DuckDBPyConnection, table: Table, rows: Rows) -> int:
         """Write a table's new file and return the number of its rows."""
         ((count,),) = con.execute(
-            # zstd at level 1 takes a sixth less time than at level 3, for a sixteenth more disk.
+            # zstd at level 2 takes a twentieth less time than at level 3, for a hundredth more
+            # disk; at level 1, files of large months would be larger than TLC's.
             # No query selects single values, which Bloom filters are for; times have too many
             # values for a dictionary, which DuckDB notices sooner with this limit. Each of the two
             # saves a twentieth of the time.
             f"COPY ({rows.query}) TO $target (FORMAT parquet, COMPRESSION zstd, "
-            "COMPRESSION_LEVEL 1, WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 8192, "
+            "COMPRESSION_LEVEL 2, WRITE_BLOOM_FILTER false, DICTIONARY_SIZE_LIMIT 8192, "
             "KV_METADATA {fingerprint: $fingerprint, publisher: $publisher})",
             {
                 **rows.parameters,
@@ -96,6 +97,7 @@ class Snapshot:
     root: DataRoot
     as_of: tuple[Table, int] | None = None
     _files: dict[str, dict[str, LakeFile]] = field(default_factory=dict)
+    _chosen: dict[tuple[str, tuple[date, date]], set[str]] = field(default_factory=dict)
 
     def files(self, table: Table) -> dict[str, LakeFile]:
         """Map the partitions of a table to their files, sorted; a table without has one, "".
@@ -204,9 +206,9 @@ class Snapshot:
     ) -> None:
         """Create a view for every table, or for `tables`; a table without files is empty.
 
-        With `pickup_dates` (first day, day after the last), `trips` has only the files with pickups
-        on those days: a week is read without opening every file. Creating a view opens all files of
-        its table: name the `tables` that a query needs.
+        With `pickup_dates` (first day, day after the last), `trips` and `trip_days` have only the
+        files of `files_on`: a week is read without opening every file. Creating a view opens all
+        files of its table: name the `tables` that a query needs.
         """
         for table in TABLES if tables is None else tables:
             if files := self.files_on(con, table, pickup_dates):
@@ -220,12 +222,25 @@ class Snapshot:
         table: Table,
         pickup_dates: tuple[date, date] | None = None,
     ) -> list[LakeFile]:
-        """The files of a table; with `pickup_dates`, those with pickups on these days."""
+        """The files of a table; with `pickup_dates`, those that count for these days.
+
+        Of trips and of their days, these are the files with pickups on these days and the files of
+        these days' months. The counts by day say which they are, and are read once per snapshot.
+        """
         files = self.files(table)
-        if not (files and table.days and pickup_dates):
+        days = table if table.name in _TRIPS_OF else table.days
+        if not (files and days and pickup_dates):
             return list(files.values())
-        days = [file.address for file in self.files(table.days).values()]
-        return [files[each] for each in _partitions_with_pickups(con, days, pickup_dates)]
+        key = days.name, pickup_dates
+        if key not in self._chosen:
+            counts = [file.address for file in self.files(days).values()]
+            self._chosen[key] = _partitions_with_pickups(con, counts, pickup_dates)
+        first, end = (day.isoformat() for day in (pickup_dates[0].replace(day=1), pickup_dates[1]))
+        return [
+            file
+            for partition, file in files.items()
+            if partition in self._chosen[key] or first <= partition < end
+        ]
 
 
 @dataclass(frozen=True)
@@ -290,23 +305,27 @@ class Lake:
     ) -> int:
         """Put back a partition of a table, and of its days, as it was in a version.
 
-        Returns the version that this makes. Raises ValueError where that version has no such
-        partition, or its file is removed already.
+        The files of that version are copied: a vacuum may be about to remove them. Returns the
+        version that this makes. Raises ValueError where that version has no such partition, or its
+        file is removed already.
         """
         then = self.snapshot((table, version))
         tables = [table.days, table] if table.days else [table]
-        for each in tables:
-            file = then.file(each, partition)
-            if file is None:
-                raise ValueError(f"version {version} of {table.name} has no {partition}")
-            if not file.path.exists():
-                raise ValueError(
-                    f"{file.path} of version {version} was removed after its retention: load "
-                    f"{partition or table.name} again"
-                )
-        for each in tables:
-            made = log_of(self.root, each).commit(then.files(each)[partition], details)
-        return made
+        with self.replacement(tables, partition, details) as new:
+            for each in tables:
+                file = then.file(each, partition)
+                if file is None:
+                    raise ValueError(f"version {version} of {table.name} has no {partition}")
+                try:
+                    storage.copy(file.path, new.files[each.name])
+                except FileNotFoundError:
+                    raise ValueError(
+                        f"{file.path} of version {version} was removed after its retention: load "
+                        f"{partition or table.name} again"
+                    ) from None
+                if file.rows is not None:
+                    new.rows[each.name] = file.rows
+        return new.versions[table.name]
 
     def vacuum(self, retention: timedelta) -> list[str]:
         """Remove the files that no version within the retention has; return their paths."""
@@ -346,19 +365,19 @@ def _days_name(days: Table, trips: Table, file: LakeFile) -> str:
 
 def _partitions_with_pickups(
     con: duckdb.DuckDBPyConnection, days: Sequence[str], pickup_dates: tuple[date, date]
-) -> list[str]:
+) -> set[str]:
     """Return the partitions of trips with pickups on those days, by the files of their days."""
     first, end = pickup_dates
     try:
         # A view of the days would open all files once more.
         found = con.execute(
             "SELECT DISTINCT filename FROM read_parquet($days, hive_partitioning = false, "
-            "filename = true) WHERE pickup_date >= $first AND pickup_date < $end ORDER BY filename",
+            "filename = true) WHERE pickup_date >= $first AND pickup_date < $end",
             {"days": [storage.literal(path) for path in days], "first": first, "end": end},
         ).fetchall()
     except duckdb.Error as error:
         raise _damage(con, days) or error from None
-    return [path.rsplit("/", 2)[-2].partition("=")[2] for (path,) in found]
+    return {path.rsplit("/", 2)[-2].partition("=")[2] for (path,) in found}
 
 
 def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath | str) -> int:

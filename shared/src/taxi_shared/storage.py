@@ -264,6 +264,12 @@ def remove(path: UPath) -> None:
         path.fs.rm_file(path.path)
 
 
+def copy(source: UPath, target: UPath) -> None:
+    """Copy a file; in a bucket, on the server. Raises FileNotFoundError."""
+    with stores.errors_explained(source):
+        source.fs.cp_file(source.path, target.path)
+
+
 def literal(path: UPath | str) -> str:
     """Escape a path for DuckDB's readers, which take `*`, `?` and `[` for a pattern."""
     return re.sub(r"([\[*?])", r"[\1]", str(path))

@@ -108,7 +108,7 @@ def adhoc_request(
         service = SERVICES[question.service]
         lake = config.snapshot(database.lake, service.trips)
         tables = [service.days, ZONES]
-        with database.get_connection(tables=tables, snapshot=lake) as con:
+        with database.get_connection(question.span, tables, snapshot=lake) as con:
             check_zone(con, question)
             queries = KINDS[question.kind].ask(lake, question)
             answers = [adhoc_request_engine.ask(context, query) for query in queries]

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from taxi_shared.tables import TRIP_DAYS, TRIPS, ZONES
 
 if TYPE_CHECKING:
-    import duckdb
-
     from adhoc_reports.lib.request import Question
     from taxi_shared import engines
     from taxi_shared.lake import Snapshot
+    from taxi_shared.tables import Table
 
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 HOURS = range(24)
@@ -145,10 +144,9 @@ def by_hour_and_weekday(lake: "Snapshot", question: "Question") -> "engines.Ques
     )
 
 
-def loaded_months(con: "duckdb.DuckDBPyConnection", days: str = TRIP_DAYS.name) -> list[date]:
-    """The first days of the months that the lake has, by a view of the days of a service."""
-    months = f"SELECT DISTINCT partition_date FROM {days} ORDER BY ALL"  # noqa: S608 - our own name
-    return [month for (month,) in con.execute(months).fetchall()]
+def loaded_months(lake: "Snapshot", trips: "Table" = TRIPS) -> list[date]:
+    """The first days of the months that a table of trips has."""
+    return [date.fromisoformat(partition) for partition in lake.files(trips)]
 
 
 def count_weekdays(dates: tuple[date, date], months: Collection[date]) -> tuple[int, ...]:

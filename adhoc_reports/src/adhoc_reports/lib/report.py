@@ -42,11 +42,11 @@ def generate_report(
 ) -> Report:
     """The report that answers a question.
 
-    con:     with views of the service's days and the zones, as of a moment of the lake
+    con:     with views of the zones, and of the service's days for `question.span`
     answers: the rows of the queries of the question's kind
     """
     service = SERVICES[question.service]
-    generated, months = utc_now(), loaded_months(con, service.days.name)
+    generated, months = utc_now(), loaded_months(lake, service.trips)
     modified = {m: to_second(f.modified) for m, f in lake.files(service.trips).items()}
     covered = [
         _coverage(con, part, rows, modified)
@@ -62,7 +62,7 @@ def generate_report(
         counted=sum(
             row.num_trips for _, rows in zip(question.parts, answers, strict=False) for row in rows
         ),
-        remark=" ".join(filter(None, (remark(con, question), _as_of(lake)))),
+        remark=" ".join(filter(None, (remark(con, lake, question), _as_of(lake)))),
         coverage=_joined(question, covered),
         publishers=tuple(publishers),
     )
@@ -154,11 +154,11 @@ def check_zone(con: "duckdb.DuckDBPyConnection", question: Question) -> None:
             )
 
 
-def remark(con: "duckdb.DuckDBPyConnection", question: Question) -> str:
+def remark(con: "duckdb.DuckDBPyConnection", lake: "Snapshot", question: Question) -> str:
     """A sentence on what the lake lacks for a question; empty where it lacks nothing."""
     if not con.execute("SELECT zone_id FROM zones LIMIT 1").fetchall():
         return "The taxi zones are not loaded, so nothing is counted."
-    loaded = loaded_months(con, SERVICES[question.service].days.name)
+    loaded = loaded_months(lake, SERVICES[question.service].trips)
     parts = question.parts
     missing = sorted({m for part in parts for m in missing_months(part.dates, loaded)})
     if not missing:

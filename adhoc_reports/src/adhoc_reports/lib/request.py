@@ -409,6 +409,12 @@ class Question(BaseModel):
         return self, self.model_copy(update=second)
 
     @property
+    def span(self) -> tuple[date, date]:
+        """The first day of all parts, and the day after the last."""
+        firsts, ends = zip(*(part.dates for part in self.parts), strict=True)
+        return min(firsts), max(ends)
+
+    @property
     def area(self) -> str:
         """Borough, or zone and borough, for people."""
         return f"{self.zone}, {self.borough}" if self.zone else self.borough

@@ -125,7 +125,7 @@ def _count_days(
     database: LakeDatabase, lake: Snapshot, days: tuple[date, date]
 ) -> list[tuple[Any, ...]]:
     """The trips and amounts of days as DuckDB counted them when it loaded the months."""
-    with database.get_connection(tables=[TRIP_DAYS], snapshot=lake) as con:
+    with database.get_connection(days, [TRIP_DAYS], snapshot=lake) as con:
         return con.execute(DAYS_QUERY, {"start_date": days[0], "end_date": days[1]}).fetchall()
 
 

@@ -58,8 +58,8 @@ class Question(Generic[Row]):
     lake:       the moment of the lake
     tables:     that the query needs
     parameters: their values, by name
-    days:       the first day, and the day after the last: files of trips without pickups on these
-                days need not be read
+    days:       the first day, and the day after the last: files of trips and of their days that
+                do not count for these days need not be read
     """
 
     name: str
