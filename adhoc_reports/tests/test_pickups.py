@@ -44,6 +44,11 @@ def count_pickups(database: LakeDatabase, question: Question) -> Pickups:
     return Pickups.of(answer.rows, count_weekdays(question.dates, months))
 
 
+def remark_of(database: LakeDatabase, question: Question) -> str:
+    with database.get_connection() as con:
+        return remark(con, database.lake.snapshot(), question)
+
+
 def random_trips(month: date, number: int) -> list[tuple[int | None, datetime | None]]:
     """Trips of a month's file, with pickups of other months, without zone, and without a time."""
     draw = random.Random(str(month))
@@ -113,8 +118,7 @@ def test_query_counts_what_a_loop_over_trips_counts(
 def test_dates_outside_the_data_have_no_trips(two_months: LakeDatabase) -> None:
     question = ask(start="2031-01-01", end="2031-02-01")
     assert count_pickups(two_months, question) == Pickups.of([], NO_DAYS)
-    with two_months.get_connection() as con:
-        assert remark(con, two_months.lake.snapshot(), question) == "Not loaded, so not counted: January 2031."
+    assert remark_of(two_months, question) == "Not loaded, so not counted: January 2031."
 
 
 def test_zone_listed_twice_counts_a_trip_once(intake: Intake, lake: Lake) -> None:
@@ -127,25 +131,20 @@ def test_zone_listed_twice_counts_a_trip_once(intake: Intake, lake: Lake) -> Non
 
 def test_lake_without_trips_gives_zeros_and_a_remark(intake: Intake, lake: Lake) -> None:
     assert count_pickups(intake.database, ask()) == Pickups.of([], NO_DAYS)
-    with intake.database.get_connection() as con:
-        assert "zones are not loaded" in remark(con, lake.snapshot(), ask())
+    assert "zones are not loaded" in remark_of(intake.database, ask())
     write_zones(lake)
     assert count_pickups(intake.database, ask()) == Pickups.of([], NO_DAYS)
-    with intake.database.get_connection() as con:
-        assert remark(con, lake.snapshot(), ask()) == "Not loaded, so not counted: January 2023."
+    assert remark_of(intake.database, ask()) == "Not loaded, so not counted: January 2023."
 
 
 def test_loaded_period_needs_no_remark(two_months: LakeDatabase) -> None:
-    with two_months.get_connection() as con:
-        assert remark(con, two_months.lake.snapshot(), ask(start="2023-01-01", end="2023-03-01")) == ""
+    assert remark_of(two_months, ask(start="2023-01-01", end="2023-03-01")) == ""
 
 
 def test_long_remark_names_three_months(two_months: LakeDatabase) -> None:
-    with two_months.get_connection() as con:
-        assert remark(con, two_months.lake.snapshot(), ask(start="2022-11-05", end="2023-12-31")) == (
-            "Not loaded, so not counted: November 2022, December 2022, March 2023 "
-            "and 9 more months."
-        )
+    assert remark_of(two_months, ask(start="2022-11-05", end="2023-12-31")) == (
+        "Not loaded, so not counted: November 2022, December 2022, March 2023 and 9 more months."
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,8 +217,7 @@ def test_trips_of_a_missing_month_are_not_counted(intake: Intake, lake: Lake) ->
     write_trips(lake, "2023-02-01", [(4, stray), (4, own), (4, own)])
     question = ask(start="2023-01-25", end="2023-02-08")
     pickups = count_pickups(intake.database, question)
-    with intake.database.get_connection() as con:
-        assert remark(con, lake.snapshot(), question) == "Not loaded, so not counted: January 2023."
+    assert remark_of(intake.database, question) == "Not loaded, so not counted: January 2023."
     assert pickups == Pickups.of([(23, 2, 2)], ONE_WEEK)
     assert pickups.averages[23][2] == 2
 

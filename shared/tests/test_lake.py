@@ -1,13 +1,14 @@
 """Tables of the lake: a file per partition, replaced as a whole."""
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
+from random import Random
 
 import duckdb
 import pytest
 from upath import UPath
 
-from taxi_shared import provenance
+from taxi_shared import pickup_days, provenance, storage
 from taxi_shared.database import LakeDatabase
 from taxi_shared.lake import DamagedLakeFile, Rows
 from taxi_shared.tables import TABLES, TRIP_DAYS, TRIPS, ZONES, Column, Table
@@ -95,6 +96,46 @@ def test_counts_of_a_week_are_those_of_its_months_and_strays(database: LakeDatab
     path_of(database, TRIP_DAYS, "2022-12-01").write_bytes(b"PAR1")
     with database.get_connection(asked, [TRIPS, TRIP_DAYS], snapshot=lake) as con:
         assert con.execute(query).fetchall() == [(JANUARY,), (FEBRUARY,)]
+
+
+def test_index_of_pickup_days_saves_reading_the_counts(database: LakeDatabase) -> None:
+    asked = date(2023, 1, 29), date(2023, 2, 5)
+    days_of = {"2022-12-01": ["2022-12-05"], JANUARY: ["2023-01-05", "2023-01-31"]}
+    for partition, pickups in days_of.items():
+        write_days(database, partition, *pickups, "9999-12-31")
+    database.publish()
+    path_of(database, TRIP_DAYS, "2022-12-01").write_bytes(b"PAR1")
+    found = [(JANUARY, "2023-01-05"), (JANUARY, "2023-01-31"), (JANUARY, "9999-12-31")]
+    assert days(database, asked) == found
+    # A month of a run that has not ended is not in the index yet.
+    write_days(database, "2023-03-01", "2023-02-03")
+    assert days(database, asked) == [*found, ("2023-03-01", "2023-02-03")]
+    index = database.lake.snapshot().folder(TRIP_DAYS) / pickup_days.NAME
+    database.lake.vacuum(timedelta(0))
+    assert index.exists()
+    storage.write_bytes(index, storage.read_bytes(index)[:-9])
+    with pytest.raises(DamagedLakeFile, match="2022-12-01"):
+        days(database, asked)
+
+
+def test_index_has_the_days_that_the_files_have(database: LakeDatabase) -> None:
+    random = Random(0)
+    first = date(2022, 11, 1)
+    pickups = {
+        partition: {first + timedelta(days=random.randrange(100)) for _ in range(40)}
+        for partition in ("2022-12-01", JANUARY, FEBRUARY)
+    }
+    for partition, dates in pickups.items():
+        write_days(database, partition, *map(str, dates))
+    database.publish()
+    for number in range(-1, 101):
+        day = first + timedelta(days=number)
+        asked = day, day + timedelta(days=1)
+        with database.get_connection(tables=[]) as con:
+            files = database.lake.snapshot().files_on(con, TRIPS, asked)
+        own = {partition for partition in pickups if partition[:7] == f"{day:%Y-%m}"}
+        expected = own | {each for each, dates in pickups.items() if day in dates}
+        assert {file.partition for file in files} == expected
 
 
 def test_failed_write_keeps_the_partition(database: LakeDatabase) -> None:

@@ -81,8 +81,8 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         The views show the lake of one moment, that of `snapshot` or now.
 
         With `pickup_dates` (first day, day after the last), `trips` and `trip_days` skip files that
-        do not count for those days. `options` are settings of DuckDB for this connection, whose configuration is
-        locked once it is open.
+        do not count for those days. `options` are settings of DuckDB for this connection, whose
+        configuration is locked once it is open.
         """
         with (
             TemporaryDirectory(prefix=storage.SPILL_PREFIX) as spill,
@@ -95,7 +95,8 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
     def publish(self) -> UPath:
         """Write the DuckDB file with views of the lake, for people and BI tools; return its path.
 
-        The platform never opens it: an open DuckDB file locks out every other process.
+        The platform never opens it: an open DuckDB file locks out every other process. The indexes
+        of the lake are written too.
         """
         lake = self.lake
         address = settings.load().duckdb_database
@@ -111,6 +112,7 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
                 with self._connect(f"{folder}/data.duckdb", folder) as con:
                     for table, paths in current:
                         create_view(con, table, paths)
+                    lake.index_pickup_days(con)
                 storage.write_bytes(path, Path(f"{folder}/data.duckdb").read_bytes())
             published = current
         return path

@@ -21,7 +21,7 @@ import dagster as dg
 import duckdb
 from upath import UPath
 
-from taxi_shared import preview, provenance, storage
+from taxi_shared import pickup_days, preview, provenance, storage
 from taxi_shared.storage import DataRoot
 from taxi_shared.table_log import Commit, LakeFile, TableLog
 from taxi_shared.tables import TABLES, Table
@@ -225,7 +225,7 @@ class Snapshot:
         """The files of a table; with `pickup_dates`, those that count for these days.
 
         Of trips and of their days, these are the files with pickups on these days and the files of
-        these days' months. The counts by day say which they are, and are read once per snapshot.
+        these days' months; see `taxi_shared.pickup_days`.
         """
         files = self.files(table)
         days = table if table.name in _TRIPS_OF else table.days
@@ -233,8 +233,10 @@ class Snapshot:
             return list(files.values())
         key = days.name, pickup_dates
         if key not in self._chosen:
-            counts = [file.address for file in self.files(days).values()]
-            self._chosen[key] = _partitions_with_pickups(con, counts, pickup_dates)
+            counts, folder = self.files(days).values(), self.folder(days)
+            with _damage_named(con, [file.address for file in counts]):
+                found = pickup_days.partitions_with_pickups(con, folder, counts, pickup_dates)
+            self._chosen[key] = found
         first, end = (day.isoformat() for day in (pickup_dates[0].replace(day=1), pickup_dates[1]))
         return [
             file
@@ -295,6 +297,14 @@ class Lake:
         """Replace a partition of a table without days."""
         with self.replacement([table], partition) as new:
             new.write(con, table, rows)
+
+    def index_pickup_days(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Write the indexes by which questions find the files of their days."""
+        lake = self.snapshot()
+        for days in (trips.days or trips for trips in _TRIPS_OF.values()):
+            if files := lake.files(days).values():
+                with _damage_named(con, [file.address for file in files]):
+                    pickup_days.update(con, lake.folder(days), files)
 
     def history(self, table: Table) -> list[Commit]:
         """Return the commits of a table's log, newest first."""
@@ -363,23 +373,6 @@ def _days_name(days: Table, trips: Table, file: LakeFile) -> str:
     return f"{folder}/{days.name}{name.removeprefix(trips.name)}"
 
 
-def _partitions_with_pickups(
-    con: duckdb.DuckDBPyConnection, days: Sequence[str], pickup_dates: tuple[date, date]
-) -> set[str]:
-    """Return the partitions of trips with pickups on those days, by the files of their days."""
-    first, end = pickup_dates
-    try:
-        # A view of the days would open all files once more.
-        found = con.execute(
-            "SELECT DISTINCT filename FROM read_parquet($days, hive_partitioning = false, "
-            "filename = true) WHERE pickup_date >= $first AND pickup_date < $end",
-            {"days": [storage.literal(path) for path in days], "first": first, "end": end},
-        ).fetchall()
-    except duckdb.Error as error:
-        raise _damage(con, days) or error from None
-    return {path.rsplit("/", 2)[-2].partition("=")[2] for (path,) in found}
-
-
 def parquet_rows(con: duckdb.DuckDBPyConnection, path: UPath | str) -> int:
     """Return the number of rows in a Parquet file's footer. Raises duckdb.Error if damaged."""
     ((rows,),) = con.execute(
@@ -402,10 +395,8 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[st
         f"read_parquet({duckdb.ConstantExpression(files)}, "
         "hive_partitioning = false, union_by_name = true, filename = true)"
     )
-    try:
+    with _damage_named(con, paths):
         found = {name for name, *_ in con.execute(f"DESCRIBE FROM {source}").fetchall()}
-    except duckdb.Error as error:
-        raise _damage(con, paths) or error from None
     columns = [column.name for column in table.columns if column.name in found]
     if by := table.partition_by:
         value = f"regexp_extract(filename, '{by.name}=([^/]*)/[^/]*$', 1)"
@@ -415,14 +406,19 @@ def create_view(con: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[st
     con.execute(f"CREATE OR REPLACE VIEW {table.name} AS SELECT {selected} FROM {source}")  # noqa: S608 - see above
 
 
-def _damage(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> DamagedLakeFile | None:
-    """Find the first file with an unreadable footer; DuckDB's errors seldom name the file."""
-    for path in paths:
-        try:
-            parquet_rows(con, path)
-        except duckdb.Error as error:
-            return DamagedLakeFile(f"{path} is damaged ({error}): materialize it again")
-    return None
+@contextmanager
+def _damage_named(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> Iterator[None]:
+    """Name the first file with an unreadable footer, which DuckDB's errors seldom do."""
+    try:
+        yield
+    except duckdb.Error as first_error:
+        for path in paths:
+            try:
+                parquet_rows(con, path)
+            except duckdb.Error as error:
+                text = f"{path} is damaged ({error}): materialize it again"
+                raise DamagedLakeFile(text) from None
+        raise first_error from None
 
 
 def _create_empty_view(con: duckdb.DuckDBPyConnection, table: Table) -> None:
