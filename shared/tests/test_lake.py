@@ -76,8 +76,7 @@ def test_stray_trip_is_found_without_opening_other_files(database: LakeDatabase)
     # The file of March is damaged: opening it fails.
     path_of(database, TRIPS, "2023-03-01").write_bytes(b"PAR1")
     found = days(database, (date(2023, 1, 29), date(2023, 2, 5)))
-    january = (JANUARY, "2023-01-05")
-    assert found == [january, (FEBRUARY, "2023-01-31"), (FEBRUARY, "2023-02-05")]
+    assert found == [(FEBRUARY, "2023-01-31"), (FEBRUARY, "2023-02-05")]
     with pytest.raises(duckdb.Error):
         days(database)
     with database.get_connection(tables=[TRIP_DAYS]) as con:
@@ -133,9 +132,8 @@ def test_index_has_the_days_that_the_files_have(database: LakeDatabase) -> None:
         asked = day, day + timedelta(days=1)
         with database.get_connection(tables=[]) as con:
             files = database.lake.snapshot().files_on(con, TRIPS, asked)
-        own = {partition for partition in pickups if partition[:7] == f"{day:%Y-%m}"}
-        expected = own | {each for each, dates in pickups.items() if day in dates}
-        assert {file.partition for file in files} == expected
+        expected = [partition for partition, dates in pickups.items() if day in dates]
+        assert [file.partition for file in files] == expected
 
 
 def test_failed_write_keeps_the_partition(database: LakeDatabase) -> None:

@@ -224,8 +224,8 @@ class Snapshot:
     ) -> list[LakeFile]:
         """The files of a table; with `pickup_dates`, those that count for these days.
 
-        Of trips and of their days, these are the files with pickups on these days and the files of
-        these days' months; see `taxi_shared.pickup_days`.
+        These are the files with pickups on these days, see `taxi_shared.pickup_days`; of counts by
+        day also those of the days' months, which show that a month is loaded.
         """
         files = self.files(table)
         days = table if table.name in _TRIPS_OF else table.days
@@ -237,12 +237,11 @@ class Snapshot:
             with _damage_named(con, [file.address for file in counts]):
                 found = pickup_days.partitions_with_pickups(con, folder, counts, pickup_dates)
             self._chosen[key] = found
-        first, end = (day.isoformat() for day in (pickup_dates[0].replace(day=1), pickup_dates[1]))
-        return [
-            file
-            for partition, file in files.items()
-            if partition in self._chosen[key] or first <= partition < end
-        ]
+        chosen = self._chosen[key]
+        if table == days:
+            first, end = pickup_dates[0].replace(day=1).isoformat(), pickup_dates[1].isoformat()
+            chosen = chosen | {partition for partition in files if first <= partition < end}
+        return [file for partition, file in files.items() if partition in chosen]
 
 
 @dataclass(frozen=True)
