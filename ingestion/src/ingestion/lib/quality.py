@@ -5,6 +5,7 @@ The counts by day are a table of the lake, which can be queried as the trips can
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -142,8 +143,11 @@ def _count_duplicates(
 ) -> None:
     """Add to `duplicates` how many of the hashes of a day, by a query, equal an earlier one."""
     found = con.execute(query, parameters).fetchnumpy()
-    for day, hashes in zip(found["pickup_date"].tolist(), found["hashes"], strict=True):
-        if number := count_duplicates(hashes):
+    ((threads,),) = con.execute("SELECT current_setting('threads')").fetchall()
+    with ThreadPoolExecutor(threads) as pool:  # NumPy releases the GIL
+        numbers = pool.map(count_duplicates, found["hashes"])
+    for day, number in zip(found["pickup_date"].tolist(), numbers, strict=True):
+        if number:
             con.execute(
                 "INSERT INTO duplicates VALUES ($day, $number)", {"day": day, "number": number}
             )
