@@ -14,7 +14,7 @@ import csv
 import io
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from importlib import import_module
@@ -255,7 +255,9 @@ def concatenate(parts: Iterable[str]) -> str:
     return target.getvalue()
 
 
-def _read_all(paths: Iterable[UPath]) -> list[str]:
+def _read_all(paths: Collection[UPath]) -> list[str]:
+    if all(map(storage.is_local, paths)):  # threads would take turns, and five times as long
+        return [storage.read_text(path) for path in paths]
     with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         return list(pool.map(storage.read_text, paths))
 

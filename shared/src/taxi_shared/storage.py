@@ -344,6 +344,8 @@ def read_bytes(path: UPath) -> bytes:
 
     Opening it would ask for its length first, and fail if it is replaced in between.
     """
+    if is_local(path):
+        return Path(str(path)).read_bytes()
     with stores.errors_explained(path):
         content: bytes = path.fs.cat_file(path.path)
     return content
