@@ -15,7 +15,7 @@ from bench.measurements import MEASUREMENTS
 from bench.processes import remove_settings
 from bench.results import Results, load
 from bench.runs import BenchError
-from bench.scale import STANDARD_ROWS, Bench, NotEnoughDisk
+from bench.scale import HISTORY_ROWS, STANDARD_ROWS, Bench, NotEnoughDisk
 from taxi_platform.graphql import GraphQLError
 from taxi_platform.instance import InstanceError
 from taxi_platform.pipeline import PipelineError
@@ -26,6 +26,12 @@ HERE = Path(__file__).parent
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--full", is_flag=True, help="36 months instead of six.")
 @click.option("--rows", default=STANDARD_ROWS, show_default=True, help="Trips per month.")
+@click.option(
+    "--history-rows",
+    type=int,
+    help="Trips per month of a lake of 204 months; 8333333 for as many as TLC has published.  "
+    "[default: 40000, or in proportion to --rows]",
+)
 @click.option(
     "--only",
     multiple=True,
@@ -38,12 +44,16 @@ HERE = Path(__file__).parent
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the sample and lakes, on the disk to measure.  [default: bench/.work]",
 )
-def main(full: bool, rows: int, only: tuple[str, ...], work: Path) -> None:
+def main(  # noqa: PLR0913, PLR0917 - one per option
+    full: bool, rows: int, history_rows: int | None, only: tuple[str, ...], work: Path
+) -> None:
     """Measure the platform against a bare script and the usual set-up."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     remove_settings()
-    bench = Bench(work.resolve(), rows, full)
+    bench = Bench(
+        work.resolve(), rows, full, history_rows or max(1, rows * HISTORY_ROWS // STANDARD_ROWS)
+    )
     # Other sizes only try out the benchmarks, or a change: their results are not published.
     home = HERE if bench.is_standard and full else bench.work
     try:

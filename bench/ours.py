@@ -1,5 +1,6 @@
 """The measured platform: an instance on the benchmarks' own folders, and its runs."""
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +20,15 @@ from bench.runs import (
     wait_for_run,
     wait_until,
 )
-from bench.scale import FIRST_MONTH, Bench, empty_folder, partition_keys, size_of
+from bench.scale import (
+    FIRST_MONTH,
+    HISTORY_MONTHS,
+    Bench,
+    empty_folder,
+    partition_keys,
+    size_of,
+    years,
+)
 from bench.server import serve_files
 from taxi_platform.graphql import JobSubset
 from taxi_platform.instance import Instance
@@ -113,18 +122,21 @@ def make_lake(
 ) -> Path:
     """A data root whose lake has `months` months from `first` on and the zones, no raw files.
 
-    It is created once and then used again.
+    It is created once and then used again. Its file `seconds.json` has those of the runs that
+    loaded it, a year each. The raw files of one year at a time take disk.
     """
     data = bench.work / "lakes" / f"{rows or bench.rows}x{months}"
-    complete = data / "complete"
+    complete = data / "seconds.json"
     if (
         complete.exists()
         and len(list((data / "staging" / "trips").glob("partition_date=*"))) == months
     ):
         return data
     bench.log(f"creating a lake of {months} months")
+    source, seconds = bench.source(rows), []
+    source.mkdir(parents=True, exist_ok=True)
     with (
-        serve_files(bench.make_sample(months, rows, first)) as publisher,
+        serve_files(source) as publisher,
         start_platform(
             bench.work / "home",
             empty_folder(data),
@@ -133,11 +145,16 @@ def make_lake(
             TAXI_START_DATE=first.isoformat(),
         ) as ours,
     ):
-        # Months of 2009 and 2010 have points, which need the zones.
-        ours.run("ingestion", ZONES, tags={PARTITION: first.isoformat()})
-        ours.ingest(months, first)
-    shutil.rmtree(data / "raw")
-    complete.touch()
+        for number, begin in years(months, first):
+            bench.make_sample(number, rows, begin)
+            if begin == first:  # months of 2009 and 2010 have points, which need the zones
+                ours.run("ingestion", ZONES, tags={PARTITION: first.isoformat()})
+            run, _ = ours.ingest(number, begin)
+            seconds.append(round(run.from_launch, 2))
+            shutil.rmtree(data / "raw")
+            if months == HISTORY_MONTHS:
+                shutil.rmtree(source / "trip-data")
+    complete.write_text(json.dumps(seconds))
     return data
 
 

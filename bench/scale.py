@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -20,7 +20,7 @@ USUAL_MONTHS = 6
 FEW_MONTHS = 3
 # 2023 begins with a Sunday, as weeks do here.
 FIRST_MONTH = date(2023, 1, 1)
-HISTORY_FIRST, HISTORY_MONTHS = date(2009, 1, 1), 204
+HISTORY_FIRST, HISTORY_MONTHS, HISTORY_ROWS = date(2009, 1, 1), 204, 40_000
 
 
 class NotEnoughDisk(Exception):
@@ -34,11 +34,13 @@ class Bench:
     work: its folder, on the disk that is measured
     rows: per month of the sample
     full: 36 months instead of six
+    history_rows: per month of the history
     """
 
     work: Path
     rows: int
     full: bool
+    history_rows: int
     console: Console = field(default_factory=Console)
 
     @property
@@ -76,11 +78,6 @@ class Bench:
     def large_rows(self) -> int:
         """Rows of a large month: 13 million as in 2010 to 2016, or in proportion to `rows`."""
         return self.rows * 130 // 33
-
-    @property
-    def history_rows(self) -> int:
-        """Rows of a month of the long history: 40,000, or in proportion to `rows`."""
-        return max(1, self.rows * 4 // 330)
 
     @property
     def points_rows(self) -> int:
@@ -122,7 +119,8 @@ class Bench:
         months = self.rows * self.months
         large = self.large_months * self.large_rows
         more = 3 * sum(self.month_sizes) + 6 * 6 * self.rows + 5 * large
-        needed = BYTES_PER_ROW * (7 * months + more)
+        history = HISTORY_MONTHS * self.history_rows
+        needed = BYTES_PER_ROW * (7 * months + more + history)
         self.work.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.work).free
         text = (
@@ -140,6 +138,12 @@ def month_range(months: int, first: date = FIRST_MONTH) -> MonthRange:
     years, month = divmod(first.month - 1 + months - 1, 12)
     last = date(first.year + years, month + 1, 1)
     return MonthRange.between(f"{first:%Y-%m}", f"{last:%Y-%m}")
+
+
+def years(months: int, first: date) -> Iterator[tuple[int, date]]:
+    """Divide `months` months from `first` on into parts of twelve: how many, and the first."""
+    for start in range(0, months, 12):
+        yield min(12, months - start), month_range(start + 1, first).months[-1]
 
 
 def partition_keys(months: int, first: date = FIRST_MONTH) -> list[str]:

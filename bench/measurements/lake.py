@@ -1,5 +1,6 @@
 """One week in a small and in a large lake, and all weeks in one backfill."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -8,7 +9,14 @@ from typing import Any
 
 from bench.ours import Platform, make_lake, start_platform
 from bench.runs import PARTITION, BenchError, run_backfill
-from bench.scale import FEW_MONTHS, HISTORY_FIRST, HISTORY_MONTHS, Bench, month_range
+from bench.scale import (
+    FEW_MONTHS,
+    HISTORY_FIRST,
+    HISTORY_MONTHS,
+    Bench,
+    month_range,
+    size_of,
+)
 from taxi_platform.calendar import MonthRange
 from taxi_platform.graphql import JobSubset
 from taxi_platform.workspace import ROOT
@@ -45,7 +53,13 @@ def measure_history(bench: Bench) -> dict[str, Any]:
         "many": make_lake(bench, HISTORY_MONTHS, rows, first),
     }
     weeks = _backfill_weeks(bench, lakes["many"], month_range(HISTORY_MONTHS, first))
-    return {"rows": rows, "all_weeks": weeks, **_compare(bench, sizes, lakes)}
+    return {
+        "rows": rows,
+        "ingest": json.loads((lakes["many"] / "seconds.json").read_text()),
+        "lake_bytes": size_of(lakes["many"] / "staging"),
+        "all_weeks": weeks,
+        **_compare(bench, sizes, lakes),
+    }
 
 
 def _compare(bench: Bench, sizes: Mapping[str, int], lakes: Mapping[str, Path]) -> dict[str, Any]:
