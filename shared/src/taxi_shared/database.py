@@ -107,21 +107,15 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         )
         published = None
         # Of several that publish at once, the last one has the newest files.
-        while published != (current := self._current_files()):
+        while published != (current := _files_by_table(snapshot := lake.snapshot())):
             with TemporaryDirectory(prefix=storage.SPILL_PREFIX) as folder:
                 with self._connect(f"{folder}/data.duckdb", folder) as con:
                     for table, paths in current:
                         create_view(con, table, paths)
-                    lake.index_pickup_days(con)
+                    snapshot.index_pickup_days(con)
                 storage.write_bytes(path, Path(f"{folder}/data.duckdb").read_bytes())
             published = current
         return path
-
-    def _current_files(self) -> list[tuple[Table, list[str]]]:
-        """The tables that have files, and these."""
-        snapshot = self.lake.snapshot()
-        found = [(table, [f.address for f in snapshot.files(table).values()]) for table in TABLES]
-        return [(table, paths) for table, paths in found if paths]
 
     def _connect(
         self, database: str, scratch: str, options: Mapping[str, str | int] = MappingProxyType({})
@@ -150,6 +144,12 @@ class LakeDatabase(SetByEnvironment, DuckDBResource):
         con.execute("SET enable_external_access = false")
         con.execute("SET lock_configuration = true")
         return con
+
+
+def _files_by_table(lake: Snapshot) -> list[tuple[Table, list[str]]]:
+    """The tables that have files, and these."""
+    found = [(table, [file.address for file in lake.files(table).values()]) for table in TABLES]
+    return [(table, paths) for table, paths in found if paths]
 
 
 @contextmanager

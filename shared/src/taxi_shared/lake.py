@@ -216,6 +216,13 @@ class Snapshot:
             else:
                 _create_empty_view(con, table)
 
+    def index_pickup_days(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Write the indexes by which questions find the files of their days."""
+        for days in (table.days for table in TABLES if table.days):
+            if files := self.files(days).values():
+                with _damage_named(con, [file.address for file in files]):
+                    pickup_days.update(con, self.folder(days), files)
+
     def files_on(
         self,
         con: duckdb.DuckDBPyConnection,
@@ -297,14 +304,6 @@ class Lake:
         with self.replacement([table], partition) as new:
             new.write(con, table, rows)
 
-    def index_pickup_days(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Write the indexes by which questions find the files of their days."""
-        lake = self.snapshot()
-        for days in (trips.days or trips for trips in _TRIPS_OF.values()):
-            if files := lake.files(days).values():
-                with _damage_named(con, [file.address for file in files]):
-                    pickup_days.update(con, lake.folder(days), files)
-
     def history(self, table: Table) -> list[Commit]:
         """Return the commits of a table's log, newest first."""
         return log_of(self.root, table).history()
@@ -319,12 +318,12 @@ class Lake:
         file is removed already.
         """
         then = self.snapshot((table, version))
+        if partition not in then.files(table):
+            raise ValueError(f"version {version} of {table.name} has no {partition}")
         tables = [table.days, table] if table.days else [table]
         with self.replacement(tables, partition, details) as new:
             for each in tables:
-                file = then.file(each, partition)
-                if file is None:
-                    raise ValueError(f"version {version} of {table.name} has no {partition}")
+                file = then.files(each)[partition]
                 try:
                     storage.copy(file.path, new.files[each.name])
                 except FileNotFoundError:
