@@ -19,6 +19,8 @@ ASSET_JOB = "__ASSET_JOB"  # Dagster's name for the job of all assets of a locat
 FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."
 AUTOMATION_TYPES = ("AUTOMATION", "AUTO_MATERIALIZE")
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
+# The webserver launches a run before it answers, and may wait for its warm parent for 30 s.
+TIMEOUT_SECONDS = 120
 
 
 class GraphQLError(Exception):
@@ -77,7 +79,9 @@ class GraphQL:
         """The data that a query returns. Raises GraphQLError, or requests' errors."""
         with Session(Credentials.in_address(self.url)) as session:
             response = session.post(
-                f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60
+                f"{self.url}/graphql",
+                json={"query": query, "variables": variables},
+                timeout=TIMEOUT_SECONDS,
             )
         answer = response.json()
         if "errors" in answer:

@@ -224,7 +224,7 @@ def test_run_waits_for_its_code_server(
 
 @pytest.mark.fault(
     "the warm parent of a location hangs",
-    "runs start cold, each after a minute",
+    "runs start cold, each after half a minute",
     "end its process: it restarts",
 )
 def test_run_of_a_warm_parent_that_hangs_starts_cold(running: Running) -> None:

@@ -37,7 +37,7 @@ PARENT_TAG = ".warm_runs/parent"
 COLD_TAG = "warm_runs/cold"
 """With the value `true`, a run starts cold: one that takes long, or much memory."""
 # A parent whose code has changed imports it first.
-START_SECONDS = 60.0
+START_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
 DEFAULT_COLD = {"module": "dagster", "class": "DefaultRunLauncher", "config": {}}
 
