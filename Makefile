@@ -88,7 +88,7 @@ test: setup ## Tests of every location and of what they share; coverage by branc
 	@.venv/bin/coverage combine --quiet && .venv/bin/coverage report
 
 test-system: setup ## Tests on started instances: daemon, sensors, backfills, alerts, S3
-	@$(PYTEST) -n 4 --dist loadgroup --no-loadscope-reorder -m "system and not browser" tests
+	@$(PYTEST) -n 3 --dist loadgroup --no-loadscope-reorder -m "system and not browser" tests
 
 test-stress: setup ## 1,000 reads of the lake while months are replaced, and 200 writers killed
 	@LAKE_STRESS=10 $(PYTEST) shared/tests/test_table_log.py

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from taxi_platform.graphql import FINISHED, GraphQL
 
-SECONDS = 120
+SECONDS = 300
 T = TypeVar("T")
 
 
