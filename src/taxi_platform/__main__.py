@@ -179,7 +179,8 @@ def dev(port: int, portal_port: int) -> None:
     console.print("Starting the code locations, the webserver and the daemon …")
     with Instance(HOME, port=port, portal_port=portal_port, report=show_problem) as instance:
         for name, error in instance.graphql.location_errors().items():
-            console.print(f"[red]✗[/] {name}: {error}" if error else f"[green]✓[/] {name}")
+            line = f"[red]✗[/] {name}: {escape(error)}" if error else f"[green]✓[/] {name}"
+            console.print(line, highlight=False, soft_wrap=True)
         console.print(
             f"Started in {time.monotonic() - begin:.1f} s; logs are in {instance.home / 'servers'}"
         )

@@ -224,7 +224,7 @@ class Pipeline:
         run.status = status
         messages, run.cursor = self.graphql.run_messages(run.run_id, run.cursor)
         for message in messages:
-            self.console.print(f"  {message}", highlight=False, markup=False)
+            self.console.print(f"  {message}", highlight=False, markup=False, soft_wrap=True)
         if run.status == "SUCCESS":
             self.console.print(f"[green]✓[/] {run.title}")
 
