@@ -36,6 +36,7 @@ pytestmark = pytest.mark.browser
 MONTHS = MonthRange.between("2023-01", "2023-03")
 KINDS = ("trend", "compare", "flows", "map")  # beside the heat map
 ANSWERED = 90_000  # milliseconds, of which a machine that is busy may need some
+expect.set_options(timeout=30_000)  # for the same reason
 NOT_LOOKING = "The platform is not looking for requests at the moment"
 CLIENTS, SENT = 5, 20  # bench/ measures 200 requests
 
