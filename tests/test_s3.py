@@ -185,7 +185,7 @@ def test_deleted_bucket_is_named_by_failed_runs_and_ticks(
             return error_of_the_sensor()
 
         error = wait_for(error_without_the_bucket, what="a failed tick")
-        assert re.search(rf"{bucket}/data/\S+: there is no such bucket", error)
+        assert re.search(rf"{bucket}/data/(requests|outputs)\S*: there is no such bucket", error)
         with pytest.raises(PipelineError, match=rf"{bucket}\S*: there is no such bucket"):
             pipeline.ingest(MONTHS)
 
