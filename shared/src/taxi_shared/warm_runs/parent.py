@@ -191,8 +191,12 @@ class Parent:
     def _run_after_go(self, connection: socket.socket, command: Sequence[str]) -> None:
         """Execute a run, in its own process, once the launcher has said so."""
         connection.settimeout(GO_SECONDS)
-        self._send(connection, is_running=True)
-        if read_line(connection) != GO:
+        try:
+            self._send(connection, is_running=True)
+            answer = read_line(connection)
+        except ConnectionError:  # the launcher gave up while this parent hung: its run starts cold
+            return
+        if answer != GO:
             return
         connection.close()
         sys.argv = ["dagster", *command]
