@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
@@ -96,6 +97,24 @@ def test_launcher_that_gives_up_starts_nothing(home: Path) -> None:
         hold(stack, home, "a")
         assert ask(home, "a", "check")
     wait_for(lambda: not ask(home, "a", "check"), "the process's end")
+    assert "dagster, version" not in log_of(home)
+
+
+def test_parent_that_resumes_leaves_alone_a_run_that_has_started_cold(
+    home: Path, parent: subprocess.Popen[bytes]
+) -> None:
+    run = dg.DagsterRun(job_name="any", run_id=str(uuid4()), status=dg.DagsterRunStatus.STARTED)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.add_run(run)
+        parent.send_signal(signal.SIGSTOP)
+        start = {"do": "start", "run_id": run.run_id, "command": VERSION}
+        with pytest.raises(NoAnswer), request(home / "warm" / "a.sock", 0.2, **start):
+            pass  # so the launcher starts it cold
+        parent.send_signal(signal.SIGCONT)
+        wait_for(lambda: not ask(home, run.run_id, "check"), "the process's end")
+        wait_for(lambda: not children.read_text(), "the end of what reports a failure")
+        assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.STARTED
     assert "dagster, version" not in log_of(home)
 
 
