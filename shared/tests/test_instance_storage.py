@@ -1,14 +1,16 @@
-"""Dagster's databases: connections wait for a lock, and for a server that restarts."""
+"""Dagster's databases: waiting for a lock or a server that restarts; the revisions, read once."""
 
 import socket
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 
 import taxi_shared.process  # noqa: F401 - sets up connections, of engines made before, too
 from taxi_shared import instance_storage
@@ -52,3 +54,26 @@ def test_dagster_waits_longer_than_by_itself(tmp_path: Path) -> None:
         finally:
             sa.event.remove(sa.Engine, "do_connect", note)
     assert waits == [instance_storage.SQLITE_SECONDS]
+
+
+def test_revisions_of_the_schema_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dg.job
+    def nothing() -> None:
+        """A run, which has a database of its own."""
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as first:
+        first.get_runs()
+    (home := tmp_path / "home").mkdir()
+    monkeypatch.setattr(ScriptDirectory, "_load_revisions", lambda _: pytest.fail("read again"))
+    with dg.DagsterInstance.local_temp(str(home)) as second:
+        assert nothing.execute_in_process(instance=second).success
+    monkeypatch.undo()
+    newest = ScriptDirectory(str(Path(dg.__file__).parent / "_core" / "storage" / "alembic"))
+    databases = list(home.rglob("*.db"))
+    assert len(databases) == 4
+    for file in databases:
+        with closing(sqlite3.connect(file)) as database:
+            found = database.execute("SELECT version_num FROM alembic_version").fetchall()
+        assert found == [(newest.get_current_head(),)], file

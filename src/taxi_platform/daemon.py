@@ -11,6 +11,8 @@ import logging
 import runpy
 import sys
 
+from taxi_shared.revisions import keep_revisions
+
 # Module, constant, seconds.
 INTERVALS = (
     ("dagster._daemon.sensor", "MIN_INTERVAL_LOOP_TIME", 1),
@@ -32,5 +34,6 @@ def shorten_intervals() -> None:
 
 if __name__ == "__main__":
     shorten_intervals()
+    keep_revisions()
     sys.argv[0] = "dagster-daemon"
     runpy.run_module("dagster._daemon", run_name="__main__", alter_sys=True)

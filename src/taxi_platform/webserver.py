@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from taxi_shared import settings, web
+from taxi_shared.revisions import keep_revisions
 
 PORT = 3000
 EVALUATION = "evaluationResult"
@@ -100,6 +101,7 @@ def main() -> None:
     """Run `dagster-webserver` with the guarded application."""
     # Dagster's command line has no option for another application; it calls this name.
     cli.host_dagster_ui_with_workspace_process_context = host_guarded
+    keep_revisions()
     cli.main()  # type: ignore[no-untyped-call]
 
 

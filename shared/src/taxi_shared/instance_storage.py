@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from taxi_shared.revisions import keep_revisions
+
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ConnectionEventsTarget, DBAPIConnection, Dialect
 
@@ -26,6 +28,7 @@ def _connect(
     """Connect to a database of Dagster; None where SQLAlchemy is to do so, with these options."""
     if dialect.name == "sqlite":
         options["timeout"] = SQLITE_SECONDS
+        keep_revisions()  # here, since Dagster has imported Alembic now
     if dialect.name != "postgresql":
         return None
     deadline = time.monotonic() + POSTGRES_SECONDS
