@@ -26,12 +26,11 @@ def duckdb_options(months: int, cores: int, keep_order: bool) -> dict[str, str |
     With one thread, each month has a core, and its rows keep the order of the file. Where that
     would leave a fifth of the cores idle, all cores work on all months, and write row groups as
     they are ready: keeping the order would then take three times as long. `keep_order` rules it
-    out. No file is kept in memory for a second read.
+    out.
     """
     rounds = -(-months // cores)
     one_each = keep_order or months >= BUSY_SHARE * rounds * cores
     return {
-        "enable_external_file_cache": False,
         "threads": 1 if one_each else cores,
         "preserve_insertion_order": one_each,
     }
