@@ -108,13 +108,21 @@ def history(measured: Measured) -> Iterator[Row]:
             f"{spread(m['ingest'])}; lake {m['lake_bytes'] / 1e9:.1f} GB",
             None,
         )
+        yield Row(
+            f"Zone statistics of these {months} months, step",
+            "–",
+            f"{median(m['many']['all']):.1f} s",
+            f"{spread(m['many']['all'])}; peak {max(m['many']['largest_mb']):.0f} MB",
+            None,
+        )
     yield from _one_week(m)
     weeks, seconds = m["all_weeks"], median(m["all_weeks"]["in_run"])
     yield Row(
         f"{weeks['weeks']} weeks of {m['many']['months']} months with {m['rows']:,} rows each",
         "<= 60 s in the run",
         f"{seconds:.1f} s",
-        f"{spread(weeks['in_run'])}; from the request {spread(weeks['to_last_run'])}",
+        f"{spread(weeks['in_run'])}; from the request {spread(weeks['to_last_run'])}; "
+        f"peak {max(weeks['largest_mb']):.0f} MB",
         seconds <= 60,
     )
 
