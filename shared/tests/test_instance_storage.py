@@ -61,7 +61,7 @@ def test_revisions_of_the_schema_are_read_once(
 ) -> None:
     @dg.job
     def nothing() -> None:
-        """A run, which has a database of its own."""
+        """Do nothing, in a run with its own database."""
 
     with dg.DagsterInstance.local_temp(str(tmp_path)) as first:
         first.get_runs()
