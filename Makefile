@@ -163,7 +163,7 @@ $(1)/.venv/.installed: $(1)/requirements.lock $(1)/requirements-dev.lock $(1)/py
 endef
 # uv does not read pip's configuration: an index that is set there alone is passed on.
 INDEX := $(or $(UV_DEFAULT_INDEX),$(UV_INDEX_URL),$(PIP_INDEX_URL))
-$(STAMPS) lock: export UV_DEFAULT_INDEX = $(or $(INDEX),$(shell python3 -m pip config list 2>/dev/null | sed -n "s/^[a-z]*\.index-url='\(.*\)'$$/\1/p" | tail -n 1))
+$(STAMPS) lock test-system: export UV_DEFAULT_INDEX = $(or $(INDEX),$(shell python3 -m pip config list 2>/dev/null | sed -n "s/^[a-z]*\.index-url='\(.*\)'$$/\1/p" | tail -n 1))
 $(eval $(call ENVIRONMENT,.,the host))
 $(foreach location,$(LOCATIONS),$(eval $(call ENVIRONMENT,$(location),$(location))))
 

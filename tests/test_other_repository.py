@@ -26,9 +26,9 @@ BUILD, *INSTALL, _ = commands(OTHER)  # the last one needs a Docker Engine
 
 
 def run(command: str, folder: Path) -> None:
-    """Run a command of the page, with the packages that `make setup` has left in uv's cache."""
+    """Run a command of the page, with the uv that `make setup` may have installed."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:{ROOT / '.tools' / 'bin'}"
-    environment = {**os.environ, "PATH": path, "UV_OFFLINE": "1"}
+    environment = {**os.environ, "PATH": path}
     environment.pop("VIRTUAL_ENV", None)
     done = subprocess.run(
         command.split(), cwd=folder, env=environment, capture_output=True, text=True, check=False
