@@ -2,16 +2,21 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 
+import grpc
 import pytest
 
 from taxi_platform import watcher
+from taxi_platform.instance import HOST, reserve_port
 from taxi_platform.servers import Server
 from taxi_platform.watcher import Watcher
 from tests.waiting import wait_for
@@ -122,3 +127,15 @@ def test_only_code_servers_restart_without_end(
     stopping.set()
     thread.join(5)
     server.kill()
+
+
+def test_reserved_port_is_free_for_a_grpc_server_alone() -> None:
+    with ExitStack() as stack:
+        port = reserve_port(stack)
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((HOST, port))
+        server = grpc.server(ThreadPoolExecutor(1))
+        assert server.add_insecure_port(f"{HOST}:{port}") == port
+        server.start()
+        with socket.create_connection((HOST, port)):
+            server.stop(grace=None)

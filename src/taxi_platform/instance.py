@@ -142,7 +142,7 @@ class Instance:
         workspace = self.home / f"workspace-{self.port}.yaml"
         stack.callback(workspace.unlink, missing_ok=True)
         stack.callback(self._stop)
-        self._start_code_servers(workspace)
+        self._start_code_servers(workspace, stack)
         self._start_host(workspace)
         self._start_portal()
         self._wait_for("webserver")
@@ -177,9 +177,9 @@ class Instance:
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         return env | without_proxy_for_loopback(env)
 
-    def _start_code_servers(self, workspace: Path) -> None:
+    def _start_code_servers(self, workspace: Path, stack: ExitStack) -> None:
         """Start a code server per location, side by side, and list them in a workspace file."""
-        ports = {location.name: free_port() for location in self.served}
+        ports = {location.name: reserve_port(stack) for location in self.served}
         for location in self.served:
             self._start_server(
                 location.name,
@@ -341,6 +341,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def reserve_port(stack: ExitStack) -> int:
+    """A free port of 127.0.0.1 that nothing but a gRPC server gets until the stack ends.
+
+    Two gRPC servers on the same port would both listen, and each answer some of the requests.
+    """
+    holder = stack.enter_context(socket.socket())
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as gRPC does
+    holder.bind((HOST, 0))
+    return int(holder.getsockname()[1])
 
 
 def check_ports(port: int | None, portal_port: int | None) -> None:
