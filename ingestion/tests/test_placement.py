@@ -97,7 +97,7 @@ def test_point_on_borders_gets_the_smallest_id(database: LakeDatabase) -> None:
     assert place(database, [LEFT, RIGHT, OVERLAP], (longitudes, latitudes)) == list(points.values())
 
 
-def test_batches_do_not_change_the_zones(
+def test_batches_and_threads_do_not_change_the_zones(
     database: LakeDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = np.random.default_rng(1)
@@ -105,6 +105,8 @@ def test_batches_do_not_change_the_zones(
     zones = [LEFT, RIGHT, OVERLAP]
     expected = smallest_intersecting(zones, (longitudes, latitudes))
     monkeypatch.setattr(placement, "ROWS_PER_BATCH", 7)
+    monkeypatch.setattr(placement, "ROWS_PER_THREAD", 2)
+    monkeypatch.setattr(placement, "cores", lambda: 16)
     assert place(database, zones, (longitudes, latitudes)) == expected
     assert set(expected) == {None, 5, 7, 9}
 
