@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROWS_PER_BATCH = 500_000  # keeps memory the same for a month of any size
-ROWS_PER_THREAD = 100_000  # with fewer, finding the points near a zone takes longer than the test
+ROWS_PER_THREAD = 100_000  # with far fewer, finding those near a zone takes longer than testing
 
 
 class ZonesMissing(Exception):
