@@ -12,6 +12,8 @@ from tests.faults.site import JANUARY, ROWS, Site, load
 
 PROPERTY = "fault"
 
+pytest.register_assert_rewrite("tests.faults.sound")
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
