@@ -54,6 +54,19 @@ def test_least_of_the_limits_around_a_process_counts(limits: Path) -> None:
     assert (machine.cores(), machine.memory()) == (4, 3_000_000_000)
 
 
+@pytest.mark.parametrize("own", ["/", "/taxi", "/elsewhere"])
+def test_limits_of_control_groups_of_version_1_count(limits: Path, own: str) -> None:
+    (limits / "own").write_text(f"4:cpu,cpuacct:{own}\n3:memory:{own}\n0::/\n")
+    no_limit = 2**63 - 4096
+    for folder, quota, memory in (("", 400_000, 3_000_000_000), ("taxi", -1, no_limit)):
+        for controller in ("cpu", "memory"):
+            (limits / controller / folder).mkdir(parents=True)
+        (limits / "cpu" / folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (limits / "cpu" / folder / "cpu.cfs_period_us").write_text("100000\n")
+        (limits / "memory" / folder / "memory.limit_in_bytes").write_text(f"{memory}\n")
+    assert (machine.cores(), machine.memory()) == (4, 3_000_000_000)
+
+
 @pytest.mark.parametrize(
     ("setting", "cores"), [("3200MB", 16), ("1GiB", 11), ("500MB", 5), ("100MB", 1), ("10MB", 1)]
 )

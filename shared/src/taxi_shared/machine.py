@@ -1,11 +1,10 @@
 """The cores and the memory that this process may use: the machine's, or its container's share."""
 
 import os
-import re
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
-# The control group of this process, below CGROUP.
+# The control groups of this process, below CGROUP.
 OWN_GROUP = Path("/proc/self/cgroup")
 MB = 1_000_000
 # A month that is loaded takes as much of DuckDB's memory.
@@ -15,15 +14,19 @@ DUCKDB_MB_PER_CORE = 200
 def cores() -> int:
     """How many cores this process may use, at least one."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quotas = [limit.partition(" ") for limit in _limits("cpu.max")]
-    shares = [int(quota) // int(period) for quota, _, period in quotas if quota.isdigit()]
+    quotas = [
+        *(limit.partition(" ")[::2] for limit in _limits("cpu.max")),
+        *zip(_limits("cpu.cfs_quota_us", "cpu"), _limits("cpu.cfs_period_us", "cpu"), strict=True),
+    ]
+    shares = [int(quota) // int(period) for quota, period in quotas if quota.isdigit()]
     return max(1, min([available or 1, *shares]))
 
 
 def memory() -> int:
     """How many bytes of memory this process may use."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([physical, *(int(each) for each in _limits("memory.max") if each.isdigit())])
+    limits = _limits("memory.max") + _limits("memory.limit_in_bytes", "memory")
+    return min([physical, *(int(each) for each in limits if each.isdigit())])
 
 
 def duckdb_memory() -> str:
@@ -31,15 +34,19 @@ def duckdb_memory() -> str:
     return f"{min(DUCKDB_MB_PER_CORE * cores(), memory() // 3 // MB)}MB"
 
 
-def _limits(name: str) -> list[str]:
-    """A limit of the control groups of this process, version 2: its own, and those around it.
+def _limits(name: str, controller: str = "") -> list[str]:
+    """A limit of the control groups of this process: its own, and those around it.
+
+    controller: which version 1 keeps in a folder of its own; version 2 has one folder for all
 
     A container sees its own as the outermost.
     """
-    own = re.search(r"^0::/(.*)$", _read(OWN_GROUP), re.MULTILINE)
-    group = CGROUP / (own[1] if own else "")
+    groups = [line.split(":", 2) for line in _read(OWN_GROUP).splitlines()]
+    own = (path for _, controllers, path in groups if controller in controllers.split(","))
+    top = CGROUP / controller
+    group = top / next(own, "/").lstrip("/")
     around = [group, *group.parents]
-    return [_read(each / name) for each in around[: around.index(CGROUP) + 1]]
+    return [_read(each / name) for each in around[: around.index(top) + 1]]
 
 
 def _read(path: Path) -> str:
