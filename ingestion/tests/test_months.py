@@ -75,10 +75,6 @@ def test_error_of_a_month_does_not_stop_the_others() -> None:
     [(1, 1, 1), (1, 2, 2), (2, 2, 1), (3, 2, 2), (5, 2, 1), (16, 16, 1), (36, 2, 1), (36, 16, 16)],
 )
 def test_months_share_cores_that_would_be_idle(months: int, cores: int, threads: int) -> None:
-    options = duckdb_options(months, cores, keep_order=False)
+    options = duckdb_options(months, cores)
     assert options["threads"] == threads
     assert options["preserve_insertion_order"] == (threads == 1)
-
-
-def test_months_that_keep_their_order_have_one_core_each() -> None:
-    assert duckdb_options(1, 16, keep_order=True)["threads"] == 1

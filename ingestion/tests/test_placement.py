@@ -18,7 +18,7 @@ from ingestion.lib.zones import Zone, merge_duplicate_zones, write_zones
 from taxi_shared.database import LakeDatabase
 from taxi_shared.tables import TRIPS
 
-from .layouts import parquet, yellow_2009
+from .layouts import parquet, with_column, yellow_2009
 
 LEFT = Zone(7, "Left", "Queens", "POLYGON ((-74 40.7, -73.9 40.7, -73.9 40.8, -74 40.8, -74 40.7))")
 RIGHT = Zone(
@@ -28,6 +28,7 @@ OVERLAP = Zone(
     9, "Over", "Queens", "POLYGON ((-73.95 40.75, -73.85 40.75, -73.85 40.85, -73.95 40.75))"
 )
 
+PARALLEL = {"threads": 4, "preserve_insertion_order": False}
 # Longitudes and latitudes, as arrays or as lists with None.
 Points = tuple[Sequence[float | None] | np.ndarray[Any, np.dtype[np.float64]], ...]
 
@@ -38,7 +39,7 @@ def database(tmp_path: Path) -> LakeDatabase:
 
 
 def place(database: LakeDatabase, zones: list[Zone], points: Points) -> list[int | None]:
-    """The pickup zones of points, through the load of a month."""
+    """The pickup zones of points, through the load of a month that does not keep their order."""
     with database.get_connection() as con:
         write_zones(con, database.lake, zones)
     longitudes, latitudes = points
@@ -50,14 +51,17 @@ def place(database: LakeDatabase, zones: list[Zone], points: Points) -> list[int
             for name in trip.column_names
         }
     )
-    for name, values in (("Start_Lon", longitudes), ("Start_Lat", latitudes)):
-        content = content.set_column(content.column_names.index(name), name, pa.array(values))
+    number = np.arange(count, dtype=float)
+    columns = {"Start_Lon": longitudes, "Start_Lat": latitudes, "Total_Amt": number}
+    for name, values in columns.items():
+        content = with_column(content, name, pa.array(values))
     file = UPath(database.data_root) / "points.parquet"
-    file.write_bytes(parquet(content))
-    with database.get_connection() as con:
+    file.write_bytes(parquet(content, row_group_size=500))
+    with database.get_connection(options=PARALLEL) as con:
         loading.load(con, database.lake, TRIPS, loading.MonthFile("2009-06-01", file))
     with database.get_connection() as con:
-        return [zone for (zone,) in con.execute("SELECT pickup_zone_id FROM trips").fetchall()]
+        found = con.execute("SELECT pickup_zone_id FROM trips ORDER BY total_amount").fetchall()
+        return [zone for (zone,) in found]
 
 
 def real_zones(real_files: Path) -> list[Zone]:
@@ -97,16 +101,17 @@ def test_point_on_borders_gets_the_smallest_id(database: LakeDatabase) -> None:
     assert place(database, [LEFT, RIGHT, OVERLAP], (longitudes, latitudes)) == list(points.values())
 
 
+@pytest.mark.parametrize("cores", [1, 3, 16])
 def test_batches_and_threads_do_not_change_the_zones(
-    database: LakeDatabase, monkeypatch: pytest.MonkeyPatch
+    database: LakeDatabase, monkeypatch: pytest.MonkeyPatch, cores: int
 ) -> None:
     random = np.random.default_rng(1)
     longitudes, latitudes = random.uniform(-74.02, -73.78, 50), random.uniform(40.68, 40.86, 50)
     zones = [LEFT, RIGHT, OVERLAP]
     expected = smallest_intersecting(zones, (longitudes, latitudes))
-    monkeypatch.setattr(placement, "ROWS_PER_BATCH", 7)
-    monkeypatch.setattr(placement, "ROWS_PER_THREAD", 2)
-    monkeypatch.setattr(placement, "cores", lambda: 16)
+    monkeypatch.setattr(placement, "ROWS_PER_SHARE", placement.ROWS_PER_NUMBER)
+    monkeypatch.setattr(placement, "LEAST_SHARES", 1)
+    monkeypatch.setattr(placement, "cores", lambda: cores)
     assert place(database, zones, (longitudes, latitudes)) == expected
     assert set(expected) == {None, 5, 7, 9}
 

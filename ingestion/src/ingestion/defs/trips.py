@@ -105,7 +105,7 @@ def trip_assets(service: Service) -> dg.AssetsDefinition:
         fetcher = Fetcher(refusals(service, tlc, database.lake), tlc.backoff)
         fetch = fetcher.fetch if report.fetches_files else stored_file
         cores = database.cores
-        options = load_options(service, files, cores)
+        options = duckdb_options(len(files), cores)
         claims = Claims(database.lake.root.loads / service.table.name, context.instance)
         with (
             claims.hold(context, context.partition_keys),
@@ -174,19 +174,6 @@ def month_files(
         )
         for partition in context.partition_keys
     ]
-
-
-def load_options(service: Service, files: Sequence[MonthFile], cores: int) -> dict[str, str | int]:
-    """How DuckDB loads the months of a run with so many cores.
-
-    Files with points must keep the order of their rows, by which zones are joined to them.
-    """
-    have_points = any(
-        column.coordinates and not column.is_published_in(file.month)
-        for file in files
-        for column in service.table.columns
-    )
-    return duckdb_options(len(files), cores, keep_order=have_points)
 
 
 def refusals(service: Service, tlc: TlcSource, lake: Lake) -> Refusals:

@@ -23,7 +23,7 @@ from ingestion.lib.parquet_schema import (
     is_damage,
     read_schema,
 )
-from ingestion.lib.placement import Placement
+from ingestion.lib.placement import JOIN, Placement
 from taxi_shared.storage import literal
 from taxi_shared.tables import (
     LOSSES,
@@ -124,12 +124,11 @@ class ReadPlan:
                          AS pickup_datetime
                   FROM read_parquet($file, hive_partitioning = false) AS file)
 
-        With placements, it joins a view `placed`, which must have their columns in the order of the
-        file's rows.
+        With placements, it joins the view `placed`, which must be there: see `placement.place`.
         """
-        placed = " POSITIONAL JOIN placed" if self.placements else ""
+        source = f"{NUMBERED_FILE} {JOIN}" if self.placements else RAW_FILE
         derived = ", ".join(f"{_derived(column)} AS {column.name}" for column in self.derived)
-        rows = f"SELECT {_columns(self.mappings)} FROM {RAW_FILE}{placed}"  # noqa: S608 - our names
+        rows = f"SELECT {_columns(self.mappings)} FROM {source}"  # noqa: S608 - our names
         return f"SELECT *, {derived} FROM ({rows})"  # noqa: S608 - our names
 
     @property
@@ -140,7 +139,7 @@ class ReadPlan:
             "SELECT "  # noqa: S608 - our names
             f"{_columns(m for m in self.mappings if m.column.name in names)} "
             f"FROM {NUMBERED_FILE} "
-            "WHERE file_row_number >= $first AND file_row_number < $end"
+            "WHERE file_row_number >= $first AND file_row_number < $end ORDER BY file_row_number"
         )
 
     @property
@@ -191,7 +190,7 @@ def plan_read(
         ColumnMapping(
             column,
             sources[column.name],
-            f"CAST(NULLIF(placed.{column.name}, 0) AS {column.type})"
+            placements[column.name].zone_id
             if column.name in placements
             else _expression(column, sources[column.name]),
         )

@@ -240,18 +240,9 @@ class _MonthLoad:
             points = PointQuery(self.reading.points, file, self.rows)
             placed = place(self.con, self.zones, self.reading.placements, points)
             self.con.register("placed", placed)
-        rows = new.write(
-            self.con,
-            self.table,
-            Rows(
-                self.reading.query,
-                {"file": file},
-                fingerprint=self.fingerprint,
-                publisher=self.publisher,
-            ),
-        )
+        rows = new.write(self.con, self.table, self.rows_of(self.reading.query, file=file))
         if self.zones:
-            self.con.unregister("placed")  # two bytes per point
+            self.con.unregister("placed")  # a byte and more per point
         if rows != self.rows:
             raise RowsLost(
                 f"{self.file.path} has {self.rows:,} rows, and {rows:,} came out of it; the lake "
@@ -263,11 +254,7 @@ class _MonthLoad:
         if days := self.table.days:
             trips = new.file(self.table)
             with quality.day_counts(self.con, self.reading, days, trips) as query:
-                new.write(
-                    self.con,
-                    days,
-                    Rows(query, fingerprint=self.fingerprint, publisher=self.publisher),
-                )
+                new.write(self.con, days, self.rows_of(query))
 
     def check_number_of_rows(self) -> None:
         """Raise Implausible for far fewer rows than in the lake, or than other months have."""

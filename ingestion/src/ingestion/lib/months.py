@@ -20,16 +20,15 @@ INTERRUPT_SECONDS = 0.1
 BUSY_SHARE = 0.8
 
 
-def duckdb_options(months: int, cores: int, keep_order: bool) -> dict[str, str | int]:
+def duckdb_options(months: int, cores: int) -> dict[str, str | int]:
     """How DuckDB loads the months of a run, as many at once as there are cores.
 
     With one thread, each month has a core, and its rows keep the order of the file. Where that
     would leave a fifth of the cores idle, all cores work on all months, and write row groups as
-    they are ready: keeping the order would then take three times as long. `keep_order` rules it
-    out.
+    they are ready: keeping the order would then take three times as long.
     """
     rounds = -(-months // cores)
-    one_each = keep_order or months >= BUSY_SHARE * rounds * cores
+    one_each = months >= BUSY_SHARE * rounds * cores
     return {
         "threads": 1 if one_each else cores,
         "preserve_insertion_order": one_each,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from ingestion.lib.zones import ZONE_IDS
 from taxi_shared.lake import Lake
 from taxi_shared.machine import cores
 from taxi_shared.storage import literal
@@ -23,8 +24,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ROWS_PER_BATCH = 500_000  # keeps memory the same for a month of any size
-ROWS_PER_THREAD = 100_000  # with far fewer, finding those near a zone takes longer than testing
+# DuckDB joins the ids of several rows as one number of 64 bits: a table with each row's would not
+# fit into its memory, and a join by position would use one core.
+BITS_PER_ID = ZONE_IDS[-1].bit_length()
+ROWS_PER_NUMBER = 63 // BITS_PER_ID
+JOIN = f"JOIN placed ON placed.number = file_row_number // {ROWS_PER_NUMBER}"
+# A batch of rows keeps memory the same for a month of any size.
+ROWS_PER_SHARE = 14_000 * ROWS_PER_NUMBER  # of far fewer, finding those near a zone takes longest
+LEAST_SHARES = 5  # for a smaller batch, too much of a large row group would be read in vain
 
 
 class ZonesMissing(Exception):
@@ -39,13 +46,19 @@ class Placement:
     longitude: str
     latitude: str
 
+    @property
+    def zone_id(self) -> str:
+        """The zone id of a row, as SQL over a file with the numbers of its rows and `placed`."""
+        bits = f"placed.{self.column} >> {BITS_PER_ID} * (file_row_number % {ROWS_PER_NUMBER})"
+        return f"CAST(NULLIF(({bits}) & {2**BITS_PER_ID - 1}, 0) AS INTEGER)"
+
 
 @dataclass(frozen=True)
 class PointQuery:
     """How to read the points of a file.
 
-    sql:  a query of longitudes and latitudes in degrees, with the parameters `$file`, `$first` and
-          `$end` (row numbers, the end excluded)
+    sql:  a query of longitudes and latitudes in degrees, in the order of the rows, with the
+          parameters `$file`, `$first` and `$end` (row numbers, the end excluded)
     file: the path as DuckDB takes it
     rows: number of rows of the file
     """
@@ -100,24 +113,41 @@ def place(
     zones: ZoneShapes,
     placements: Sequence[Placement],
     points: PointQuery,
-) -> "dict[str, NDArray[np.int16]]":
-    """The zone ids of each placement's column, in the order of the file's rows; 0 for none."""
+) -> "dict[str, NDArray[np.int64]]":
+    """The table `placed`: the zone ids of each placement's column, ROWS_PER_NUMBER in a number.
+
+    The ids are those of rows in a sequence, the first row's in the lowest bits; 0 for none.
+    """
     import numpy as np
 
-    threads = min(cores(), ROWS_PER_BATCH // ROWS_PER_THREAD)
+    threads = cores()
+    rows_per_batch = ROWS_PER_SHARE * max(threads, LEAST_SHARES)
     shapes = [zones.prepare() for _ in range(threads)]
-    placed = {p.column: np.zeros(points.rows, np.int16) for p in placements}
+    numbers = -(-points.rows // ROWS_PER_NUMBER)
+    placed = {p.column: np.zeros(numbers, np.int64) for p in placements}
     with ThreadPoolExecutor(threads) as pool:
-        for first in range(0, points.rows, ROWS_PER_BATCH):
-            end = min(first + ROWS_PER_BATCH, points.rows)
+        for first in range(0, points.rows, rows_per_batch):
+            end = min(first + rows_per_batch, points.rows)
             rows = {"file": points.file, "first": first, "end": end}
             batch = con.execute(points.sql, rows).fetchnumpy()
             for p in placements:
                 axes = (np.ma.filled(batch[axis], np.nan) for axis in (p.longitude, p.latitude))
                 shares = (np.array_split(axis, threads) for axis in axes)
                 found = pool.map(partial(_zone_ids, zones.ids), shapes, *shares)
-                placed[p.column][first:end] = np.concatenate(list(found))
-    return placed
+                packed = _packed(np.concatenate(list(found)))
+                begin = first // ROWS_PER_NUMBER
+                placed[p.column][begin : begin + len(packed)] = packed
+    return {"number": np.arange(numbers), **placed}
+
+
+def _packed(ids: "NDArray[np.int16]") -> "NDArray[np.int64]":
+    """Ids as numbers with ROWS_PER_NUMBER each."""
+    import numpy as np
+
+    padded = np.pad(ids, (0, -len(ids) % ROWS_PER_NUMBER)).reshape(-1, ROWS_PER_NUMBER)
+    shifts = BITS_PER_ID * np.arange(ROWS_PER_NUMBER)
+    packed: NDArray[np.int64] = (padded.astype(np.int64) << shifts).sum(axis=1)
+    return packed
 
 
 def _zone_ids(
