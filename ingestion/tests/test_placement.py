@@ -106,10 +106,10 @@ def test_batches_and_threads_do_not_change_the_zones(
     database: LakeDatabase, monkeypatch: pytest.MonkeyPatch, cores: int
 ) -> None:
     random = np.random.default_rng(1)
-    longitudes, latitudes = random.uniform(-74.02, -73.78, 50), random.uniform(40.68, 40.86, 50)
+    longitudes, latitudes = random.uniform(-74.02, -73.78, 200), random.uniform(40.68, 40.86, 200)
     zones = [LEFT, RIGHT, OVERLAP]
     expected = smallest_intersecting(zones, (longitudes, latitudes))
-    monkeypatch.setattr(placement, "ROWS_PER_SHARE", placement.ROWS_PER_NUMBER)
+    monkeypatch.setattr(placement, "ROWS_PER_SHARE", placement.ROWS_PER_BLOCK)
     monkeypatch.setattr(placement, "LEAST_SHARES", 1)
     monkeypatch.setattr(placement, "cores", lambda: cores)
     assert place(database, zones, (longitudes, latitudes)) == expected

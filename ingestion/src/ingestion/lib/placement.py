@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# DuckDB joins the ids of several rows as one number of 64 bits: a table with each row's would not
-# fit into its memory, and a join by position would use one core.
+# DuckDB joins the ids of a block of rows, as bits of a few numbers: a table with those of each row
+# would not fit into its memory, and a join by position would use one core.
 BITS_PER_ID = ZONE_IDS[-1].bit_length()
-ROWS_PER_NUMBER = 63 // BITS_PER_ID
-JOIN = f"JOIN placed ON placed.number = file_row_number // {ROWS_PER_NUMBER}"
+IDS_PER_NUMBER = 63 // BITS_PER_ID
+NUMBERS = 5
+ROWS_PER_BLOCK = NUMBERS * IDS_PER_NUMBER
+JOIN = f"JOIN placed ON placed.block = file_row_number // {ROWS_PER_BLOCK}"
 # A batch of rows keeps memory the same for a month of any size.
-ROWS_PER_SHARE = 14_000 * ROWS_PER_NUMBER  # of far fewer, finding those near a zone takes longest
+ROWS_PER_SHARE = 2_800 * ROWS_PER_BLOCK  # of far fewer, finding those near a zone takes longest
 LEAST_SHARES = 5  # for a smaller batch, too much of a large row group would be read in vain
 
 
@@ -49,7 +51,9 @@ class Placement:
     @property
     def zone_id(self) -> str:
         """The zone id of a row, as SQL over a file with the numbers of its rows and `placed`."""
-        bits = f"placed.{self.column} >> {BITS_PER_ID} * (file_row_number % {ROWS_PER_NUMBER})"
+        when = " ".join(f"WHEN {n} THEN placed.{self.column}_{n}" for n in range(NUMBERS))
+        number = f"CASE file_row_number // {IDS_PER_NUMBER} % {NUMBERS} {when} END"
+        bits = f"{number} >> {BITS_PER_ID} * (file_row_number % {IDS_PER_NUMBER})"
         return f"CAST(NULLIF(({bits}) & {2**BITS_PER_ID - 1}, 0) AS INTEGER)"
 
 
@@ -114,17 +118,18 @@ def place(
     placements: Sequence[Placement],
     points: PointQuery,
 ) -> "dict[str, NDArray[np.int64]]":
-    """The table `placed`: the zone ids of each placement's column, ROWS_PER_NUMBER in a number.
+    """The table `placed`: the zone ids of each block of rows, for each placement's column.
 
-    The ids are those of rows in a sequence, the first row's in the lowest bits; 0 for none.
+    Its columns `pickup_zone_id_0` and so on are numbers with IDS_PER_NUMBER ids each,
+    the first row's in the lowest bits; 0 for none.
     """
     import numpy as np
 
     threads = cores()
     rows_per_batch = ROWS_PER_SHARE * max(threads, LEAST_SHARES)
     shapes = [zones.prepare() for _ in range(threads)]
-    numbers = -(-points.rows // ROWS_PER_NUMBER)
-    placed = {p.column: np.zeros(numbers, np.int64) for p in placements}
+    blocks = -(-points.rows // ROWS_PER_BLOCK)
+    placed = {p.column: np.zeros((NUMBERS, blocks), np.int64) for p in placements}
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, points.rows, rows_per_batch):
             end = min(first + rows_per_batch, points.rows)
@@ -135,19 +140,20 @@ def place(
                 shares = (np.array_split(axis, threads) for axis in axes)
                 found = pool.map(partial(_zone_ids, zones.ids), shapes, *shares)
                 packed = _packed(np.concatenate(list(found)))
-                begin = first // ROWS_PER_NUMBER
-                placed[p.column][begin : begin + len(packed)] = packed
-    return {"number": np.arange(numbers), **placed}
+                begin = first // ROWS_PER_BLOCK
+                placed[p.column][:, begin : begin + packed.shape[1]] = packed
+    columns = {f"{name}_{n}": of[n] for name, of in placed.items() for n in range(NUMBERS)}
+    return {"block": np.arange(blocks), **columns}
 
 
 def _packed(ids: "NDArray[np.int16]") -> "NDArray[np.int64]":
-    """Ids as numbers with ROWS_PER_NUMBER each."""
+    """Ids as numbers with IDS_PER_NUMBER each: (NUMBERS, blocks)."""
     import numpy as np
 
-    padded = np.pad(ids, (0, -len(ids) % ROWS_PER_NUMBER)).reshape(-1, ROWS_PER_NUMBER)
-    shifts = BITS_PER_ID * np.arange(ROWS_PER_NUMBER)
-    packed: NDArray[np.int64] = (padded.astype(np.int64) << shifts).sum(axis=1)
-    return packed
+    padded = np.pad(ids, (0, -len(ids) % ROWS_PER_BLOCK)).reshape(-1, NUMBERS, IDS_PER_NUMBER)
+    shifts = BITS_PER_ID * np.arange(IDS_PER_NUMBER)
+    packed: NDArray[np.int64] = (padded.astype(np.int64) << shifts).sum(axis=2)
+    return packed.T
 
 
 def _zone_ids(
