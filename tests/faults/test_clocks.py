@@ -17,7 +17,7 @@ from tests.faults.sound import (
     assert_sound,
     of_lake,
     of_source,
-    unfinished_runs,
+    wait_for_runs,
 )
 from tests.waiting import wait_for
 
@@ -138,7 +138,7 @@ def test_wrong_clock_stops_nothing(site: Site, years: int) -> None:
         assert_reports(site, ["bronx"])
         february = of_source(site, MONTHS[1])
         wait_for(lambda: of_lake(site, "trips")[MONTHS[1]] == february, "the new February")
-        wait_for(lambda: not unfinished_runs(instance), "the end of its run")
+        wait_for_runs(instance)
         assert_sound(site, instance)
     written = (site.data / "staging" / "trips").glob("partition_date=*/*.parquet")
     assert len(list(written)) == len(MONTHS) + 1  # of February two

@@ -37,7 +37,7 @@ def duckdb_memory() -> str:
 def _limits(name: str, controller: str = "") -> list[str]:
     """A limit of the control groups of this process: its own, and those around it.
 
-    controller: which version 1 keeps in a folder of its own; version 2 has one folder for all
+    controller: the folder of version 1 that has the limit; version 2 has no such folders
 
     A container sees its own as the outermost.
     """

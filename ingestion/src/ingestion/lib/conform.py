@@ -190,7 +190,7 @@ def plan_read(
         ColumnMapping(
             column,
             sources[column.name],
-            placements[column.name].zone_id
+            f"CAST({placements[column.name].zone_id} AS {column.type})"
             if column.name in placements
             else _expression(column, sources[column.name]),
         )

@@ -50,11 +50,11 @@ class Placement:
 
     @property
     def zone_id(self) -> str:
-        """The zone id of a row, as SQL over a file with the numbers of its rows and `placed`."""
+        """The zone id of a row or NULL, as SQL over a file with `file_row_number` and `placed`."""
         when = " ".join(f"WHEN {n} THEN placed.{self.column}_{n}" for n in range(NUMBERS))
         number = f"CASE file_row_number // {IDS_PER_NUMBER} % {NUMBERS} {when} END"
         bits = f"{number} >> {BITS_PER_ID} * (file_row_number % {IDS_PER_NUMBER})"
-        return f"CAST(NULLIF(({bits}) & {2**BITS_PER_ID - 1}, 0) AS INTEGER)"
+        return f"NULLIF(({bits}) & {2**BITS_PER_ID - 1}, 0)"
 
 
 @dataclass(frozen=True)
