@@ -126,6 +126,11 @@ def test_portal_reads_all_data_and_writes_only_requests(stack: Stack) -> None:
     tried = "import os; print([f for f in ('/data', '/data/outputs', '/data/requests') if "
     tried += "os.access(f, os.W_OK)])"
     assert stack.python("portal", tried) == "['/data/requests']\n"
+    available = f"{address}/api/available"
+    wait_for(
+        lambda: '"2023-02-01"' in requests.get(available, timeout=30).text,
+        what="February in the catalog",
+    )
     asked = {**REQUEST, "borough": "Queens"}
     answer = requests.post(f"{address}/api/requests", json=asked, timeout=30)
     assert answer.ok, answer.text
