@@ -325,14 +325,12 @@ def _value(column: Column, source: FileColumn) -> str:
     if source.base_type == "TIMESTAMP_NS":
         infinity = "CAST('infinity' AS TIMESTAMP_NS)", "CAST('-infinity' AS TIMESTAMP_NS)"
         value = f"CASE WHEN {value} < {infinity[0]} AND {value} > {infinity[1]} THEN {value} END"
-    if column.codes and (source.base_type == "VARCHAR" or column.type == "VARCHAR"):
-        text = f"UPPER(CAST({value} AS VARCHAR))"
+    if column.codes and "VARCHAR" in (source.base_type, column.type):
+        # Functions alone are evaluated once per value of a dictionary, and CASE for each row.
+        is_text = source.base_type == "VARCHAR"
+        text = f"UPPER(TRIM({source.sql}))" if is_text else f"UPPER(CAST({value} AS VARCHAR))"
         cases = " ".join(f"WHEN '{name}' THEN '{code}'" for name, code in column.codes.items())
-        translated = f"CASE {text} {cases} ELSE {text} END"
-        # What is a code already, as nearly all values since 2011, is spared the work on texts.
-        known = ", ".join(f"'{code}'" for code in dict.fromkeys(column.codes.values()))
-        text = f"CAST({source.sql} AS VARCHAR)"
-        value = f"CASE WHEN {text} IN ({known}) THEN {text} ELSE {translated} END"
+        value = f"CASE {text} WHEN '' THEN NULL {cases} ELSE {text} END"
     return value
 
 

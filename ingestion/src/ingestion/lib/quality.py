@@ -145,20 +145,19 @@ def _count_duplicates(
     found = con.execute(query, parameters).fetchnumpy()
     ((threads,),) = con.execute("SELECT current_setting('threads')").fetchall()
     with ThreadPoolExecutor(threads) as pool:  # NumPy releases the GIL
-        numbers = pool.map(count_duplicates, found["hashes"])
-    for day, number in zip(found["pickup_date"].tolist(), numbers, strict=True):
-        if number:
-            con.execute(
-                "INSERT INTO duplicates VALUES ($day, $number)", {"day": day, "number": number}
-            )
+        numbers = list(pool.map(count_duplicates, found["hashes"]))
+    con.execute(
+        "INSERT INTO duplicates SELECT unnest($days), unnest($numbers)",
+        {"days": found["pickup_date"].tolist(), "numbers": numbers},
+    )
 
 
 def count_duplicates(hashes: "NDArray[np.uint64]") -> int:
     """How many of some hashes (n,) of 64 bits equal an earlier one.
 
-    Each is written into the slot that some of its bits name, where the last one written stays. A
-    hash that equals the one in its slot is a duplicate of it; the others try again by other bits.
-    That takes a tenth of the time of SQL's DISTINCT, and a third of that of sorting.
+    Each is written into the slot that some of its bits name, where the last one written stays. Of
+    the others, those that equal the one in their slot are duplicates; the rest try again by other
+    bits. That takes a tenth of the time of SQL's DISTINCT, and a fifth of that of sorting.
     """
     import numpy as np
 
@@ -166,12 +165,14 @@ def count_duplicates(hashes: "NDArray[np.uint64]") -> int:
     duplicates, shift = 0, 0
     while len(hashes):
         numbers = np.arange(len(hashes), dtype=slots.dtype)
-        slot = (hashes >> np.uint64(shift)) & np.uint64(len(slots) - 1)
+        # As signed numbers, NumPy uses them as they are.
+        slot = ((hashes >> np.uint64(shift)) & np.uint64(len(slots) - 1)).view(np.int64)
         slots[slot] = numbers
         written = slots[slot]
-        is_equal = hashes[written] == hashes
-        duplicates += int(np.count_nonzero(is_equal) - np.count_nonzero(written == numbers))
-        hashes = hashes[~is_equal]
+        others = np.flatnonzero(written != numbers)
+        is_duplicate = hashes[written[others]] == hashes[others]
+        duplicates += int(np.count_nonzero(is_duplicate))
+        hashes = hashes[others[~is_duplicate]]
         shift = (shift + SLOT_BITS) % (64 - SLOT_BITS)
     return duplicates
 
