@@ -80,8 +80,9 @@ def test_logs_of_a_run_are_on_s3(on_s3: Stack) -> None:
 
 def test_portal_on_s3_requires_its_own_keys(on_s3: Stack) -> None:
     address = f"http://127.0.0.1:{on_s3.portal_port}"
-    reports = requests.get(f"{address}/api/reports", timeout=30)
-    assert reports.status_code == 200, reports.text
+    reports = f"{address}/api/reports"
+    # Its first look at S3 may take longer than a page waits.
+    wait_for(lambda: requests.get(reports, timeout=30).ok, what="the reports on S3")
     platform_keys = {k: v for k, v in on_s3.settings.items() if "PORTAL" not in k}
     started = subprocess.run(
         ["docker", "compose", "run", "--rm", "--no-deps", "--no-TTY", "portal"],

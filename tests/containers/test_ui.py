@@ -11,6 +11,7 @@ from tests.containers.conftest import Stack
 
 NAMES = [location.name for location in locations()]
 SLOW = 30_000  # milliseconds
+expect.set_options(timeout=SLOW)  # the page's default does not hold for `expect`
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_ui_shows_locations_with_images_and_reloads_them(stack: Stack, page: Pag
     expect(toast).to_have_count(0)
     before = loaded_at(stack)
     page.get_by_text("Reload", exact=True).first.click()
-    expect(toast.first).to_be_visible(timeout=SLOW)  # the location imports Dagster again
+    expect(toast.first).to_be_visible()  # the location imports Dagster again
     after = loaded_at(stack)
     assert [name for name in NAMES if after[name] > before[name]], "one was loaded again"
     expect(page.get_by_text("Loaded")).to_have_count(len(NAMES))
