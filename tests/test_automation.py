@@ -79,7 +79,13 @@ def next_request(pipeline: Pipeline, moment: float) -> str:
 
 
 def clear_cursor_of_publication_sensor(pipeline: Pipeline) -> None:
-    """Let the sensor check every month at its next evaluation, as it does after a day."""
+    """Let the sensor check every month at its next evaluation, as it does after a day.
+
+    An evaluation writes its cursor at its end, over one that is set meanwhile.
+    """
+    moment = time.time()
+    wait_for(lambda: pipeline.graphql.ticks_since("ingestion", SENSOR, moment), "an evaluation")
+    time.sleep(2)  # it shows as ended before its cursor is written
     pipeline.graphql.ask(
         """mutation ($sensor: SensorSelector!) {
             setSensorCursor(sensorSelector: $sensor, cursor: null) { __typename } }""",

@@ -191,7 +191,8 @@ def test_lost_run_fails_and_is_retried_at_the_next_start(
 ) -> None:
     home = tmp_path / "home"
     with Instance(home, environment=environment, served=[neighbour]) as instance:
-        lost = instance.graphql.launch("neighbour", "pool_job")
+        cold = {"warm_runs/cold": "true"}  # under the code server, whether or not a parent is ready
+        lost = instance.graphql.launch("neighbour", "pool_job", tags=cold)
         process_of(environment, lost)
         # As when the machine goes down: no process can report anything.
         for server in instance.servers.values():
