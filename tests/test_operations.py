@@ -19,6 +19,7 @@ from taxi_platform.sample import write_sample
 from taxi_platform.status import show
 from taxi_platform.workspace import Location, locations
 from tests.backfills import launch_backfill
+from tests.faults.site import COLD
 from tests.waiting import wait_for, wait_for_status
 
 pytestmark = pytest.mark.system
@@ -191,8 +192,7 @@ def test_lost_run_fails_and_is_retried_at_the_next_start(
 ) -> None:
     home = tmp_path / "home"
     with Instance(home, environment=environment, served=[neighbour]) as instance:
-        cold = {"warm_runs/cold": "true"}  # under the code server, whether or not a parent is ready
-        lost = instance.graphql.launch("neighbour", "pool_job", tags=cold)
+        lost = instance.graphql.launch("neighbour", "pool_job", tags=COLD)
         process_of(environment, lost)
         # As when the machine goes down: no process can report anything.
         for server in instance.servers.values():

@@ -205,8 +205,7 @@ def test_ask_watch_and_look(site: Site, page: Page) -> None:
     fill_in(page, "Queens/JFK Airport", "2023-01-10", "2023-02-05", "airport")
     send(page)
     page.wait_for_url(f"{site.url}/reports/airport")
-    progress = page.get_by_role("list", name="Progress")
-    expect(progress.or_(page.locator("#heatmap")).first).to_be_visible()
+    expect(page.get_by_role("list", name="Progress")).to_be_visible()
     page.evaluate("window.sameDocument = true")
     expect(page.locator("#heatmap")).to_be_visible(timeout=ANSWERED)
     assert page.evaluate("window.sameDocument") is True  # it appeared without a reload

@@ -14,8 +14,12 @@ def wait_for(
     condition: Callable[[], T | None],
     what: str | Callable[[], str] = "",
     seconds: float = SECONDS,
+    pause: float = 0.1,
 ) -> T:
-    """Wait until a condition is true; returns its value. Fails after some seconds."""
+    """Wait until a condition is true; returns its value. Fails after some seconds.
+
+    pause: between two looks, in seconds
+    """
     deadline = time.monotonic() + seconds
     while True:
         if found := condition():
@@ -23,7 +27,7 @@ def wait_for(
         if time.monotonic() > deadline:
             text = what if isinstance(what, str) else what()
             raise AssertionError(f"{text} did not happen in {seconds} s")
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 def wait_for_status(graphql: GraphQL, run_id: str, *statuses: str, seconds: float = SECONDS) -> str:

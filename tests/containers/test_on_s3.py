@@ -82,7 +82,7 @@ def test_portal_on_s3_requires_its_own_keys(on_s3: Stack) -> None:
     address = f"http://127.0.0.1:{on_s3.portal_port}"
     reports = f"{address}/api/reports"
     # Its first look at S3 may take longer than a page waits.
-    wait_for(lambda: requests.get(reports, timeout=30).ok, what="the reports on S3")
+    wait_for(lambda: requests.get(reports, timeout=30).status_code == 200, what="the reports on S3")
     platform_keys = {k: v for k, v in on_s3.settings.items() if "PORTAL" not in k}
     started = subprocess.run(
         ["docker", "compose", "run", "--rm", "--no-deps", "--no-TTY", "portal"],

@@ -45,7 +45,7 @@ def assert_sound(site: Site, instance: Instance, months: Sequence[str] = MONTHS)
     load(instance, months)
     assert_equal_source(site, instance, months)
     wait_for_runs(instance)
-    wait_for(lambda: not left_files(site), lambda: f"the removal of {left_files(site)}", 30)
+    wait_for(lambda: not left_files(site), lambda: f"the removal of {left_files(site)}", 5)
 
 
 def wait_for_runs(instance: AnyInstance) -> None:

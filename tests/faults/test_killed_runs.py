@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from taxi_platform.instance import Instance
 from tests.faults.site import JANUARY, Site, launch_load, wait_for_second_try
 from tests.faults.sound import assert_sound, of_lake
-from tests.waiting import SECONDS
+from tests.waiting import wait_for
 
 FILE = r"raw/\.taxi_trips_2023-01\.parquet"
 EVENTS = r"/history/runs/[0-9a-f-]{36}\.db"  # of one run; not the daemon's databases
@@ -102,11 +101,8 @@ def test_run_killed_while_it_writes_is_tried_again(site: Site, instance: Instanc
     first = launch_load(instance, JANUARY)
     process = site.wait_until_hit()
     os.kill(process, signal.SIGCONT)
-    deadline = time.monotonic() + SECONDS
-    while not (new := {*folder.iterdir()} - present):  # a look each 0.1 s might miss the writing
-        assert time.monotonic() < deadline, "no new file of trips"
-        time.sleep(0.002)
-    (written,) = new
+    # A look each 0.1 s might miss the writing.
+    (written,) = wait_for(lambda: {*folder.iterdir()} - present, "a new file of trips", pause=0.002)
     os.kill(process, signal.SIGKILL)
     assert of_lake(site, "trips") == before
     assert not is_parquet(written)
